@@ -1,0 +1,1 @@
+"""What runs on the board: camera to lock, with no training framework."""

@@ -1,0 +1,72 @@
+"""The exceptions of face-unlock; each class carries the exit code of a program that it ends.
+
+    FaceUnlockError             1   anything below, and the demo's own verdict
+    ├── UsageError              2   an argument, a name or an image file that cannot be used
+    ├── ConfigError             3   the TOML file: unknown key, wrong type, out of range
+    ├── ModelError              4   a network or manifest missing, truncated or not the expected one
+    ├── GalleryError            5   the gallery cannot be read or written
+    │   └── GalleryModelError   5   templates of another model than the one configured
+    ├── CameraError             6   the camera cannot be used at all (no such file, no backend)
+    │   └── CameraLost          6   it worked and stopped; the program locks and reconnects
+    ├── LockError               7   the pin cannot be claimed or driven
+    └── EnrollmentError         8   not enough good frames of exactly one face
+
+Text of an error: what, received, expected, next step.
+Ctrl-C exits with 130; SIGTERM is a clean stop and exits with 0.
+"""
+
+
+class FaceUnlockError(Exception):
+    """Base of every fault that the programs report in one line."""
+
+    exit_code = 1
+
+
+class UsageError(FaceUnlockError):
+    """An argument, a subject name or an image file cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(FaceUnlockError):
+    """The configuration file has an unknown key, a wrong type or a value out of range."""
+
+    exit_code = 3
+
+
+class ModelError(FaceUnlockError):
+    """A network file or its manifest is missing, damaged or not the one expected."""
+
+    exit_code = 4
+
+
+class GalleryError(FaceUnlockError):
+    """The gallery file cannot be opened, read or written."""
+
+    exit_code = 5
+
+
+class GalleryModelError(GalleryError):
+    """The gallery holds templates of another model than the configured one."""
+
+
+class CameraError(FaceUnlockError):
+    """The camera source cannot be used."""
+
+    exit_code = 6
+
+
+class CameraLost(CameraError):
+    """A camera that worked stopped giving frames; reconnecting may help."""
+
+
+class LockError(FaceUnlockError):
+    """The lock's pin cannot be claimed or driven."""
+
+    exit_code = 7
+
+
+class EnrollmentError(FaceUnlockError):
+    """Enrollment did not collect enough good frames of exactly one face."""
+
+    exit_code = 8

@@ -1,0 +1,59 @@
+"""What the pipeline expects of its adapters; tests hand in `create_autospec(Protocol, instance=True)` or real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from device.types import AlignedFace, Embedding, FaceDetection, Frame, Image
+
+
+class Camera(Protocol):
+    def frames(self) -> Iterator[Frame]:
+        """Yield the newest frame each time; end with a file's end, raise CameraLost when the source fails."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Detector(Protocol):
+    def detect(self, image: Image) -> list[FaceDetection]:
+        """Return the faces of an (H, W, 3) uint8 RGB image, best score first."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Aligner(Protocol):
+    def align(self, image: Image, detection: FaceDetection) -> AlignedFace: ...
+
+
+class LivenessScorer(Protocol):
+    def score(self, image: Image, face: AlignedFace) -> float:
+        """Return how live the face looks, 0 (attack) to 1 (live)."""
+        ...
+
+
+class Embedder(Protocol):
+    def embed(self, face: Image) -> Embedding:
+        """Return the L2-normalized embedding of a (112, 112, 3) uint8 RGB aligned face."""
+        ...
+
+
+class Lock(Protocol):
+    @property
+    def is_locked(self) -> bool | None:
+        """True locked, False unlocked, None when the pin cannot be read."""
+        ...
+
+    def unlock(self) -> None:
+        """Unlock for one pulse; a second call while unlocked starts the pulse anew, never stacks."""
+        ...
+
+    def lock(self) -> None:
+        """Lock now, whatever was going on."""
+        ...
+
+    def close(self) -> None:
+        """Lock, then give the pin back."""
+        ...

@@ -1,0 +1,130 @@
+"""Values that pass between the stages: frozen, with units in their names.
+
+Images are (H, W, 3) uint8 RGB everywhere; coordinates are pixels of the frame, x right, y down.
+Times ending in `_s` are seconds of `time.monotonic()`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+Embedding = npt.NDArray[np.float32]  # (D,), L2 norm 1
+Points = npt.NDArray[np.float32]  # (N, 2) x, y in px
+
+
+class Reason(str, Enum):
+    """Why a frame was decided as it was; the value is what the status line says."""
+
+    GRANTED = "granted"
+    NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"
+    NOT_A_FACE = "not_a_face"  # the detector fired, the mesh did not confirm it
+    TOO_SMALL = "too_small"
+    TOO_BLURRED = "too_blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    TURNED_AWAY = "turned_away"
+    STALE_FRAME = "stale_frame"
+    EMPTY_GALLERY = "empty_gallery"
+    BELOW_THRESHOLD = "below_threshold"
+    CONFIRMING = "confirming"  # fewer than k matching frames on this track yet
+    COOLDOWN = "cooldown"
+    SPOOF_SUSPECTED = "spoof_suspected"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of the camera."""
+
+    image: Image
+    captured_at_s: float
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceDetection:
+    """One face found by the detector.
+
+    `box` is (x, y, width, height) in px; `score` is in [0, 1]; `keypoints` is (6, 2) px in MediaPipe's
+    order: right eye, left eye (the subject's), nose tip, mouth center, right ear, left ear.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    keypoints: Points
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPose:
+    """Rotation of the head against the camera; all zero looks straight into it.
+
+    Positive yaw: the subject's face turns toward the image's right edge. Positive pitch: up. Positive roll:
+    clockwise in the image.
+    """
+
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFace:
+    """A face brought to the reference position of the embedder.
+
+    `image` is (112, 112, 3) uint8 RGB; `landmarks` is (5, 2) px in the frame: right eye, left eye, nose tip, right
+    and left mouth corner (the subject's); `mesh` is (468, 3) float32, x and y in frame px, z in the same unit;
+    `presence` is the mesh network's logit, below 0 means no face.
+    """
+
+    image: Image
+    landmarks: Points
+    mesh: npt.NDArray[np.float32]
+    presence: float
+    pose: HeadPose
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What was measured of an aligned face, and the first check that failed (None: all passed).
+
+    `hint` is a line for a person: "too dark: 31, needs 60".
+    """
+
+    face_width_px: float
+    sharpness: float
+    brightness: float
+    presence: float
+    pose: HeadPose
+    reason: Reason | None
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The best template of the gallery for a probe; `similarity` is a cosine in [-1, 1]."""
+
+    subject_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What one frame came to. `similarity` and `detection` stay on the board: drawings and tests use them."""
+
+    granted: bool
+    reason: Reason
+    captured_at_s: float
+    subject_id: str | None = None
+    track_id: int | None = None
+    similarity: float | None = None
+    threshold: float | None = None
+    hint: str = ""
+    detection: FaceDetection | None = None
