@@ -28,12 +28,6 @@ class Aligner(Protocol):
     def align(self, image: Image, detection: FaceDetection) -> AlignedFace: ...
 
 
-class LivenessScorer(Protocol):
-    def score(self, image: Image, face: AlignedFace) -> float:
-        """Return how live the face looks, 0 (attack) to 1 (live)."""
-        ...
-
-
 class Embedder(Protocol):
     def embed(self, face: Image) -> Embedding:
         """Return the L2-normalized embedding of a (112, 112, 3) uint8 RGB aligned face."""

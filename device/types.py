@@ -34,7 +34,6 @@ class Reason(str, Enum):
     BELOW_THRESHOLD = "below_threshold"
     CONFIRMING = "confirming"  # fewer than k matching frames on this track yet
     COOLDOWN = "cooldown"
-    SPOOF_SUSPECTED = "spoof_suspected"
 
     def __str__(self) -> str:
         return self.value
