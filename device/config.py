@@ -1,0 +1,359 @@
+"""Every setting of the product: default, bounds, unit and meaning stand here and nowhere else.
+
+A configuration is one TOML file: top-level keys first, then the sections `[camera]`, `[detector]`, `[quality]`,
+`[decision]`, `[enrollment]`, `[lock]` and `[status]`. Each key may be left out. A key that is not known, has the wrong type or
+lies out of range is a `ConfigError` that names the file, what was received, what is expected, and the nearest key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+from device.errors import ConfigError
+
+SYSTEM_CONFIG = Path("/etc/face-unlock/config.toml")  # what the service runs on
+UART_PINS = (14, 15)  # GPIO14 and 15 carry the serial log
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] = (),
+    types: tuple[type, ...] = (),
+) -> Any:
+    """Return a dataclass field that knows its bounds, its unit and its one line of text."""
+    metadata = {
+        "doc": doc,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "types": types or (type(default),),
+    }
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraConfig:
+    """Where frames come from."""
+
+    source: int | str = setting(
+        "auto",
+        "`auto` (picamera2 where it is installed, else the first camera), `picamera2`, an index, a device, a file or an RTSP address",
+        types=(int, str),
+    )
+    width: int = setting(640, "width that is asked of the camera", unit="px", low=160, high=4096)
+    height: int = setting(480, "height that is asked of the camera", unit="px", low=120, high=4096)
+    stall_timeout_s: float = setting(
+        5.0,
+        "a camera without a new frame for this long is lost: lock and reconnect",
+        unit="s",
+        low=0.5,
+        high=60,
+    )
+    controls: dict[str, Any] = setting(
+        {}, "libcamera controls, handed to picamera2 as they are (`AeExposureMode`, `AfMode` ...)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """How faces are found."""
+
+    kind: str = setting(
+        "auto",
+        "`tasks` (MediaPipe), `litert` (the same network without MediaPipe) or `auto`: Tasks where it can run",
+        choices=("auto", "tasks", "litert"),
+    )
+    min_score: float = setting(0.5, "detections below this score are not faces", low=0.1, high=0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """Which faces are good enough to be compared."""
+
+    min_face_px: float = setting(60.0, "narrowest face, ear to ear", unit="px", low=20, high=1000)
+    min_sharpness: float = setting(20.0, "least sharpness: variance of the Laplacian", low=0, high=10000)
+    min_brightness: float = setting(40.0, "darkest face, mean of 0 to 255", low=0, high=254)
+    max_brightness: float = setting(225.0, "brightest face, mean of 0 to 255", low=1, high=255)
+    max_yaw_deg: float = setting(35.0, "furthest turn to a side", unit="deg", low=5, high=90)
+    max_pitch_deg: float = setting(30.0, "furthest nod up or down", unit="deg", low=5, high=90)
+    max_roll_deg: float = setting(35.0, "furthest tilt to a shoulder", unit="deg", low=5, high=90)
+    min_presence: float = setting(
+        0.0, "below this logit of the mesh network a detection is no face", low=-10, high=30
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionConfig:
+    """When a face opens the door."""
+
+    k: int = setting(
+        3, "so many of the last `n` frames of one track must match the same subject", low=1, high=30
+    )
+    n: int = setting(5, "window of frames that `k` counts in", unit="frames", low=1, high=60)
+    cooldown_s: float = setting(5.0, "after a grant the next one waits this long", unit="s", low=0, high=600)
+    max_frame_age_s: float = setting(1.5, "an older frame never opens the door", unit="s", low=0.1, high=10)
+    track_gap_s: float = setting(
+        0.5, "a face that is gone for longer starts a new track", unit="s", low=0.05, high=5
+    )
+    track_overlap: float = setting(
+        0.3,
+        "a box that overlaps the last one by less (intersection over union) starts a new track",
+        low=0.05,
+        high=0.95,
+    )
+    second_face_ratio: float = setting(
+        0.5,
+        "a second face at least this wide, as a share of the widest one, stands near: nobody is let in",
+        low=0.1,
+        high=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentConfig:
+    """Which samples become templates."""
+
+    samples: int = setting(5, "good samples that an enrollment collects", low=1, high=50)
+    duplicate_similarity: float = setting(
+        0.97,
+        "a sample that is more alike than this to an earlier one teaches nothing and is refused",
+        low=0.5,
+        high=1,
+    )
+    timeout_s: float = setting(
+        90.0, "an enrollment at a camera gives up after this long", unit="s", low=5, high=3600
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockConfig:
+    """What opens the door."""
+
+    driver: str = setting(
+        "gpiozero", "`gpiozero` (Raspberry Pi) or `jetson` (libgpiod)", choices=("gpiozero", "jetson")
+    )
+    pin: int = setting(17, "GPIO number (BCM) of the lock's relay, gpiozero", low=0, high=27)
+    active_high: bool = setting(True, "true: a high pin unlocks; false: a low pin unlocks")
+    pulse_s: float = setting(5.0, "the door stays unlocked this long", unit="s", low=0.1, high=60)
+    chip: str = setting("/dev/gpiochip0", "GPIO chip of the lock's relay, jetson")
+    line: int = setting(105, "line of that chip, jetson", low=0, high=511)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusConfig:
+    """What a headless board tells."""
+
+    serial_port: str = setting("", "serial port of the status lines, `/dev/ttyAMA0`; empty: none")
+    baud: int = setting(
+        115200,
+        "speed of that port",
+        unit="baud",
+        choices=(9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600),
+    )
+    heartbeat_s: float = setting(30.0, "a heartbeat line each", unit="s", low=1, high=3600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One configuration, checked."""
+
+    model: str = setting(
+        "mobilefacenet", "a manifest of `models/weights/` by its name, or the path of a manifest (`.json`)"
+    )
+    threads: int = setting(1, "threads of each network", low=1, high=16)
+    false_match_rate: float = setting(
+        1e-4, "the manifest's threshold for this rate is used: lower is stricter", low=1e-5, high=1e-3
+    )
+    gallery: str = setting(
+        "~/.local/share/face-unlock/gallery.db", "file of the enrolled templates; `~` is the home folder"
+    )
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
+    lock: LockConfig = field(default_factory=LockConfig)
+    status: StatusConfig = field(default_factory=StatusConfig)
+
+    @property
+    def gallery_path(self) -> Path:
+        """The gallery file with `~` expanded."""
+        return Path(self.gallery).expanduser()
+
+
+SECTIONS: dict[str, type] = {
+    "camera": CameraConfig,
+    "detector": DetectorConfig,
+    "quality": QualityConfig,
+    "decision": DecisionConfig,
+    "enrollment": EnrollmentConfig,
+    "lock": LockConfig,
+    "status": StatusConfig,
+}
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a TOML file; None reads the service's `/etc/face-unlock/config.toml`, or the defaults where there is none.
+
+    So a person who enrolls on the board writes into the gallery that its service reads, without an argument.
+    """
+    if path is None:
+        try:
+            known = SYSTEM_CONFIG.is_file()
+        except OSError:  # a folder that this user may not enter
+            known = False
+        return load_config(SYSTEM_CONFIG) if known else Config()
+    return parse_config(_read_toml(path), origin=str(path))
+
+
+def parse_config(table: Mapping[str, Any], *, origin: str) -> Config:
+    """Check a table as TOML gives it; `origin` names it in errors."""
+    tops = {f.name: f for f in fields(Config) if f.name not in SECTIONS}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in SECTIONS:
+            values[name] = _parse_section(name, value, origin)
+        elif name in tops:
+            values[name] = _check(f"{name}", value, tops[name], origin)
+        else:
+            raise ConfigError(_unknown(name, value, origin))
+    config = Config(**values)
+    _check_together(config, origin)
+    return config
+
+
+def every_setting() -> list[tuple[str, Field[Any]]]:
+    """List all keys as (`section.key`, field), in the order of the file; documents and the example are held to it."""
+    listed = [(f.name, f) for f in fields(Config) if f.name not in SECTIONS]
+    for section, cls in SECTIONS.items():
+        listed += [(f"{section}.{f.name}", f) for f in fields(cls)]
+    return listed
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such configuration file: check --config, or copy systemd/config.example.toml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}: compare with systemd/config.example.toml") from None
+
+
+def _parse_section(section: str, value: Any, origin: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"{origin}: {section}: expected a section, [{section}] with keys below it, received {_shown(value)}"
+        )
+    known = {f.name: f for f in fields(SECTIONS[section])}
+    for key in value:
+        if key not in known:
+            raise ConfigError(_unknown(f"{section}.{key}", value[key], origin))
+    checked = {key: _check(f"{section}.{key}", value[key], known[key], origin) for key in value}
+    return SECTIONS[section](**checked)
+
+
+def _unknown(name: str, value: Any, origin: str) -> str:
+    kind = "section" if isinstance(value, dict) and "." not in name else "key"
+    names = list(SECTIONS) if kind == "section" else [known for known, _ in every_setting()]
+    return f"{origin}: unknown {kind} {name!r}: {_nearest(name, names)}"
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    """Name the known key that is most like this one: whole, or by the part behind the section."""
+    tail = name.rpartition(".")[2]
+    tails = {known.rpartition(".")[2]: known for known in names}
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    near = near or [tails[t] for t in difflib.get_close_matches(tail, list(tails), n=1, cutoff=0.5)]
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    return f"did you mean {near[0]!r}? docs/tune.md lists all"
+
+
+def _check(name: str, value: Any, known: Field[Any], origin: str) -> Any:
+    rule = known.metadata
+    types = rule["types"]
+    if types == (float,) and type(value) is int:
+        value = float(value)
+    # bool is an int to isinstance; `pin = true` must not become pin 1
+    if type(value) not in types:
+        expected = " or ".join(TYPE_NAMES[t] for t in types)
+        raise ConfigError(f"{origin}: {name}: expected {expected}, received {_shown(value)}")
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(
+            f"{origin}: {name}: expected text without a NUL character, received {_shown(value)}"
+        )
+    if rule["choices"] and value not in rule["choices"]:
+        raise ConfigError(
+            f"{origin}: {name}: expected one of {_listed(rule['choices'])}, received {_shown(value)}"
+        )
+    low, high = rule["low"], rule["high"]
+    if low is not None and not low <= value <= high:  # false for NaN too
+        unit = f" {rule['unit']}" if rule["unit"] else ""
+        raise ConfigError(f"{origin}: {name}: expected {low:g} to {high:g}{unit}, received {_shown(value)}")
+    return value
+
+
+TYPE_NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    dict: "a table",
+}
+
+
+def _check_together(config: Config, origin: str) -> None:
+    """Refuse settings that are fine alone and wrong together."""
+    decision, quality, lock = config.decision, config.quality, config.lock
+    if decision.k > decision.n:
+        raise ConfigError(
+            f"{origin}: decision.k: expected at most decision.n = {decision.n}, received {decision.k}"
+        )
+    if quality.min_brightness >= quality.max_brightness:
+        raise ConfigError(
+            f"{origin}: quality.min_brightness: expected less than quality.max_brightness = {quality.max_brightness:g}, "
+            f"received {quality.min_brightness:g}"
+        )
+    if config.status.serial_port and lock.driver == "gpiozero" and lock.pin in UART_PINS:
+        raise ConfigError(
+            f"{origin}: lock.pin: GPIO{lock.pin} is the serial port's own pin: choose another, or leave status.serial_port empty"
+        )
+    if not config.model or not config.gallery:
+        name = "gallery" if config.model else "model"
+        raise ConfigError(f"{origin}: {name}: expected a name, received empty text")
+
+
+def _listed(choices: tuple[Any, ...]) -> str:
+    return ", ".join(_shown(choice) for choice in choices)
+
+
+def _shown(value: Any) -> str:
+    """Show a value as TOML would, cut to one short line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value}"
+    text = f'"{value}"' if isinstance(value, str) else f"{value}"
+    text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    return text if len(text) <= 60 else text[:57] + "..."
