@@ -1,0 +1,103 @@
+"""Geometry of faces: alignment to the embedder's reference points, head pose, and the detector's boxes.
+
+Pure numpy. Coordinates are pixels, x right, y down; a transform is (2, 3) and maps (x, y, 1). Training crops and the
+door use the same functions, so both see the same alignment, named ALIGNMENT_ID in every manifest.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from device.types import HeadPose, Points
+
+Floats = npt.NDArray[np.float64]
+
+ALIGNMENT_ID = "mesh5-112"
+CROP_SIZE_PX = 112
+
+# Right eye, left eye, nose tip, right and left mouth corner in a 112x112 crop: the reference of ArcFace (arXiv
+# 1801.07698) and its relatives.
+REFERENCE_POINTS: Points = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)],
+    dtype=np.float32,
+)
+
+# Mesh points (of 468) whose mean is each of the five points; the subject's right eye comes first.
+_FIVE_POINTS = (
+    (33, 133, 159, 145, 158, 153, 160, 144),
+    (362, 263, 386, 374, 385, 380, 387, 373),
+    (1,),
+    (61,),
+    (291,),
+)
+
+# Pairs (subject's right, left) that keep their place when the face speaks or blinks: outer and inner eye corners,
+# temples, ears, mouth corners.
+_LATERAL_PAIRS = ((33, 263), (133, 362), (127, 356), (234, 454), (61, 291))
+_EYE_CORNERS = (33, 133, 362, 263)
+_MOUTH_CORNERS = (61, 291)
+
+
+def similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> Floats:
+    """Return the (2, 3) rotation, uniform scale and shift that bring `source` (N, 2) closest to `target` (N, 2).
+
+    Least squares without reflection: Umeyama 1991, "Least-squares estimation of transformation parameters between two
+    point patterns", equations 40 to 42. Raises ValueError when the source points coincide.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    centered = source - source_mean
+    variance = (centered**2).sum() / len(source)
+    if not variance > 0:
+        raise ValueError("similarity_transform expects at least two different source points, received one place")
+    u, singular, vt = np.linalg.svd((target - target_mean).T @ centered / len(source))
+    sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
+    rotation = (u * sign) @ vt
+    scaled = rotation * (singular @ sign) / variance
+    return np.column_stack([scaled, target_mean - scaled @ source_mean])
+
+
+def apply_transform(matrix: npt.ArrayLike, points: npt.ArrayLike) -> Floats:
+    """Return `points` (N, 2) moved by a (2, 3) transform."""
+    matrix, points = np.asarray(matrix, np.float64), np.asarray(points, np.float64)
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def invert_transform(matrix: npt.ArrayLike) -> Floats:
+    """Return the (2, 3) transform that undoes `matrix`."""
+    matrix = np.asarray(matrix, np.float64)
+    inverse = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([inverse, -inverse @ matrix[:, 2]])
+
+
+def five_points(mesh: npt.NDArray[np.floating]) -> Points:
+    """Return right eye, left eye, nose tip, right and left mouth corner, (5, 2), of a (468, 2 or 3) mesh."""
+    return np.array([mesh[list(group), :2].mean(axis=0) for group in _FIVE_POINTS], dtype=np.float32)
+
+
+def head_pose(mesh: npt.NDArray[np.floating]) -> HeadPose:
+    """Return the head's rotation from a (468, 3) mesh, z in px, smaller nearer to the camera.
+
+    The head's axes are the mean right-to-left direction of five pairs of points and the direction from eyes to mouth.
+    The rotation is read as roll after yaw after pitch, so turning the picture in its plane changes the roll alone.
+    Signs as in HeadPose; mirroring the picture negates yaw and roll.
+    """
+    axes = _head_axes(np.asarray(mesh, np.float64))
+    yaw = math.atan2(axes[2, 0], math.hypot(axes[0, 0], axes[1, 0]))
+    pitch = -math.atan2(axes[2, 1], axes[2, 2])
+    roll = math.atan2(axes[1, 0], axes[0, 0])
+    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
+
+
+def _head_axes(mesh: Floats) -> Floats:
+    """Return a (3, 3) rotation whose columns are the head's leftward, downward and backward directions."""
+    right, left = np.array(_LATERAL_PAIRS).T
+    leftward = (mesh[left] - mesh[right]).sum(axis=0)
+    leftward /= np.linalg.norm(leftward)
+    downward = mesh[list(_MOUTH_CORNERS)].mean(axis=0) - mesh[list(_EYE_CORNERS)].mean(axis=0)
+    downward -= leftward * (leftward @ downward)
+    downward /= np.linalg.norm(downward)
+    return np.column_stack([leftward, downward, np.cross(leftward, downward)])
