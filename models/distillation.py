@@ -1,0 +1,95 @@
+"""Distillation of a student from a teacher of the same table: stage by stage, then end to end.
+
+Both objectives are modules (so that DistributedDataParallel can wrap them): they hold the student, share the teacher,
+and map faces (B, 3, 112, 112) and the progress of their phase in [0, 1] to named losses; `total` is the one to minimize.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.losses import embedding_loss, relational_loss, stage_loss
+from models.mobilefacenet import MobileFaceNet
+
+HINT_WEIGHT = 0.1
+RELATIONAL_WEIGHT = 1.0
+
+
+class Stagewise(nn.Module):
+    """Each stage of the student is given the teacher's input of that stage and regresses the teacher's output of it."""
+
+    def __init__(self, student: MobileFaceNet, teacher: MobileFaceNet) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = [teacher]  # a list hides it from parameters() and state_dict()
+
+    def forward(self, faces: Tensor, progress: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            targets = self.teacher[0].stage_outputs(faces)
+        inputs = [faces, *targets[:-1]]
+        losses = {
+            f"stage_{i}": stage_loss(stage(x).float(), y.float())
+            for i, (stage, x, y) in enumerate(zip(self.student.stages, inputs, targets), start=1)
+        }
+        return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+
+class EndToEnd(nn.Module):
+    """The student's embedding is pulled to the teacher's on the same augmented view, with stage hints that fade out."""
+
+    def __init__(self, student: MobileFaceNet, teacher: MobileFaceNet) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = [teacher]
+
+    def forward(self, faces: Tensor, progress: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            targets = self.teacher[0].stage_outputs(faces)
+        outputs = self.student.stage_outputs(faces)
+        embedding, target = outputs[-1].float(), targets[-1].float()
+        losses = {
+            "embedding": embedding_loss(embedding, target),
+            "relational": relational_loss(embedding, target),
+            "hints": torch.stack([stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], targets[:-1])]).sum(),
+        }
+        fade = HINT_WEIGHT * max(0.0, 1 - 2 * progress)
+        total = losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"] + fade * losses["hints"]
+        return losses | {"total": total}
+
+
+OBJECTIVES = {"stagewise": Stagewise, "end_to_end": EndToEnd}
+
+
+@torch.no_grad()
+def inherit(student: MobileFaceNet, teacher: MobileFaceNet) -> None:
+    """Start the student from the teacher's convolutions and batch norms; the activations stay the student's own.
+
+    A PReLU passes both signs, a ReLU6 only the positive one. Where the teacher's channel says more with its negative
+    side (slope beyond 1 in size), the channel is turned over: its batch norm is negated and the next layer takes -slope.
+    """
+    pairs = list(zip(weighted_layers(teacher), weighted_layers(student), strict=True))
+    for source, target in pairs:
+        target.load_state_dict(source.state_dict())
+    if student.act == "prelu":
+        return
+    layers = [m for m in teacher.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
+    mirror = {id(source): target for source, target in pairs}
+    for norm, slope, following in zip(layers, layers[1:], layers[2:]):
+        if isinstance(slope, nn.PReLU):
+            turn_over(mirror[id(norm)], mirror[id(following)], slope.weight)
+
+
+def weighted_layers(network: nn.Module) -> list[nn.Module]:
+    """Return convolutions and batch norms in the order of the table."""
+    return [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+
+
+def turn_over(norm: nn.BatchNorm2d, following: nn.Conv2d, slope: Tensor) -> None:
+    """Negate the channels of `norm` whose |slope| is above 1, and let `following` make up for it."""
+    sign = torch.where(slope.abs() > 1, -1.0, 1.0)
+    factor = torch.where(slope.abs() > 1, -slope, torch.ones_like(slope))
+    norm.weight.mul_(sign)
+    norm.bias.mul_(sign)
+    shape = (-1, 1, 1, 1) if following.groups > 1 else (1, -1, 1, 1)
+    following.weight.mul_(factor.view(shape))

@@ -1,0 +1,245 @@
+"""The training loop: recipes, phases, checkpoints; it knows nothing of faces or of networks.
+
+A run lives in one folder: `recipe.json`, `metrics.jsonl` and `checkpoint.pt` (weights, averaged weights, optimizer, place
+in the run), from which it goes on after any stop.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run: an objective, how many samples it sees, and its cosine schedule with linear warm-up."""
+
+    objective: str
+    samples: int
+    learning_rate: float
+    warmup_samples: int = 2_000
+    final_share: float = 0.01  # of the learning rate, at the end
+
+    def rate(self, seen: int) -> float:
+        """Return the learning rate after `seen` samples of this phase."""
+        if seen < self.warmup_samples:
+            return self.learning_rate * (seen + 1) / self.warmup_samples
+        done = min(1.0, (seen - self.warmup_samples) / max(1, self.samples - self.warmup_samples))
+        return self.learning_rate * (self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * done)) / 2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run's outcome besides the data."""
+
+    network: str
+    act: str
+    init: str  # "teacher": start from the teacher's weights; "random"
+    seed: int
+    batch: int
+    weight_decay: float
+    ema_decay: float
+    phases: tuple[Phase, ...]
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe of `models/recipes/`.
+
+    Raises:
+        ValueError: a key is missing or unknown.
+    """
+    with open(path, "rb") as file:
+        values = tomllib.load(file)
+    try:
+        phases = tuple(Phase(**phase) for phase in values.pop("phase"))
+        return Recipe(**values, phases=phases)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a recipe: {error}") from None
+
+
+@dataclass
+class Place:
+    """Where a run stands: the phase, the batches done in it, the samples seen in all, the seconds spent."""
+
+    phase: int = 0
+    batch: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+
+class Run:
+    """One training run: student, its running average, optimizer and place, in a folder."""
+
+    def __init__(self, folder: Path, recipe: Recipe, student: nn.Module, device: torch.device) -> None:
+        self.folder, self.recipe, self.device = folder, recipe, device
+        self.student = student.to(device, memory_format=torch.channels_last)
+        average = get_ema_multi_avg_fn(recipe.ema_decay)
+        self.average = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)
+        self.optimizer = make_optimizer(self.student, recipe)
+        self.place = Place()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint, if there is one.
+
+        Raises:
+            ValueError: the checkpoint is of another recipe.
+        """
+        if not self.checkpoint.exists():
+            return False
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        if state["recipe"] != json.loads(json.dumps(asdict(self.recipe))):
+            raise ValueError(f"{self.checkpoint} is of another recipe: choose another --out or remove it")
+        self.student.load_state_dict(state["student"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.place = Place(**state["place"])
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint; a kill at any moment leaves the old or the new one."""
+        state = {
+            "recipe": json.loads(json.dumps(asdict(self.recipe))),
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "place": asdict(self.place),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    def log(self, **values: object) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with open(self.folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(asdict(self.place) | values) + "\n")
+
+
+def make_optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Make AdamW; vectors (batch norms, slopes) are not decayed."""
+    matrices = [p for p in student.parameters() if p.ndim > 1]
+    vectors = [p for p in student.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=1e-3)
+
+
+def fit(
+    run: Run,
+    objective: Callable[[str, nn.Module], nn.Module],
+    stream: Callable[[int], Iterator[Tensor]],
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    *,
+    checkpoint_s: float,
+    evaluate_every: int,
+) -> None:
+    """Train through the recipe's phases, from wherever the run stands.
+
+    Args:
+        objective: makes the loss module of a phase from its name and the student.
+        stream: yields batches of faces (B, 3, 112, 112) from a batch number of the whole run on.
+        evaluate: maps the averaged network to development figures.
+        checkpoint_s: seconds between checkpoints.
+        evaluate_every: samples between evaluations.
+    """
+    for number in range(run.place.phase, len(run.recipe.phases)):
+        run.place.phase = number
+        phase = run.recipe.phases[number]
+        loss_module = wrap(objective(phase.objective, run.student).to(run.device))
+        fit_phase(run, phase, loss_module, stream, evaluate, checkpoint_s, evaluate_every)
+        run.place.phase, run.place.batch = number + 1, 0
+        if is_main():
+            run.save()
+
+
+def fit_phase(
+    run: Run,
+    phase: Phase,
+    loss_module: nn.Module,
+    stream: Callable[[int], Iterator[Tensor]],
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    checkpoint_s: float,
+    evaluate_every: int,
+) -> None:
+    size = run.recipe.batch * world_size()
+    total = math.ceil(phase.samples / size)
+    faces = stream(run.place.samples // size)
+    bar = tqdm(total=phase.samples, initial=run.place.batch * size, unit="face", desc=phase.objective, disable=not is_main())
+    saved_at_s = last_s = time.monotonic()
+    while run.place.batch < total:
+        seen = run.place.batch * size
+        losses = step(run, loss_module, next(faces), phase.rate(seen), seen / phase.samples)
+        run.place.batch += 1
+        run.place.samples += size
+        now_s = time.monotonic()
+        run.place.seconds += now_s - last_s
+        last_s = now_s
+        bar.update(size)
+        if not is_main():
+            continue
+        if run.place.batch % 10 == 0 or run.place.batch == total:
+            figures = {name: round(value.item(), 5) for name, value in losses.items()}
+            bar.set_postfix(loss=f"{figures['total']:.4f}")
+            run.log(objective=phase.objective, rate=phase.rate(seen), **figures)
+        if run.place.samples % evaluate_every < size or run.place.batch == total:
+            run.log(objective=phase.objective, **evaluate(run.average.module))
+            last_s = time.monotonic()
+        if time.monotonic() - saved_at_s > checkpoint_s:
+            run.save()
+            saved_at_s = time.monotonic()
+    bar.close()
+
+
+def step(run: Run, loss_module: nn.Module, faces: Tensor, rate: float, progress: float) -> dict[str, Tensor]:
+    """Take one optimizer step on one batch in bfloat16 autocast.
+
+    Raises:
+        FloatingPointError: the loss is not finite; the last checkpoint is from before.
+    """
+    faces = faces.to(run.device, memory_format=torch.channels_last)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.student.train()
+    with torch.autocast(run.device.type, torch.bfloat16):
+        losses = loss_module(faces, progress)
+    if not torch.isfinite(losses["total"]):
+        raise FloatingPointError(f"the loss is {losses['total'].item()} after {run.place.samples} samples: lower the rate")
+    run.optimizer.zero_grad(set_to_none=True)
+    losses["total"].backward()
+    nn.utils.clip_grad_norm_(run.student.parameters(), 5.0)
+    run.optimizer.step()
+    run.average.update_parameters(run.student)
+    return losses
+
+
+def wrap(module: nn.Module) -> nn.Module:
+    """Share the module's gradients over processes where `torchrun` started several."""
+    return DistributedDataParallel(module) if world_size() > 1 else module
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0

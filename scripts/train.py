@@ -1,0 +1,118 @@
+"""Train a network by a recipe; goes on where it stopped.
+
+    python scripts/train.py models/recipes/mobilefacenet.toml --data FOLDER --teacher FOLDER/teacher.onnx --out runs/mobilefacenet
+    python scripts/train.py ... --device cuda
+    torchrun --nproc-per-node 4 scripts/train.py ... --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.data import Augment, FaceCrops, batches, load_crops, to_tensor
+from models.distillation import OBJECTIVES, inherit
+from models.metrics import identity_tar
+from models.mobilefacenet import MobileFaceNet
+from models.teacher import load_teacher
+from models.training import Run, fit, is_main, load_recipe, world_size
+
+DEVELOPMENT_FACES = 1_000
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train a network by a recipe; goes on where it stopped.")
+    parser.add_argument("recipe", type=Path, help="a file of models/recipes/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
+    parser.add_argument("--teacher", type=Path, help="MobileFaceNet as ONNX; default: teacher.onnx in --data")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of PyTorch")
+    parser.add_argument("--limit", type=int, help="use the first N faces only")
+    parser.add_argument("--checkpoint-s", type=float, default=120, help="seconds between checkpoints")
+    parser.add_argument("--evaluate-every", type=int, default=20_000, help="samples between evaluations")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    device = join_processes(args.device)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    recipe = load_recipe(args.recipe)
+    torch.manual_seed(recipe.seed)
+    crops = load_crops(args.data, args.limit)
+    teacher = load_teacher(args.teacher or args.data / "teacher.onnx").to(device, memory_format=torch.channels_last)
+    student = MobileFaceNet(act=recipe.act)
+    if recipe.init == "teacher":
+        inherit(student, teacher)
+    run = Run(args.out, recipe, student, device)
+    (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    if run.resume() and is_main():
+        print(f"goes on after {run.place.samples} samples", flush=True)
+    fit(
+        run,
+        lambda name, network: OBJECTIVES[name](network, teacher),
+        lambda start: faces(crops, recipe.batch, recipe.seed, start),
+        Development(crops, teacher, device),
+        checkpoint_s=args.checkpoint_s,
+        evaluate_every=args.evaluate_every,
+    )
+    return 0
+
+
+def join_processes(kind: str) -> torch.device:
+    """Join the processes of `torchrun`, if it started this one; return this process's device."""
+    if "RANK" not in os.environ:
+        return torch.device(kind)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
+
+
+def faces(crops: FaceCrops, batch: int, seed: int, start: int) -> Iterator[Tensor]:
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    for item in batches(crops, Augment(), batch, seed, start, rank, world_size()):
+        yield item.faces
+
+
+class Development:
+    """Figures on the held-out faces: mean cosine to the teacher, and TAR over pairs of the held-out identities."""
+
+    def __init__(self, crops: FaceCrops, teacher: nn.Module, device: torch.device) -> None:
+        rows = crops.held_out.nonzero()[0]
+        rows = rows[crops.identities[rows].argsort(kind="stable")[::-1]][:DEVELOPMENT_FACES]
+        self.faces, self.identities = to_tensor(crops.images[rows]).to(device), crops.identities[rows]
+        self.device = device
+        self.target = self.embed(teacher)
+
+    @torch.no_grad()
+    def embed(self, network: nn.Module) -> Tensor:
+        was_training = network.training
+        network.eval()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            parts = [network(part.contiguous(memory_format=torch.channels_last)) for part in self.faces.split(125)]
+        network.train(was_training)
+        return F.normalize(torch.cat(parts).float())
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        embeddings = self.embed(network)
+        figures = {"dev_cosine": (embeddings * self.target).sum(1).mean().item()}
+        tar = identity_tar(embeddings.cpu().numpy(), self.identities, fmr=1e-3)
+        return {name: round(value, 5) for name, value in (figures | {"dev_tar_1e-3": tar}).items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
