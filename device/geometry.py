@@ -40,6 +40,11 @@ _LATERAL_PAIRS = ((33, 263), (133, 362), (127, 356), (234, 454), (61, 291))
 _EYE_CORNERS = (33, 133, 362, 263)
 _MOUTH_CORNERS = (61, 291)
 
+DETECTOR_INPUT_PX = 128
+# BlazeFace, arXiv 1907.05047, Figure 1: (cells along a side, anchors in a cell) of its two feature maps.
+_ANCHOR_GRIDS = ((16, 2), (8, 6))
+_LOGIT_LIMIT = 100.0  # as MediaPipe clips, so that exp() stays finite
+
 
 def similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> Floats:
     """Return the (2, 3) rotation, uniform scale and shift that bring `source` (N, 2) closest to `target` (N, 2).
@@ -101,3 +106,63 @@ def _head_axes(mesh: Floats) -> Floats:
     downward -= leftward * (leftward @ downward)
     downward /= np.linalg.norm(downward)
     return np.column_stack([leftward, downward, np.cross(leftward, downward)])
+
+
+def detector_anchors() -> Floats:
+    """Return the (896, 2) anchor centers of the short-range detector, as shares of its input's side."""
+    grids = []
+    for cells, anchors in _ANCHOR_GRIDS:
+        y, x = np.mgrid[:cells, :cells]
+        centers = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / cells
+        grids.append(np.repeat(centers, anchors, axis=0))
+    return np.concatenate(grids)
+
+
+def decode_candidates(
+    regressors: npt.NDArray[np.floating], logits: npt.NDArray[np.floating], anchors: Floats, min_score: float
+) -> tuple[Floats, Floats]:
+    """Turn the detector's raw output into candidates of at least `min_score`.
+
+    Args:
+        regressors: (896, 16), center x, y, width, height and six keypoints, in input pixels against the anchor.
+        logits: (896,).
+
+    Returns:
+        Coordinates (M, 16): left, top, right, bottom and six keypoints x, y, in input pixels; and scores (M,).
+    """
+    clipped = np.clip(np.asarray(logits, np.float64), -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    scores = 1.0 / (1.0 + np.exp(-clipped))
+    # A box turned inside out is noise of the regressor; MediaPipe drops it too.
+    keep = np.flatnonzero((scores >= min_score) & (regressors[:, 2] >= 0) & (regressors[:, 3] >= 0))
+    points = np.asarray(regressors[keep], np.float64).reshape(-1, 8, 2)
+    shift = anchors[keep][:, None] * DETECTOR_INPUT_PX
+    center, half_size = points[:, :1] + shift, points[:, 1:2] / 2
+    corners = np.concatenate([center - half_size, center + half_size, points[:, 2:] + shift], axis=1)
+    return corners.reshape(-1, 16), scores[keep]
+
+
+def weighted_nms(coordinates: Floats, scores: Floats, min_overlap: float) -> list[tuple[Floats, float]]:
+    """Merge candidates that overlap the best one by more than `min_overlap` (IoU) into their score-weighted mean.
+
+    A merged candidate keeps the best score; best first. This blending, not suppression, is BlazeFace's (arXiv
+    1907.05047, section 3.4): it is what keeps the box steady from frame to frame.
+    """
+    rest = np.argsort(-scores, kind="stable")
+    merged = []
+    while len(rest):
+        overlap = box_overlap(coordinates[rest[0], :4], coordinates[rest, :4])
+        near = overlap > min_overlap
+        near[0] = True  # a box without area overlaps nothing, itself included
+        group = rest[near]
+        merged.append((np.average(coordinates[group], axis=0, weights=scores[group]), float(scores[group[0]])))
+        rest = rest[~near]
+    return merged
+
+
+def box_overlap(box: npt.ArrayLike, boxes: npt.ArrayLike) -> Floats:
+    """Return the intersection over union of one box with (N, 4) boxes; each is left, top, right, bottom."""
+    box, boxes = np.asarray(box, np.float64), np.asarray(boxes, np.float64)
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    shared = np.clip(sides, 0, None).prod(axis=1)
+    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
+    return np.divide(shared, union, out=np.zeros(len(boxes)), where=union > 0)

@@ -1,0 +1,198 @@
+"""MediaPipe's short-range face detector (BlazeFace, arXiv 1907.05047), through two runtimes.
+
+`TasksDetector` runs it in MediaPipe Tasks, `LiteRTDetector` runs the same file on LiteRT alone, for boards where the
+mediapipe wheel cannot be loaded (a Raspberry Pi 4 among them). A test holds their results together.
+"""
+
+from __future__ import annotations
+
+import platform
+import weakref
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import ModelError
+from device.geometry import DETECTOR_INPUT_PX, decode_candidates, detector_anchors, weighted_nms
+from device.protocols import Detector
+from device.runtime import load_interpreter, quiet_stderr
+from device.types import FaceDetection, Image
+
+MIN_OVERLAP = 0.3  # IoU above which two candidates are one face: MediaPipe's default
+_INPUT_SHAPE = (1, DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3)
+
+
+def open_detector(kind: str, model: Path, min_score: float, threads: int) -> Detector:
+    """Return the detector of `kind`: "tasks", "litert", or "auto" for Tasks where it can run."""
+    if kind == "tasks":
+        return TasksDetector(model=model, min_score=min_score)
+    if kind == "auto" and can_run_tasks():
+        try:
+            return TasksDetector(model=model, min_score=min_score)
+        except TasksUnavailable:  # installed, but a system library is missing: the other runtime needs none
+            pass
+    if kind in ("auto", "litert"):
+        return LiteRTDetector(model=model, min_score=min_score, threads=threads)
+    raise ValueError(f'detector kind expects "auto", "tasks" or "litert", received {kind!r}')
+
+
+def can_run_tasks(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool:
+    """Say whether mediapipe can be imported here, without importing it.
+
+    Its aarch64 wheel is compiled for atomic instructions (LSE, ARMv8.1) and aborts the whole process where they are
+    missing: Cortex-A53 and A72, that is Raspberry Pi 3 and 4, and Jetson Nano.
+    """
+    if find_spec("mediapipe") is None:
+        return False
+    if (machine or platform.machine()) != "aarch64":
+        return True
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    features = [line.split(":", 1)[-1].split() for line in lines if line.startswith("Features")]
+    return bool(features) and all("atomics" in core for core in features)
+
+
+class TasksUnavailable(ModelError):
+    """The mediapipe package cannot be loaded on this machine."""
+
+
+class TasksDetector:
+    """MediaPipe Tasks' FaceDetector in video mode.
+
+    The mode asks for rising timestamps but neither tracks nor smooths: a picture gives the same detections whatever
+    came before it (a test says so). So the timestamp is the number of the call, and the capture time stays with Frame.
+    """
+
+    def __init__(self, *, model: Path, min_score: float) -> None:
+        load_interpreter(model, 1)  # a bad file is named here in one line, by Tasks in a screenful
+        self._mediapipe, vision, base_options = _import_tasks()
+        options = vision.FaceDetectorOptions(
+            base_options=base_options(model_asset_path=str(model)),
+            running_mode=vision.RunningMode.VIDEO,
+            min_detection_confidence=min_score,
+            min_suppression_threshold=MIN_OVERLAP,
+        )
+        self._calls = 0
+        with quiet_stderr():  # it logs while it is built and once more at its first picture
+            try:
+                self._detector = vision.FaceDetector.create_from_options(options)
+            except (RuntimeError, ValueError) as fault:
+                detail = " ".join(str(fault).split())[:120]
+                raise ModelError(
+                    f"{model}: expected MediaPipe's face detector, received a file that it refuses ({detail}): "
+                    "run scripts/fetch_models.py"
+                ) from fault
+            # Left to the interpreter's shutdown, mediapipe's own __del__ ends in a traceback.
+            self._finalize = weakref.finalize(self, self._detector.close)
+            self.detect(np.zeros((DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3), np.uint8))
+
+    def detect(self, image: Image) -> list[FaceDetection]:
+        """Return the faces of an (H, W, 3) uint8 RGB image, best score first; boxes come in whole pixels."""
+        height_px, width_px = _check_image(image)
+        picture = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
+        )
+        self._calls += 1
+        found = self._detector.detect_for_video(picture, self._calls)
+        faces = [_from_tasks(face, width_px, height_px) for face in found.detections]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def close(self) -> None:
+        """Free the graph; the detector cannot be used afterwards."""
+        self._finalize()
+
+
+class LiteRTDetector:
+    """The same model file on LiteRT: letterbox, decode, weighted suppression."""
+
+    def __init__(self, *, model: Path, min_score: float, threads: int) -> None:
+        self._interpreter = load_interpreter(model, threads)
+        self._min_score = min_score
+        self._anchors = detector_anchors()
+        self._input, self._regressors, self._logits = _check_network(self._interpreter, model, len(self._anchors))
+
+    def detect(self, image: Image) -> list[FaceDetection]:
+        """Return the faces of an (H, W, 3) uint8 RGB image, best score first."""
+        _check_image(image)
+        square, scale, left_px, top_px = letterbox(image)
+        self._interpreter.set_tensor(self._input, square)
+        self._interpreter.invoke()
+        regressors = self._interpreter.get_tensor(self._regressors)[0]
+        logits = self._interpreter.get_tensor(self._logits)[0, :, 0]
+        candidates = decode_candidates(regressors, logits, self._anchors, self._min_score)
+        origin = np.array([left_px, top_px])
+        return [
+            _from_corners(corners.reshape(8, 2) * scale + origin, score)
+            for corners, score in weighted_nms(*candidates, MIN_OVERLAP)
+        ]
+
+    def close(self) -> None:
+        """Do nothing: an interpreter is freed with its last reference."""
+
+
+def letterbox(image: Image) -> tuple[npt.NDArray[np.float32], float, float, float]:
+    """Fit an image into the detector's square input as MediaPipe does: centered, bilinear, black margins.
+
+    Returns:
+        (1, 128, 128, 3) float32 in [-1, 1]; and image pixels per input pixel, left, top of the square in the image.
+    """
+    height_px, width_px = image.shape[:2]
+    side_px = max(height_px, width_px)
+    scale = side_px / DETECTOR_INPUT_PX
+    left_px, top_px = (width_px - side_px) / 2, (height_px - side_px) / 2
+    to_image = np.array([[scale, 0, left_px], [0, scale, top_px]])
+    size = (DETECTOR_INPUT_PX, DETECTOR_INPUT_PX)
+    square = cv2.warpAffine(image, to_image, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return (square.astype(np.float32) * (2 / 255) - 1)[None], scale, left_px, top_px
+
+
+def _check_image(image: Image) -> tuple[int, int]:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"detect expects (H, W, 3) uint8 RGB, received {image.shape} {image.dtype}")
+    return image.shape[0], image.shape[1]
+
+
+def _import_tasks() -> tuple[Any, Any, Any]:
+    try:
+        with quiet_stderr():
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
+    except (ImportError, OSError) as fault:  # OSError: its C library misses one of the system's
+        detail = " ".join(str(fault).split())[:120]
+        raise TasksUnavailable(
+            f'detector "tasks" expected the mediapipe package, received: {detail}: '
+            'install it (and libegl1 libgles2), or set detector kind "litert"'
+        ) from fault
+    return mediapipe, vision, BaseOptions
+
+
+def _check_network(interpreter: Any, model: Path, anchors: int) -> tuple[int, int, int]:
+    """Return the tensor indexes of input, regressors and logits, by shape: names differ between exports."""
+    inputs = {tuple(tensor["shape"]): tensor["index"] for tensor in interpreter.get_input_details()}
+    outputs = {tuple(tensor["shape"]): tensor["index"] for tensor in interpreter.get_output_details()}
+    try:
+        return inputs[_INPUT_SHAPE], outputs[(1, anchors, 16)], outputs[(1, anchors, 1)]
+    except KeyError:
+        raise ModelError(
+            f"{model}: expected MediaPipe's face detector, {_INPUT_SHAPE} to (1, {anchors}, 16) and (1, {anchors}, 1), "
+            f"received {list(inputs)} to {list(outputs)}: run scripts/fetch_models.py"
+        ) from None
+
+
+def _from_tasks(face: Any, width_px: int, height_px: int) -> FaceDetection:
+    box = face.bounding_box
+    points = np.array([(point.x * width_px, point.y * height_px) for point in face.keypoints], np.float32)
+    corner_and_size = (float(box.origin_x), float(box.origin_y), float(box.width), float(box.height))
+    return FaceDetection(box=corner_and_size, score=float(face.categories[0].score), keypoints=points)
+
+
+def _from_corners(points: npt.NDArray[np.float64], score: float) -> FaceDetection:
+    (left, top), (right, bottom) = points[:2].tolist()
+    box = (left, top, right - left, bottom - top)
+    return FaceDetection(box=box, score=score, keypoints=points[2:].astype(np.float32))
