@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 try:
@@ -90,8 +90,7 @@ class Run:
     def __init__(self, folder: Path, recipe: Recipe, student: nn.Module, device: torch.device) -> None:
         self.folder, self.recipe, self.device = folder, recipe, device
         self.student = student.to(device, memory_format=torch.channels_last)
-        average = get_ema_multi_avg_fn(recipe.ema_decay)
-        self.average = AveragedModel(self.student, multi_avg_fn=average, use_buffers=True)
+        self.average = AveragedModel(self.student, avg_fn=running_average(recipe.ema_decay), use_buffers=True)
         self.optimizer = make_optimizer(self.student, recipe)
         self.place = Place()
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +133,17 @@ class Run:
         """Append one line to `metrics.jsonl`."""
         with open(self.folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps(asdict(self.place) | values) + "\n")
+
+
+def running_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Make an exponential moving average that forgets its start: the decay rises to `decay` with the steps done."""
+
+    def average(mean: Tensor, value: Tensor, steps: Tensor) -> Tensor:
+        if not mean.is_floating_point():
+            return value
+        return torch.lerp(mean, value, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+    return average
 
 
 def make_optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
