@@ -16,8 +16,9 @@ MAX_COSINE = 1.001  # above it, by more than rounding, something was not normali
 class DecisionRule:
     """When to grant.
 
-    `threshold` is the similarity of the manifest for the configured FMR; `k` of the last `n` frames have to reach
-    it; after a grant nothing is granted for `cooldown_s`; a frame older than `max_frame_age_s` never grants.
+    `threshold` is the similarity of the manifest for the configured FMR; `k` of the last `n` frames have to
+    reach it; after a grant nothing is granted for `cooldown_s`; a frame older than `max_frame_age_s` never
+    grants.
     """
 
     threshold: float
@@ -52,9 +53,8 @@ class Decider:
 
     def __init__(self, rule: DecisionRule) -> None:
         self._rule = rule
-        self._window: deque[str | None] = deque(
-            maxlen=rule.n
-        )  # the subject each frame matched, None for none
+        # The subject that each of the last frames matched, None for a frame that matched nobody.
+        self._window: deque[str | None] = deque(maxlen=rule.n)
         self._track_id: int | None = None
         self._newest_s = -math.inf
         self._granted_at_s: float | None = None

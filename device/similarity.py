@@ -40,4 +40,4 @@ def best_match(matrix: npt.NDArray[np.float32], probe: npt.NDArray[np.float32]) 
 
 def cosine_matrix(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Return the (N, M) cosine similarities of the rows of `a` (N, D) and `b` (M, D), of any length."""
-    return np.clip(l2_normalize(a) @ l2_normalize(b).T, -1.0, 1.0)
+    return np.asarray(np.clip(l2_normalize(a) @ l2_normalize(b).T, -1.0, 1.0), dtype=np.float32)

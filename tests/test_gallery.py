@@ -1,0 +1,652 @@
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import stat
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device import gallery as gallery_module
+from device.errors import GalleryError, GalleryModelError, UsageError
+from device.gallery import Gallery, check_subject_id
+from device.similarity import l2_normalize
+
+D = 16
+MODEL = "mobilefacenet-0123456789ab"
+fork = multiprocessing.get_context("fork")
+
+
+def units(count: int, seed: int = 0) -> np.ndarray:
+    return l2_normalize(np.random.default_rng(seed).normal(size=(count, D)))
+
+
+def open_gallery(path: Path, *, model_id: str | None = MODEL, read_only: bool = False) -> Gallery:
+    return Gallery(path, model_id=model_id, dimension=D, read_only=read_only)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gallery.db"
+
+
+@pytest.fixture
+def gallery(path: Path) -> Iterator[Gallery]:
+    with open_gallery(path) as opened:
+        yield opened
+
+
+def one_line(caught: pytest.ExceptionInfo[BaseException]) -> str:
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 400
+    return text
+
+
+def say(path: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
+
+
+def files_of(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
+
+
+# What a gallery is for
+
+
+def test_an_empty_gallery_matches_nobody(gallery):
+    assert gallery.match(units(1)[0]) is None
+    assert gallery.count() == 0 and gallery.subjects() == []
+
+
+def test_enrolled_subjects_are_matched_and_listed(gallery):
+    alice, bob = units(5, 1), units(2, 2)
+    gallery.enroll("bob", bob, replace=False)
+    gallery.enroll("alice", alice, replace=False)
+    assert [(s.subject_id, s.template_count) for s in gallery.subjects()] == [("alice", 5), ("bob", 2)]
+    assert gallery.subjects()[0].enrolled_at.endswith("Z")
+    for template in alice:
+        match = gallery.match(template)
+        assert match is not None and match.subject_id == "alice"
+        assert match.similarity == pytest.approx(1.0, abs=1e-6)
+
+
+def test_templates_survive_closing_to_the_last_bit(path):
+    rows = units(7)
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", rows, replace=False)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        blobs = [row[0] for row in db.execute("SELECT embedding FROM templates ORDER BY id")]
+    assert b"".join(blobs) == rows.astype("<f4").tobytes()
+
+
+def test_enrolling_again_adds_or_replaces(gallery):
+    gallery.enroll("alice", units(3, 1), replace=False)
+    gallery.enroll("alice", units(2, 2), replace=False)
+    assert gallery.count() == 5
+    gallery.enroll("alice", units(1, 3), replace=True)
+    assert gallery.count() == 1
+    assert gallery.match(units(1, 1)[0]).similarity < 0.99
+
+
+def test_own_changes_are_seen_at_the_next_match(gallery):
+    probe = units(1, 9)[0]
+    assert gallery.match(probe) is None
+    gallery.enroll("alice", probe[None], replace=False)
+    assert gallery.match(probe).subject_id == "alice"
+    gallery.remove("alice")
+    assert gallery.match(probe) is None
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_changes_of_another_connection_are_seen_at_the_next_match(path, read_only):
+    probe = units(1, 9)[0]
+    with open_gallery(path) as writer, open_gallery(path, read_only=read_only) as reader:
+        assert reader.match(probe) is None
+        writer.enroll("alice", probe[None], replace=False)
+        assert reader.match(probe).subject_id == "alice"
+        writer.remove("alice")
+        assert reader.match(probe) is None
+
+
+def enroll_elsewhere(path: Path, name: str, seed: int) -> None:
+    with open_gallery(path) as gallery:
+        gallery.enroll(name, units(3, seed), replace=False)
+
+
+def test_changes_of_another_process_are_seen_at_the_next_match(gallery, path):
+    assert gallery.match(units(1, 5)[0]) is None
+    process = fork.Process(target=enroll_elsewhere, args=(path, "carol", 5))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    assert gallery.match(units(3, 5)[2]).subject_id == "carol"
+
+
+def test_processes_that_enroll_at_the_same_time_lose_nothing(path):
+    processes = [fork.Process(target=enroll_elsewhere, args=(path, f"subject {i}", i)) for i in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 6
+    with open_gallery(path) as gallery:
+        assert gallery.count() == 18
+
+
+def test_the_matrix_is_read_once_while_nothing_changes(gallery):
+    gallery.enroll("alice", units(3), replace=False)
+    gallery.match(units(1)[0])
+    matrix = gallery._loaded.matrix
+    gallery.match(units(1, 4)[0])
+    assert gallery._loaded.matrix is matrix
+    assert matrix.dtype == np.float32 and matrix.flags.c_contiguous
+
+
+def test_a_restored_backup_is_noticed(gallery, path, tmp_path):
+    gallery.enroll("alice", units(1, 1), replace=False)
+    assert gallery.match(units(1, 1)[0]).subject_id == "alice"
+    other = tmp_path / "other.db"
+    with open_gallery(other) as backup:
+        backup.enroll("bob", units(1, 2), replace=False)
+    os.replace(other, path)
+    for log in tmp_path.glob("gallery.db-*"):
+        log.unlink()
+    assert gallery.match(units(1, 2)[0]).subject_id == "bob"
+
+
+def test_a_gallery_that_disappears_grants_nobody(gallery, path):
+    gallery.enroll("alice", units(1), replace=False)
+    gallery.match(units(1)[0])
+    path.unlink()
+    with pytest.raises(GalleryError, match="does not exist"):
+        gallery.match(units(1)[0])
+
+
+# Removing
+
+
+def test_removing_an_unknown_subject_removes_nothing(gallery):
+    gallery.enroll("alice", units(2), replace=False)
+    assert gallery.remove("nobody") == 0
+    assert gallery.count() == 2
+
+
+@pytest.mark.parametrize("how", ["remove", "replace"])
+def test_no_byte_of_a_removed_template_stays_in_the_files(path, how):
+    secret, kept = units(40, 1), units(40, 2)
+    with open_gallery(path) as gallery, open_gallery(path, read_only=True) as reader:
+        gallery.enroll("secretname", secret, replace=False)
+        gallery.enroll("kept", kept, replace=False)
+        reader.match(secret[0])
+        assert secret[0].tobytes() in files_of(path)
+        if how == "remove":
+            assert gallery.remove("secretname") == 40
+        else:
+            gallery.enroll("secretname", units(1, 3), replace=True)
+        left = files_of(path)
+        assert not any(row.tobytes()[:12] in left for row in secret)
+        assert (b"secretname" in left) == (how == "replace")
+        assert all(row.tobytes() in left for row in kept)
+    assert not any(row.tobytes()[:12] in files_of(path) for row in secret)
+
+
+def test_a_reader_in_the_way_of_erasing_is_said(path, monkeypatch):
+    monkeypatch.setattr(gallery_module, "BUSY_TIMEOUT_S", 0.1)
+    with open_gallery(path) as gallery, contextlib.closing(sqlite3.connect(path)) as reader:
+        gallery.enroll("alice", units(2), replace=False)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM templates").fetchone()
+        with pytest.raises(GalleryError) as caught:
+            gallery.remove("alice")
+        assert "keeps traces" in one_line(caught)
+        assert gallery.count() == 0
+        reader.rollback()
+        assert gallery.remove("alice") == 0  # the same command again erases
+        assert units(2)[0].tobytes() not in files_of(path)
+
+
+# The model
+
+
+def test_templates_of_another_model_are_an_error_that_names_both(path):
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(3), replace=False)
+    for read_only in (False, True):
+        with pytest.raises(GalleryModelError) as caught:
+            open_gallery(path, model_id="mobilefacenet-ffffffffffff", read_only=read_only)
+        text = one_line(caught)
+        assert MODEL in text and "mobilefacenet-ffffffffffff" in text and "enroll" in text
+
+
+def test_another_model_that_enrolls_meanwhile_is_an_error_not_a_low_similarity(gallery, path):
+    gallery.enroll("alice", units(1), replace=False)
+    gallery.match(units(1)[0])
+    say(path, "UPDATE templates SET model_id = 'other'")
+    with pytest.raises(GalleryModelError, match="other"):
+        gallery.match(units(1)[0])
+
+
+def test_without_a_model_a_gallery_lists_and_removes_only(path):
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(3), replace=False)
+    with open_gallery(path, model_id=None) as gallery:
+        assert [s.subject_id for s in gallery.subjects()] == ["alice"]
+        with pytest.raises(GalleryError, match="without a model"):
+            gallery.enroll("bob", units(1), replace=False)
+        with pytest.raises(GalleryModelError):
+            gallery.match(units(1)[0])
+        assert gallery.remove("alice") == 3
+    with open_gallery(path, model_id="another"):
+        pass
+
+
+def test_a_probe_of_another_dimension_is_an_error(gallery):
+    gallery.enroll("alice", units(1), replace=False)
+    with pytest.raises(GalleryError, match=r"\(16,\), received \(8,\)"):
+        gallery.match(np.ones(8, np.float32))
+
+
+def test_a_nan_probe_is_not_hidden(gallery):
+    gallery.enroll("alice", units(3), replace=False)
+    assert np.isnan(gallery.match(np.full(D, np.nan, np.float32)).similarity)
+
+
+@pytest.mark.parametrize(
+    "templates, says",
+    [
+        (np.zeros((0, D), np.float32), "shape"),
+        (units(1)[0], "shape"),
+        (np.ones((2, D + 1), np.float32), "shape"),
+        (np.zeros((1, D), np.float32), "length 1"),
+        (units(1) * 2, "length 1"),
+        (np.full((1, D), np.nan, np.float32), "finite"),
+    ],
+)
+def test_bad_templates_are_refused_and_nothing_changes(gallery, templates, says):
+    gallery.enroll("alice", units(2), replace=False)
+    with pytest.raises(GalleryError, match=says):
+        gallery.enroll("alice", templates, replace=True)
+    assert gallery.count() == 2
+
+
+# A failing call loses nothing
+
+
+def test_an_enrollment_that_fails_in_the_middle_leaves_the_old_templates(gallery, path):
+    old = units(3, 1)
+    gallery.enroll("alice", old, replace=False)
+    say(
+        path,
+        "CREATE TRIGGER full AFTER INSERT ON templates WHEN (SELECT count(*) FROM templates) > 4"
+        " BEGIN SELECT RAISE(ABORT, 'stopped in the middle'); END",
+    )
+    for name in ("alice", "bob"):
+        with pytest.raises(GalleryError, match="stopped in the middle"):
+            gallery.enroll(name, units(9, 2), replace=True)
+    assert [(s.subject_id, s.template_count) for s in gallery.subjects()] == [("alice", 3)]
+    assert gallery.match(old[0]).similarity == pytest.approx(1.0, abs=1e-6)
+    say(path, "DROP TRIGGER full")
+    gallery.enroll("bob", units(9, 2), replace=False)
+    assert gallery.count() == 12
+
+
+def die_while_enrolling(path: Path) -> None:
+    gallery = open_gallery(path)
+
+    def kill(statement: str) -> None:
+        if statement.startswith("COMMIT"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    gallery._db.conn.set_trace_callback(kill)
+    gallery.enroll("alice", units(50, 2), replace=True)
+
+
+def test_a_process_killed_before_the_commit_leaves_the_old_templates(gallery, path):
+    gallery.enroll("alice", units(3, 1), replace=False)
+    process = fork.Process(target=die_while_enrolling, args=(path,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+    assert gallery.count() == 3
+    assert gallery.match(units(3, 1)[1]).subject_id == "alice"
+
+
+def test_ctrl_c_in_the_middle_leaves_the_old_templates(gallery, monkeypatch):
+    gallery.enroll("alice", units(3, 1), replace=False)
+
+    def interrupt(statement: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(gallery._db), "commit", lambda self: interrupt(""))
+    with pytest.raises(KeyboardInterrupt):
+        gallery.enroll("alice", units(9, 2), replace=True)
+    monkeypatch.undo()
+    assert gallery.count() == 3
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(gallery):
+    gallery.enroll("alice", units(3, 1), replace=False)
+    pages = gallery._db.conn.execute("PRAGMA page_count").fetchone()[0]
+    gallery._db.conn.execute(f"PRAGMA max_page_count = {pages + 2}").fetchall()
+    with pytest.raises(GalleryError) as caught:
+        gallery.enroll("bob", units(2000, 2), replace=False)
+    assert "no space left" in one_line(caught)
+    assert [(s.subject_id, s.template_count) for s in gallery.subjects()] == [("alice", 3)]
+    assert gallery.match(units(3, 1)[0]).subject_id == "alice"
+
+
+def test_a_write_that_the_system_refuses_is_one_line_and_loses_nothing(gallery, path):
+    gallery.enroll("alice", units(3, 1), replace=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, hard))
+    try:
+        with pytest.raises(GalleryError) as caught:
+            gallery.enroll("bob", units(4000, 2), replace=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "disk" in one_line(caught)
+    assert gallery.count() == 3
+    gallery.enroll("bob", units(2, 2), replace=False)
+    assert gallery.count() == 5
+
+
+# Files that are no gallery
+
+
+def test_another_program_that_holds_the_gallery_is_waited_for_then_named(path, monkeypatch):
+    monkeypatch.setattr(gallery_module, "BUSY_TIMEOUT_S", 0.1)
+    with open_gallery(path) as gallery, contextlib.closing(sqlite3.connect(path)) as other:
+        gallery.enroll("alice", units(1), replace=False)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(GalleryError) as caught:
+            gallery.enroll("bob", units(1, 2), replace=False)
+        assert "another program" in one_line(caught)
+        assert gallery.match(units(1)[0]).subject_id == "alice"  # the door goes on meanwhile
+        with open_gallery(path, read_only=True) as reader:
+            assert reader.count() == 1
+        other.rollback()
+        gallery.enroll("bob", units(1, 2), replace=False)
+        assert gallery.count() == 2
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Dear gallery,\nI am a letter.\n" * 50,
+        os.urandom(5000),
+        b"SQLite format 3\0" + bytes(range(256)) * 20,
+    ],
+    ids=["text", "noise", "broken header"],
+)
+def test_a_file_that_is_no_database_is_one_line_and_stays_as_it_is(path, content, read_only):
+    path.write_bytes(content)
+    with pytest.raises(GalleryError) as caught:
+        open_gallery(path, read_only=read_only)
+    assert str(path) in one_line(caught)
+    assert path.read_bytes() == content
+
+
+def filled(path: Path) -> bytes:
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(500, 1), replace=False)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_truncated_gallery_is_one_line(path, read_only):
+    content = filled(path)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(GalleryError, match="damaged"):
+        open_gallery(path, read_only=read_only)
+
+
+def test_a_gallery_with_overwritten_pages_is_one_line(path):
+    content = bytearray(filled(path))
+    content[8192:20480] = os.urandom(12288)
+    path.write_bytes(content)
+    with pytest.raises(GalleryError) as caught:
+        open_gallery(path)
+    assert "damaged" in one_line(caught)
+
+
+def test_flipped_bits_in_a_template_are_damage_not_a_similarity(gallery, path):
+    gallery.enroll("alice", units(3), replace=False)
+    for blob in (np.full(D, np.nan, "<f4"), np.full(D, 1e30, "<f4"), np.zeros(D, "<f4")):
+        say(path, f"UPDATE templates SET embedding = x'{blob.tobytes().hex()}' WHERE id = 2")
+        with pytest.raises(GalleryError, match="'alice' is not of length 1"):
+            gallery.match(units(1)[0])
+
+
+def test_a_template_of_another_dimension_under_the_same_model_is_damage(gallery, path):
+    gallery.enroll("alice", units(1), replace=False)
+    say(path, "UPDATE templates SET dimension = 2, embedding = x'0000803f00000000'")
+    with pytest.raises(GalleryError, match="has not 16 values"):
+        gallery.match(units(1)[0])
+
+
+@pytest.mark.parametrize(
+    "row", ["'bob', 'm', 16, zeroblob(64)", "'alice', 'm', 16, zeroblob(63)", "'alice', 'm', 16, 'text'"]
+)
+def test_the_file_itself_refuses_rows_that_make_no_sense(gallery, path, row):
+    gallery.enroll("alice", units(1), replace=False)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA foreign_keys = ON")
+        with pytest.raises(sqlite3.IntegrityError):
+            db.execute(f"INSERT INTO templates (subject_id, model_id, dimension, embedding) VALUES ({row})")
+
+
+def test_the_file_is_in_wal_mode_with_strict_tables(gallery, path):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        strict = dict(
+            db.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'").fetchall()
+        )
+    assert strict["subjects"] == strict["templates"] == 1
+
+
+def test_a_database_of_another_program_is_not_touched(path):
+    say(path, "CREATE TABLE bookmarks (url TEXT)")
+    content = path.read_bytes()
+    with pytest.raises(GalleryError, match="another program"):
+        open_gallery(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert [row[0] for row in db.execute("SELECT name FROM sqlite_master")] == ["bookmarks"]
+    assert len(content) == len(path.read_bytes())
+
+
+def test_a_gallery_of_a_newer_release_is_not_touched(gallery, path):
+    say(
+        path,
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+        " VALUES ('face-unlock-gallery', '0099_from_the_future', '2099-01-01')",
+    )
+    with pytest.raises(GalleryError, match="newer release"):
+        open_gallery(path)
+
+
+def test_an_empty_file_is_a_new_gallery_for_a_writer_and_an_error_for_a_reader(path):
+    path.touch()
+    with pytest.raises(GalleryError, match="enroll somebody first"):
+        open_gallery(path, read_only=True)
+    with open_gallery(path) as gallery:
+        assert gallery.count() == 0
+
+
+def test_a_missing_gallery_is_an_error_for_a_reader_who_makes_no_file(path):
+    with pytest.raises(GalleryError, match="does not exist: enroll"):
+        open_gallery(path, read_only=True)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_folder_a_pipe_and_impossible_names_are_one_line(tmp_path, read_only):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for wrong in (
+        tmp_path,
+        tmp_path / "pipe",
+        tmp_path / ("x" * 10_000),
+        tmp_path / "a\0b",
+        tmp_path / "file" / "g",
+    ):
+        with pytest.raises(GalleryError) as caught:
+            open_gallery(wrong, read_only=read_only)
+        one_line(caught)
+
+
+def test_a_reader_writes_nothing(path):
+    filled(path)
+    with open_gallery(path, read_only=True) as reader:
+        with pytest.raises(GalleryError, match="read-only"):
+            reader.enroll("bob", units(1), replace=False)
+        with pytest.raises(GalleryError, match="read-only"):
+            reader.remove("alice")
+        assert reader.count() == 500
+
+
+def test_a_closed_gallery_says_so_in_one_line(path):
+    gallery = open_gallery(path)
+    gallery.close()
+    gallery.close()
+    with pytest.raises(GalleryError, match="closed"):
+        gallery.match(units(1)[0])
+
+
+def test_odd_characters_in_the_path_are_only_a_path(tmp_path):
+    path = tmp_path / "a?mode=memory&x#y %41.db"
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(1), replace=False)
+    assert path.stat().st_size > 0
+
+
+# Rights
+
+
+def test_the_files_are_private_whatever_the_umask(tmp_path):
+    for index, mask in enumerate((0o000, 0o022, 0o277)):
+        old = os.umask(mask)
+        try:
+            with open_gallery(tmp_path / f"new{index}" / "gallery.db") as gallery:
+                gallery.enroll("alice", units(1), replace=False)
+                modes = {f.name: stat.S_IMODE(f.stat().st_mode) for f in (tmp_path / f"new{index}").iterdir()}
+        finally:
+            os.umask(old)
+        assert set(modes.values()) == {0o600} and len(modes) == 3
+        assert stat.S_IMODE((tmp_path / f"new{index}").stat().st_mode) & 0o077 == 0
+
+
+def test_a_gallery_that_exists_keeps_its_rights(path):
+    filled(path)
+    path.chmod(0o640)
+    with open_gallery(path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@contextlib.contextmanager
+def plain_user() -> Iterator[Path]:
+    """Give a folder and, where the tests run as root whom no mode bits stop, become somebody else."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, root = Path(name), os.geteuid() == 0
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o700)
+
+
+def test_a_read_only_file_is_one_line_and_loses_nothing():
+    with plain_user() as folder:
+        path = folder / "gallery.db"
+        content = filled(path)
+        path.chmod(0o400)
+        with pytest.raises(GalleryError) as caught, open_gallery(path) as gallery:
+            gallery.enroll("bob", units(1), replace=False)
+        assert "read" in one_line(caught)
+        assert path.read_bytes() == content
+
+
+def test_a_read_only_folder_is_one_line_and_loses_nothing():
+    with plain_user() as folder:
+        path = folder / "gallery.db"
+        content = filled(path)
+        folder.chmod(0o500)
+        for read_only in (False, True):
+            with pytest.raises(GalleryError) as caught, open_gallery(path, read_only=read_only) as gallery:
+                gallery.enroll("bob", units(1), replace=False)
+            one_line(caught)
+        with pytest.raises(GalleryError) as caught:
+            open_gallery(folder / "new.db")
+        assert "rights" in one_line(caught)
+        assert path.read_bytes() == content
+
+
+def test_a_file_that_may_not_be_read_is_one_line():
+    with plain_user() as folder:
+        path = folder / "gallery.db"
+        filled(path)
+        path.chmod(0o000)
+        with pytest.raises(GalleryError) as caught:
+            open_gallery(path, read_only=True)
+        assert "rights" in one_line(caught)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can enroll for the service's user")
+def test_a_gallery_made_by_root_belongs_to_the_owner_of_its_folder(tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, 65534, 65534)
+    with open_gallery(folder / "gallery.db") as gallery:
+        gallery.enroll("alice", units(1), replace=False)
+        assert {f.stat().st_uid for f in folder.iterdir()} == {65534}
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["alice", "Alice B. Cooper", "a", "x" * 64, "Zoë", "李小龍", "प्रिया", "7-of-9", "user_1.old"]
+)
+def test_names_of_people_are_accepted(name):
+    assert check_subject_id(name) == unicodedata.normalize("NFC", name)
+
+
+def test_the_same_name_in_two_encodings_is_one_subject(gallery):
+    gallery.enroll("Zoe\u0308", units(1), replace=False)
+    gallery.enroll("Zo\u00eb", units(1, 2), replace=False)
+    assert [s.template_count for s in gallery.subjects()] == [2]
+    assert gallery.remove("Zoe\u0308") == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "x" * 65, "x" * 10_000, "../etc/passwd", "a/b", "a\\b", ".hidden", "..", "a\nb", "a\0b", "\x1b[31mred",
+     "-rf", "_x", " alice", "alice ", "a\u202eb", "\u0301a", "a;b", "a'b", "😀", "\ud800"],
+)  # fmt: skip
+def test_other_names_are_one_short_line(name):
+    with pytest.raises(UsageError) as caught:
+        check_subject_id(name)
+    text = str(caught.value)
+    assert len(text) < 140 and text.isprintable()
+    text.encode("utf-8")
+
+
+def test_enroll_refuses_a_bad_name(gallery):
+    with pytest.raises(UsageError):
+        gallery.enroll("../x", units(1), replace=False)
+    assert gallery.subjects() == []
