@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,3 +37,109 @@ def identity_tar(embeddings: npt.NDArray[np.float32], identities: npt.NDArray[np
     """Return TAR at `fmr` over all pairs of the labeled faces, NaN where there is no pair of a kind."""
     mated, non_mated = pair_similarities(embeddings, identities)
     return tar_at(mated, non_mated, fmr) if len(mated) and len(non_mated) else float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def lfw_accuracy(folds: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]]) -> tuple[float, float]:
+    """Return mean accuracy and its standard error over folds of (similarities, mated), the LFW protocol.
+
+    The threshold of each fold is the one that is most accurate on the others (Huang et al. 2007, "View 2").
+    """
+    accuracies = []
+    for i, (similarities, mated) in enumerate(folds):
+        others = [fold for j, fold in enumerate(folds) if j != i]
+        threshold = best_threshold(np.concatenate([f[0] for f in others]), np.concatenate([f[1] for f in others]))
+        accuracies.append(np.mean((similarities >= threshold) == mated))
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))
+
+
+def best_threshold(similarities: npt.NDArray[np.float32], mated: npt.NDArray[np.bool_]) -> float:
+    """Return the threshold with the most right answers; between two equal ones, the lower."""
+    order = np.argsort(similarities)
+    # Below a threshold at sorted position i stand i pairs: right are the non-mated below and the mated from i on.
+    right = np.concatenate([[0], np.cumsum(~mated[order])]) + np.concatenate([np.cumsum(mated[order][::-1])[::-1], [0]])
+    place = int(np.argmax(right))
+    return float(similarities[order[place]]) if place < len(order) else float(np.nextafter(similarities.max(), np.float32(2)))
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """All pairs of a labeled set: mated pairs whole, of the non-mated ones only the most similar, with their number.
+
+    `mated_subject` (M,) and `non_mated_subjects` (K, 2) are subject indices, for a bootstrap over subjects; non-mated
+    pairs are sorted, most similar first. Faces that could not be acquired count as similarity -1.
+    """
+
+    mated: npt.NDArray[np.float32]
+    mated_subject: npt.NDArray[np.int64]
+    non_mated: npt.NDArray[np.float32]
+    non_mated_subjects: npt.NDArray[np.int64]
+    non_mated_total: int
+    subjects: int
+
+    def threshold(self, fmr: float) -> float:
+        """Return the smallest similarity that at most a share `fmr` of the non-mated pairs reaches."""
+        rank = int(np.floor(fmr * self.non_mated_total))
+        return float(np.nextafter(self.non_mated[rank], np.float32(2)))
+
+    def tar(self, fmr: float) -> float:
+        """Return the share of mated pairs accepted at false match rate `fmr`."""
+        return float(np.mean(self.mated >= self.threshold(fmr)))
+
+    def tar_interval(self, fmr: float, resamples: int = 500, seed: int = 0) -> Interval:
+        """Return `tar` with its 95 % percentile bootstrap interval over subjects (threshold drawn anew each time)."""
+        rng = np.random.default_rng(seed)
+        draws = [self.resampled_tar(fmr, rng) for _ in range(resamples)]
+        low, high = np.percentile(draws, [2.5, 97.5])
+        return Interval(self.tar(fmr), float(low), float(high))
+
+    def resampled_tar(self, fmr: float, rng: np.random.Generator) -> float:
+        """Draw subjects with replacement; a pair counts as often as its subjects were drawn together."""
+        times = np.bincount(rng.integers(0, self.subjects, self.subjects), minlength=self.subjects)
+        weights = times[self.non_mated_subjects[:, 0]] * times[self.non_mated_subjects[:, 1]]
+        reached = np.cumsum(weights)
+        place = int(np.searchsorted(reached, fmr * self.non_mated_total, side="right"))
+        threshold = self.non_mated[min(place, len(self.non_mated) - 1)]
+        mated_weights = times[self.mated_subject]
+        return float(mated_weights[self.mated > threshold].sum() / max(1, mated_weights.sum()))
+
+
+def all_pairs(embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int64], keep: float = 0.02) -> AllPairs:
+    """Compare every face with every other, block by block.
+
+    Args:
+        embeddings: (N, D), L2-normalized; a row of zeros is a face that could not be acquired.
+        subjects: (N,), 0 to S - 1.
+        keep: share of the non-mated pairs that is kept, the most similar ones; bounds the FMR that can be asked for.
+    """
+    missing = ~embeddings.any(axis=1)
+    mated, owners, scores, pairs = [], [], [], []
+    total, n = 0, len(embeddings)
+    for start in range(0, n, 512):
+        block = embeddings[start : start + 512] @ embeddings.T
+        block[missing[start : start + 512]] = -1
+        block[:, missing] = -1
+        rows, columns = np.nonzero(np.arange(start, min(start + 512, n))[:, None] < np.arange(n))
+        same = subjects[rows + start] == subjects[columns]
+        similarity = block[rows, columns]
+        mated.append(similarity[same])
+        owners.append(subjects[columns[same]])
+        others = np.flatnonzero(~same)
+        total += len(others)
+        best = others[np.argsort(-similarity[others])[: max(1, int(len(others) * keep * 4))]]
+        scores.append(similarity[best])
+        pairs.append(np.stack([subjects[rows[best] + start], subjects[columns[best]]], axis=1))
+    ranked = np.concatenate(scores)
+    order = np.argsort(-ranked)[: max(1, int(total * keep))]
+    return AllPairs(
+        np.concatenate(mated), np.concatenate(owners), ranked[order], np.concatenate(pairs)[order], total,
+        int(subjects.max()) + 1,
+    )
