@@ -19,11 +19,12 @@ import numpy.typing as npt
 from device.errors import ModelError
 from device.geometry import DETECTOR_INPUT_PX, decode_candidates, detector_anchors, weighted_nms
 from device.protocols import Detector
-from device.runtime import load_interpreter, quiet_stderr
+from device.runtime import load_interpreter, quiet_stderr, tensor_indexes
 from device.types import FaceDetection, Image
 
 MIN_OVERLAP = 0.3  # IoU above which two candidates are one face: MediaPipe's default
 _INPUT_SHAPE = (1, DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3)
+_REGRESSOR_SHAPE, _LOGIT_SHAPE = (1, 896, 16), (1, 896, 1)
 
 
 def open_detector(kind: str, model: Path, min_score: float, threads: int) -> Detector:
@@ -70,7 +71,7 @@ class TasksDetector:
     """
 
     def __init__(self, *, model: Path, min_score: float) -> None:
-        load_interpreter(model, 1)  # a bad file is named here in one line, by Tasks in a screenful
+        _check_network(load_interpreter(model, 1), model)  # Tasks names a bad file late, and in a screenful
         self._mediapipe, vision, base_options = _import_tasks()
         options = vision.FaceDetectorOptions(
             base_options=base_options(model_asset_path=str(model)),
@@ -88,8 +89,7 @@ class TasksDetector:
                     f"{model}: expected MediaPipe's face detector, received a file that it refuses ({detail}): "
                     "run scripts/fetch_models.py"
                 ) from fault
-            # Left to the interpreter's shutdown, mediapipe's own __del__ ends in a traceback.
-            self._finalize = weakref.finalize(self, self._detector.close)
+            self._finalize = weakref.finalize(self, _close_tasks, self._detector)
             self.detect(np.zeros((DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3), np.uint8))
 
     def detect(self, image: Image) -> list[FaceDetection]:
@@ -115,7 +115,7 @@ class LiteRTDetector:
         self._interpreter = load_interpreter(model, threads)
         self._min_score = min_score
         self._anchors = detector_anchors()
-        self._input, self._regressors, self._logits = _check_network(self._interpreter, model, len(self._anchors))
+        self._input, self._regressors, self._logits = _check_network(self._interpreter, model)
 
     def detect(self, image: Image) -> list[FaceDetection]:
         """Return the faces of an (H, W, 3) uint8 RGB image, best score first."""
@@ -172,16 +172,23 @@ def _import_tasks() -> tuple[Any, Any, Any]:
     return mediapipe, vision, BaseOptions
 
 
-def _check_network(interpreter: Any, model: Path, anchors: int) -> tuple[int, int, int]:
-    """Return the tensor indexes of input, regressors and logits, by shape: names differ between exports."""
-    inputs = {tuple(tensor["shape"]): tensor["index"] for tensor in interpreter.get_input_details()}
-    outputs = {tuple(tensor["shape"]): tensor["index"] for tensor in interpreter.get_output_details()}
+def _close_tasks(detector: Any) -> None:
     try:
-        return inputs[_INPUT_SHAPE], outputs[(1, anchors, 16)], outputs[(1, anchors, 1)]
+        with quiet_stderr():
+            detector.close()
+    except RuntimeError:  # at interpreter exit its executor is gone before we are asked
+        detector._handle = None  # else its own __del__ tries again and ends the program with a traceback
+
+
+def _check_network(interpreter: Any, model: Path) -> tuple[int, int, int]:
+    """Return the tensor indexes of input, regressors and logits, by shape: names differ between exports."""
+    inputs, outputs = tensor_indexes(interpreter)
+    try:
+        return inputs[_INPUT_SHAPE], outputs[_REGRESSOR_SHAPE], outputs[_LOGIT_SHAPE]
     except KeyError:
         raise ModelError(
-            f"{model}: expected MediaPipe's face detector, {_INPUT_SHAPE} to (1, {anchors}, 16) and (1, {anchors}, 1), "
-            f"received {list(inputs)} to {list(outputs)}: run scripts/fetch_models.py"
+            f"{model}: expected MediaPipe's face detector, {_INPUT_SHAPE} to {_REGRESSOR_SHAPE} and {_LOGIT_SHAPE}, "
+            f"received {', '.join(map(str, inputs))} to {', '.join(map(str, outputs))}: run scripts/fetch_models.py"
         ) from None
 
 

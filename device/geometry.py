@@ -40,6 +40,7 @@ _LATERAL_PAIRS = ((33, 263), (133, 362), (127, 356), (234, 454), (61, 291))
 _EYE_CORNERS = (33, 133, 362, 263)
 _MOUTH_CORNERS = (61, 291)
 
+MESH_REGION_SCALE = 1.5  # sides of the detector's box; MediaPipe's own choice for its mesh
 DETECTOR_INPUT_PX = 128
 # BlazeFace, arXiv 1907.05047, Figure 1: (cells along a side, anchors in a cell) of its two feature maps.
 _ANCHOR_GRIDS = ((16, 2), (8, 6))
@@ -81,6 +82,22 @@ def invert_transform(matrix: npt.ArrayLike) -> Floats:
 def five_points(mesh: npt.NDArray[np.floating]) -> Points:
     """Return right eye, left eye, nose tip, right and left mouth corner, (5, 2), of a (468, 2 or 3) mesh."""
     return np.array([mesh[list(group), :2].mean(axis=0) for group in _FIVE_POINTS], dtype=np.float32)
+
+
+def mesh_region(box: tuple[float, float, float, float], keypoints: Points, side_px: int) -> Floats:
+    """Return the (2, 3) transform from the frame to the mesh network's square input of `side_px`.
+
+    The region is 1.5 sides of the detection's box (x, y, width, height), centered on it and turned so that the eyes,
+    keypoints 0 and 1, are level.
+    """
+    left, top, width, height = box
+    along_x, along_y = np.asarray(keypoints[1], np.float64) - np.asarray(keypoints[0], np.float64)
+    angle = math.atan2(along_y, along_x)
+    scale = side_px / (MESH_REGION_SCALE * max(width, height))
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    turn = np.array([[cos, sin], [-sin, cos]])
+    center = np.array([left + width / 2, top + height / 2])
+    return np.column_stack([turn, side_px / 2 - turn @ center])
 
 
 def head_pose(mesh: npt.NDArray[np.floating]) -> HeadPose:

@@ -37,6 +37,15 @@ def load_interpreter(model: Path, threads: int) -> Any:
     return interpreter
 
 
+def tensor_indexes(interpreter: Any) -> tuple[dict[tuple[int, ...], int], dict[tuple[int, ...], int]]:
+    """Return an interpreter's input and output tensor indexes, each by shape."""
+    inputs, outputs = (
+        {tuple(int(side) for side in tensor["shape"]): int(tensor["index"]) for tensor in details}
+        for details in (interpreter.get_input_details(), interpreter.get_output_details())
+    )
+    return inputs, outputs
+
+
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Send the process's stderr to nowhere for a moment: C++ code writes past `sys.stderr`.
