@@ -65,20 +65,21 @@ class Manifest:
     def threshold(self, fmr: float) -> float:
         """Return the similarity threshold for a false match rate.
 
-        Between two rates of the manifest it is interpolated linearly over log10(FMR), where score tails are nearly
-        straight; beyond them nothing was measured, so that is a ModelError.
+        Between two rates of the manifest it is interpolated linearly over log10(FMR), where score tails are
+        nearly straight; beyond them nothing was measured, so that is a ModelError.
         """
         known = sorted(self.thresholds)
         if not known[0] * (1 - 1e-9) <= fmr <= known[-1] * (1 + 1e-9):
             listed = ", ".join(f"{rate:g}" for rate in reversed(known))
             raise ModelError(
-                f"model {self.model_id} has no threshold for FMR {fmr:g}: choose one of {listed}, or between them"
+                f"model {self.model_id} has no threshold for FMR {fmr:g}: "
+                f"choose one of {listed}, or between them"
             )
         return float(np.interp(math.log10(fmr), np.log10(known), [self.thresholds[rate] for rate in known]))
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read and check a manifest; a missing, broken or contradictory one is a ModelError that names the key."""
+    """Read and check a manifest; a missing, broken or contradictory one is a ModelError naming the key."""
     values = _read_json(path)
     keys = _Keys(path, values)
     manifest = Manifest(
@@ -138,7 +139,7 @@ class LiteRTEmbedder:
                 f"model {self.model_id} expects an aligned face {FACE_SHAPE} uint8, received {face.shape} "
                 f"{face.dtype}: align it first"
             )
-        # One lookup a pixel: normalizing and quantizing in floats costs more than a tenth of the network itself.
+        # One lookup a pixel: normalizing and quantizing in floats would cost more than a tenth of the network.
         self._interpreter.set_tensor(self._input, cv2.LUT(face, self._table)[None])
         self._interpreter.invoke()
         return self._normalized(self._interpreter.get_tensor(self._output)[0])
@@ -160,7 +161,8 @@ class LiteRTEmbedder:
         if len(found) != 1 or not _same(found[0], expected):
             received = ", ".join(map(str, found)) or "no tensor"
             raise ModelError(
-                f"{self.manifest.file}: model expects {role} {expected} by its manifest, received {received}: {REMEDY}"
+                f"{self.manifest.file}: model expects {role} {expected} by its manifest, "
+                f"received {received}: {REMEDY}"
             )
         return int(details[0]["index"])
 
@@ -185,8 +187,8 @@ def _check_digest(manifest: Manifest) -> None:
     if digest != manifest.sha256:
         received = f"sha256 {digest[:12]}..." if matches else f"{size_bytes} bytes"
         raise ModelError(
-            f"{manifest.file}: manifest expects {manifest.size_bytes} bytes, sha256 {manifest.sha256[:12]}..., "
-            f"received {received}: {REMEDY}"
+            f"{manifest.file}: manifest expects {manifest.size_bytes} bytes, "
+            f"sha256 {manifest.sha256[:12]}..., received {received}: {REMEDY}"
         )
 
 
@@ -210,7 +212,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             content = file.read(MAX_MANIFEST_BYTES + 1)
         values = json.loads(content[:MAX_MANIFEST_BYTES].decode("utf-8"))
     except OSError as fault:

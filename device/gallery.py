@@ -1,7 +1,7 @@
 """The gallery: templates of the enrolled subjects in one SQLite file, and the best match for a probe.
 
-One row a template, each with the id of the model that made it. Embeddings are float32 little-endian. The file is
-private to its owner (0600), every change is one transaction, and what is removed is overwritten.
+One row a template, each with the id of the model that made it. Embeddings are float32 little-endian. The file
+is private to its owner (0600), every change is one transaction, and what is removed is overwritten.
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ class _Loaded:
 
 
 def check_subject_id(text: str) -> str:
-    """Return the subject id, NFC-normalized: 1-64 letters, digits, `-_.` and inner spaces, a letter or digit first.
+    """Return the subject id, NFC-normalized.
 
-    Letters of every script, with their marks. Raises UsageError in one short line.
+    1 to 64 letters of any script with their marks, digits, `-`, `_`, `.` and spaces; a letter or digit first, no
+    space last. Anything else is a UsageError in one short line.
     """
     name = unicodedata.normalize("NFC", text)
     shown = repr(name if len(name) <= 24 else name[:24] + "...")
@@ -98,8 +99,8 @@ class Gallery:
 
     Args:
         path: the SQLite file; made, private to its owner, unless `read_only`.
-        model_id: of the configured model; templates of another are a GalleryModelError. None opens a gallery of any
-            model for `subjects`, `remove` and `count` only.
+        model_id: of the configured model; templates of another are a GalleryModelError. None opens a gallery of
+            any model, for `subjects`, `remove` and `count` only.
         dimension: D of the model's embeddings.
         read_only: never write, and fail where there is no gallery yet.
     """
@@ -126,7 +127,7 @@ class Gallery:
             self._db.close()
 
     def enroll(self, subject_id: str, templates: npt.NDArray[np.float32], *, replace: bool) -> None:
-        """Store (n, D) L2-normalized templates of a subject, all or none; `replace` drops those stored before."""
+        """Store (n, D) L2-normalized templates of a subject, all or none; `replace` drops those of before."""
         name = check_subject_id(subject_id)
         blobs = [row.tobytes() for row in self._checked(templates).astype("<f4")]
         model = {"model_id": self._model_id, "dimension": self._dimension}
@@ -145,7 +146,7 @@ class Gallery:
             self._scrub()
 
     def remove(self, subject_id: str) -> int:
-        """Delete a subject so that no byte of the templates stays in the files; return how many there were."""
+        """Delete a subject, leaving no byte of the templates in the files; return how many there were."""
         name = unicodedata.normalize("NFC", subject_id)  # as it was enrolled
         with self._faults("remove from"):
             with _writing(self._db):
@@ -154,8 +155,8 @@ class Gallery:
             self._loaded = None
         if not self._scrub():
             raise GalleryError(
-                f"the subject is removed, but {self._path}-wal keeps traces while another program reads the gallery: "
-                "stop it and remove the subject again"
+                f"the subject is removed, but {self._path}-wal keeps traces while another program reads the "
+                "gallery: stop it and remove the subject again"
             )
         return removed
 
@@ -174,7 +175,7 @@ class Gallery:
             return int(self._db.table("templates").count)
 
     def match(self, probe: Embedding) -> Match | None:
-        """Return the template most alike the probe, None where nobody is enrolled; sees every committed change."""
+        """Return the template most alike the probe, None where nobody is enrolled; see every commit."""
         if probe.shape != (self._dimension,):
             raise GalleryError(
                 f"gallery {self._path} expects probes of shape ({self._dimension},), received {probe.shape}: "
@@ -219,8 +220,8 @@ class Gallery:
         rows = np.asarray(templates, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != self._dimension or not len(rows):
             raise GalleryError(
-                f"gallery {self._path} expects templates of shape (n, {self._dimension}), received {rows.shape}: "
-                "use the model it was opened for"
+                f"gallery {self._path} expects templates of shape (n, {self._dimension}), "
+                f"received {rows.shape}: use the model it was opened for"
             )
         if not (np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1.0) <= NORM_TOLERANCE).all():
             raise GalleryError("templates must be finite and of length 1, received others: L2-normalize them")
@@ -243,7 +244,7 @@ class Gallery:
 
     def _identity(self) -> tuple[int, int]:
         try:
-            state = os.stat(self._path)
+            state = self._path.stat()
         except FileNotFoundError as fault:
             raise GalleryError(
                 f"gallery {self._path} does not exist: enroll somebody first (python enroll.py --name NAME), "
@@ -288,13 +289,13 @@ class Gallery:
         ).fetchall()
         if others:
             raise GalleryModelError(
-                f"gallery {self._path} holds {others[0][1]} templates of model {others[0][0]}, the configured model is "
-                f"{self._model_id}: remove those subjects and enroll them again (python enroll.py --list, --remove "
-                "NAME, --name NAME), or name another gallery"
+                f"gallery {self._path} holds {others[0][1]} templates of model {others[0][0]}, the configured "
+                f"model is {self._model_id}: remove those subjects and enroll them again "
+                "(python enroll.py --list, --remove NAME, --name NAME), or name another gallery"
             )
 
     def _scrub(self) -> bool:
-        """Rewrite the file without free pages and cut the log, which holds old pages; False: a reader is in the way."""
+        """Rewrite the file without free pages and cut its log; False where a reader holds on to the log."""
         with self._faults("erase from"):
             self._db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._db.conn.execute("VACUUM")
@@ -303,7 +304,8 @@ class Gallery:
 
     def _damaged(self, what: str) -> GalleryError:
         return GalleryError(
-            f"gallery {self._path} is damaged ({what}): restore a backup, or move the file away and enroll again"
+            f"gallery {self._path} is damaged ({what}): "
+            "restore a backup, or move the file away and enroll again"
         )
 
     @contextmanager
@@ -342,7 +344,7 @@ def _explain(fault: Exception) -> str:
 
 @contextmanager
 def _writing(db: Database) -> Iterator[None]:
-    """Run one transaction that takes the write lock at once: a later upgrade would fail instead of waiting."""
+    """Run one transaction; it takes the write lock at once, for a later upgrade fails instead of waiting."""
     db.execute("BEGIN IMMEDIATE")
     try:
         with db.atomic():
@@ -386,7 +388,7 @@ def _create(path: Path) -> None:
         try:
             os.fchmod(descriptor, 0o600)  # a umask may have taken away even the owner's rights
             if os.geteuid() == 0:  # enrolled with sudo, read by the service: its folder's owner owns the file
-                owner = os.stat(folder)
+                owner = folder.stat()
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
         finally:
             os.close(descriptor)

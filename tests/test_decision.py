@@ -140,7 +140,7 @@ def test_a_frame_of_exactly_the_limit_is_fresh():
 
 
 @pytest.mark.parametrize(
-    "captured_at_s, now_s", [(math.nan, 1), (1, math.nan), (math.inf, 1), (1, -math.inf)]
+    ("captured_at_s", "now_s"), [(math.nan, 1), (1, math.nan), (math.inf, 1), (1, -math.inf)]
 )
 def test_impossible_times_are_stale(captured_at_s, now_s):
     decider = Decider(DecisionRule(**{**RULE, "k": 1}))
@@ -227,7 +227,8 @@ def test_reset_forgets_frames_but_not_the_cooldown():
 def test_an_impossible_rule_is_one_clear_line(change):
     with pytest.raises(ConfigError) as caught:
         DecisionRule(**{**RULE, **change})
-    assert next(iter(change)) in str(caught.value) and "\n" not in str(caught.value)
+    assert next(iter(change)) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 frames = st.fixed_dictionaries(
@@ -259,14 +260,15 @@ def test_a_grant_always_has_k_fresh_frames_of_one_subject_on_one_track_behind_it
             and captured_at_s > newest_s
         )
         newest_s = captured_at_s
-        witnesses = (witnesses + [(frame["subject"], frame["track"]) if good else None])[-door.rule.n :]
+        witnesses = ([*witnesses, (frame["subject"], frame["track"]) if good else None])[-door.rule.n :]
         if frame["reason"] is Reason.SEVERAL_FACES:
             witnesses = []
         if decision.granted:
             assert good
             assert witnesses.count((frame["subject"], frame["track"])) >= k
             assert not 0 <= door.now_s - granted_at_s < 1.0
-            assert decision.subject_id == frame["subject"] and decision.reason is Reason.GRANTED
+            assert decision.subject_id == frame["subject"]
+            assert decision.reason is Reason.GRANTED
             granted_at_s, witnesses = door.now_s, []
 
 

@@ -32,7 +32,8 @@ def test_pixel_table_equals_the_arithmetic_it_replaces():
     table = pixel_table(127.5, 128.0, 0.0078125, -1)
     image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     expected = quantize((image.astype(np.float64) - 127.5) / 128.0, 0.0078125, -1)
-    assert table.shape == (256,) and table.dtype == np.int8
+    assert table.shape == (256,)
+    assert table.dtype == np.int8
     assert np.array_equal(table[image], expected)
 
 
@@ -60,7 +61,7 @@ def test_nan_is_refused():
         quantize([0.0, np.nan], 1.0, 0)
 
 
-@pytest.mark.parametrize("mean, std", [(0.0, 0.0), (np.nan, 1.0), (0.0, -1.0), (0.0, np.inf)])
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 0.0), (np.nan, 1.0), (0.0, -1.0), (0.0, np.inf)])
 def test_pixel_table_refuses_an_impossible_normalization(mean, std):
     with pytest.raises(ValueError, match="std above 0"):
         pixel_table(mean, std, 1.0, 0)

@@ -43,7 +43,7 @@ def test_best_match_finds_each_row_itself():
 
 def test_best_match_equals_the_slow_way():
     rows, probe = unit_rows(100, 16), unit_rows(1, 16, seed=1)[0]
-    slow = [sum(float(a) * float(b) for a, b in zip(row, probe)) for row in rows]
+    slow = [sum(float(a) * float(b) for a, b in zip(row, probe, strict=False)) for row in rows]
     index, similarity = best_match(rows, probe)
     assert index == max(range(100), key=slow.__getitem__)
     assert similarity == pytest.approx(max(slow), abs=1e-6)
@@ -55,7 +55,7 @@ def test_best_match_shows_a_nan_instead_of_hiding_it():
     assert math.isnan(best_match(rows, unit_rows(1, 8)[0])[1])
 
 
-@pytest.mark.parametrize("shape, probe", [((0, 8), 8), ((5, 8), 7), ((8,), 8)])
+@pytest.mark.parametrize(("shape", "probe"), [((0, 8), 8), ((5, 8), 7), ((8,), 8)])
 def test_best_match_names_wrong_shapes(shape, probe):
     with pytest.raises(ValueError, match="best_match expects"):
         best_match(np.zeros(shape, np.float32), np.zeros(probe, np.float32))
@@ -67,4 +67,5 @@ def test_cosine_matrix_does_not_depend_on_length():
     result = cosine_matrix(scaled, rows)
     assert result.shape == (6, 6)
     assert np.allclose(result, rows @ rows.T, atol=1e-6)
-    assert result.max() <= 1.0 and result.min() >= -1.0
+    assert result.max() <= 1.0
+    assert result.min() >= -1.0
