@@ -1,0 +1,89 @@
+"""Say whether an aligned face is good enough to be compared, and if not, what the person could do about it.
+
+Pure numpy. Brightness and sharpness are taken between brows and chin of the 112x112 crop: what lies around the face, or
+a black rim where the crop leaves the frame, says nothing of the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from device.types import AlignedFace, FaceDetection, HeadPose, Image, Quality, Reason
+
+_FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(26, 86)  # of the aligned crop
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """What a face must reach; brightness in 0..255, angles either way, presence as the mesh network's logit."""
+
+    min_face_px: float
+    min_sharpness: float
+    min_brightness: float
+    max_brightness: float
+    max_yaw_deg: float
+    max_pitch_deg: float
+    max_roll_deg: float
+    min_presence: float
+
+
+def assess(face: AlignedFace, detection: FaceDetection, limits: QualityLimits) -> Quality:
+    """Measure an aligned face and name the first limit that it breaks.
+
+    Size, light and pose come before sharpness: a small, dark or turned face is blurred as well, and "hold still" would
+    not help. The width is that of the detection's box.
+    """
+    light = luminance(face.image)
+    width_px, brightness, sharpness = detection.box[2], float(light.mean()), laplacian_variance(light)
+    measured = (width_px, sharpness, brightness, face.presence, face.pose)
+    reason, hint = next(_failures(*measured, limits), (None, ""))
+    return Quality(*measured, reason=reason, hint=hint)
+
+
+def luminance(crop: Image) -> npt.NDArray[np.float32]:
+    """Return the (68, 60) luminance between brows and chin of an aligned (112, 112, 3) RGB crop, in 0..255."""
+    return crop[_FACE_ROWS, _FACE_COLUMNS].astype(np.float32) @ _LUMA
+
+
+def laplacian_variance(light: npt.NDArray[np.float32]) -> float:
+    """Return the variance of the four-neighbor Laplacian: little where nothing in the picture is sharp.
+
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000, measure LAPV.
+    """
+    inner = light[1:-1, 1:-1]
+    laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
+    return float(laplacian.var())
+
+
+def _failures(
+    width_px: float, sharpness: float, brightness: float, presence: float, pose: HeadPose, limits: QualityLimits
+) -> Iterator[tuple[Reason, str]]:
+    if not presence >= limits.min_presence:  # written so that NaN fails
+        yield Reason.NOT_A_FACE, "no clear face: look straight into the camera, nothing before the face"
+    if not width_px >= limits.min_face_px:
+        yield Reason.TOO_SMALL, f"come closer: face is {width_px:.0f} px wide, needs {limits.min_face_px:g}"
+    if not brightness >= limits.min_brightness:
+        yield Reason.TOO_DARK, f"too dark: {brightness:.0f}, needs {limits.min_brightness:g}"
+    if not brightness <= limits.max_brightness:
+        yield Reason.TOO_BRIGHT, f"too bright: {brightness:.0f}, at most {limits.max_brightness:g}"
+    yield from _turns(pose, limits)
+    if not sharpness >= limits.min_sharpness:
+        yield Reason.TOO_BLURRED, f"blurred: {sharpness:.0f}, needs {limits.min_sharpness:g}: hold still, wipe the lens"
+
+
+def _turns(pose: HeadPose, limits: QualityLimits) -> Iterator[tuple[Reason, str]]:
+    """Tell the person where to turn; left and right are the person's own, in a picture that is not mirrored."""
+    checks = (
+        (pose.yaw_deg, limits.max_yaw_deg, "turn a little right", "turn a little left"),
+        (pose.pitch_deg, limits.max_pitch_deg, "look a little down", "look a little up"),
+        (pose.roll_deg, limits.max_roll_deg, "hold your head level", "hold your head level"),
+    )
+    for angle_deg, most_deg, when_positive, when_negative in checks:
+        if not abs(angle_deg) <= most_deg:
+            hint = when_positive if angle_deg > 0 else when_negative
+            yield Reason.TURNED_AWAY, f"{hint}: {abs(angle_deg):.0f} degrees off, at most {most_deg:g}"
