@@ -1,22 +1,23 @@
 """Every setting of the product: default, bounds, unit and meaning stand here and nowhere else.
 
-A configuration is one TOML file: top-level keys first, then the sections `[camera]`, `[detector]`, `[quality]`,
-`[decision]`, `[enrollment]`, `[lock]` and `[status]`. Each key may be left out. A key that is not known, has the wrong type or
-lies out of range is a `ConfigError` that names the file, what was received, what is expected, and the nearest key.
+A configuration is one TOML file: top-level keys first, then sections. Each key may be left out. A key that is not
+known, has the wrong type or lies out of range is a `ConfigError` that names the file, what was received, what is
+expected, and the nearest key.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 from device.errors import ConfigError
@@ -55,7 +56,8 @@ class CameraConfig:
 
     source: int | str = setting(
         "auto",
-        "`auto` (picamera2 where it is installed, else the first camera), `picamera2`, an index, a device, a file or an RTSP address",
+        "`auto` (picamera2 where it is installed, else the first camera), `picamera2`, an index, a device, a file "
+        "or an RTSP address",
         types=(int, str),
     )
     width: int = setting(640, "width that is asked of the camera", unit="px", low=160, high=4096)
@@ -78,7 +80,7 @@ class DetectorConfig:
 
     kind: str = setting(
         "auto",
-        "`tasks` (MediaPipe), `litert` (the same network without MediaPipe) or `auto`: Tasks where it can run",
+        "`tasks` (MediaPipe), `litert` (the same network on LiteRT) or `auto`: `tasks` where it can run",
         choices=("auto", "tasks", "litert"),
     )
     min_score: float = setting(0.5, "detections below this score are not faces", low=0.1, high=0.99)
@@ -211,7 +213,7 @@ SECTIONS: dict[str, type] = {
 
 
 def load_config(path: Path | None) -> Config:
-    """Read a TOML file; None reads the service's `/etc/face-unlock/config.toml`, or the defaults where there is none.
+    """Read a TOML file; None reads the service's, `/etc/face-unlock/config.toml`, or takes the defaults.
 
     So a person who enrolls on the board writes into the gallery that its service reads, without an argument.
     """
@@ -241,7 +243,7 @@ def parse_config(table: Mapping[str, Any], *, origin: str) -> Config:
 
 
 def every_setting() -> list[tuple[str, Field[Any]]]:
-    """List all keys as (`section.key`, field), in the order of the file; documents and the example are held to it."""
+    """List all keys as (`section.key`, field), in the order of the file; docs and example are held to it."""
     listed = [(f.name, f) for f in fields(Config) if f.name not in SECTIONS]
     for section, cls in SECTIONS.items():
         listed += [(f"{section}.{f.name}", f) for f in fields(cls)]
@@ -264,7 +266,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _parse_section(section: str, value: Any, origin: str) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(
-            f"{origin}: {section}: expected a section, [{section}] with keys below it, received {_shown(value)}"
+            f"{origin}: {section}: expected a section [{section}] with keys below it, received {_shown(value)}"
         )
     known = {f.name: f for f in fields(SECTIONS[section])}
     for key in value:
@@ -332,12 +334,13 @@ def _check_together(config: Config, origin: str) -> None:
         )
     if quality.min_brightness >= quality.max_brightness:
         raise ConfigError(
-            f"{origin}: quality.min_brightness: expected less than quality.max_brightness = {quality.max_brightness:g}, "
-            f"received {quality.min_brightness:g}"
+            f"{origin}: quality.min_brightness: expected less than quality.max_brightness = "
+            f"{quality.max_brightness:g}, received {quality.min_brightness:g}"
         )
     if config.status.serial_port and lock.driver == "gpiozero" and lock.pin in UART_PINS:
         raise ConfigError(
-            f"{origin}: lock.pin: GPIO{lock.pin} is the serial port's own pin: choose another, or leave status.serial_port empty"
+            f"{origin}: lock.pin: GPIO{lock.pin} is the serial port's own pin: choose another, or leave "
+            "status.serial_port empty"
         )
     if not config.model or not config.gallery:
         name = "gallery" if config.model else "model"

@@ -1,0 +1,71 @@
+# face-unlock: `make demo` on a fresh machine with Python 3.10 or newer shows everything at work. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python of 3.10 to 3.14 that can make a virtual environment; `make PYTHON=/path/to/python3.12 demo` overrides.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14 python3.10; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null && echo "$$python" && break; done)
+
+PIP := -m pip install --disable-pip-version-check --quiet --constraint requirements/constraints.txt
+RUN := .venv/bin/python
+TRAIN := .venv-train/bin/python
+LOCKED := requirements/constraints.txt requirements/board.txt requirements/test.txt
+
+.PHONY: help setup demo test test-train check format benchmark evaluate lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/ready ## make .venv with what the board, the tests and the checks need, and fetch the two MediaPipe networks
+
+demo: .venv/ready ## enroll one person, play a clip with a stranger, open the (mock) lock; write demo.png
+	$(RUN) scripts/demo.py
+
+test: .venv/ready ## test everything that runs on the board
+	$(RUN) -m pytest $(ARGS)
+
+test-train: .venv-train/ready ## test training and export (CPU torch)
+	$(TRAIN) -m pytest -m train $(ARGS)
+
+check: .venv/ready ## lint, format, types, import rules
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	.venv/bin/lint-imports
+	$(RUN) scripts/check_tree.py
+
+format: .venv/ready ## format and fix what can be fixed
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+benchmark: .venv/ready ## measure speed and size of this machine
+	$(RUN) scripts/benchmark.py $(ARGS)
+
+evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw lfw.zip --pairs lfw_pairs.txt"
+	$(RUN) scripts/evaluate.py $(ARGS)
+
+lock: ## choose the exact versions anew (needs uv)
+	scripts/lock.sh
+
+clean: ## remove the virtual environments and caches; galleries and weights stay
+	rm -rf .venv .venv-train .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+
+# A stamp each: the second `make` of the day starts at once, a changed requirement installs anew.
+.venv/ready: $(LOCKED) scripts/fetch_models.py
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 to 3.14 with venv found: apt install python3-venv, or make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setting up .venv with $(PYTHON) (some minutes once)"
+	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	@$(RUN) $(PIP) --requirement requirements/board.txt --requirement requirements/test.txt
+	@$(RUN) -c "import cv2, mediapipe.tasks.python.vision" >/dev/null || { \
+		echo "make: OpenCV or MediaPipe cannot load (above): apt install libgl1 libglib2.0-0 libegl1 libgles2" >&2; exit 1; }
+	@$(RUN) scripts/fetch_models.py
+	@touch $@
+
+.venv-train/ready: $(LOCKED) requirements/train.txt scripts/fetch_models.py
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 to 3.14 with venv found: apt install python3-venv, or make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setting up .venv-train with $(PYTHON) (some minutes once)"
+	@test -x $(TRAIN) || $(PYTHON) -m venv .venv-train
+	@$(TRAIN) $(PIP) --requirement requirements/board.txt --requirement requirements/test.txt --requirement requirements/train.txt
+	@$(TRAIN) scripts/fetch_models.py
+	@touch $@
