@@ -139,7 +139,7 @@ class LiteRTEmbedder:
                 f"model {self.model_id} expects an aligned face {FACE_SHAPE} uint8, received {face.shape} "
                 f"{face.dtype}: align it first"
             )
-        # One lookup a pixel: normalizing and quantizing in floats would cost more than a tenth of the network.
+        # One lookup a pixel: normalizing and quantizing in floats would cost a tenth of the network.
         self._interpreter.set_tensor(self._input, cv2.LUT(face, self._table)[None])
         self._interpreter.invoke()
         return self._normalized(self._interpreter.get_tensor(self._output)[0])

@@ -73,8 +73,8 @@ class _Loaded:
 def check_subject_id(text: str) -> str:
     """Return the subject id, NFC-normalized.
 
-    1 to 64 letters of any script with their marks, digits, `-`, `_`, `.` and spaces; a letter or digit first, no
-    space last. Anything else is a UsageError in one short line.
+    1 to 64 letters of any script with their marks, digits, `-`, `_`, `.` and spaces; a letter or digit first,
+    no space last. Anything else is a UsageError in one short line.
     """
     name = unicodedata.normalize("NFC", text)
     shown = repr(name if len(name) <= 24 else name[:24] + "...")
@@ -99,8 +99,8 @@ class Gallery:
 
     Args:
         path: the SQLite file; made, private to its owner, unless `read_only`.
-        model_id: of the configured model; templates of another are a GalleryModelError. None opens a gallery of
-            any model, for `subjects`, `remove` and `count` only.
+        model_id: of the configured model; templates of another are a GalleryModelError. None opens a gallery
+            of any model, for `subjects`, `remove` and `count` only.
         dimension: D of the model's embeddings.
         read_only: never write, and fail where there is no gallery yet.
     """
@@ -289,8 +289,8 @@ class Gallery:
         ).fetchall()
         if others:
             raise GalleryModelError(
-                f"gallery {self._path} holds {others[0][1]} templates of model {others[0][0]}, the configured "
-                f"model is {self._model_id}: remove those subjects and enroll them again "
+                f"gallery {self._path} holds {others[0][1]} templates of model {others[0][0]}, the "
+                f"configured model is {self._model_id}: remove those subjects and enroll them again "
                 "(python enroll.py --list, --remove NAME, --name NAME), or name another gallery"
             )
 

@@ -643,7 +643,7 @@ def test_the_same_name_in_two_encodings_is_one_subject(gallery):
 @pytest.mark.parametrize(
     "name",
     ["", " ", "x" * 65, "x" * 10_000, "../etc/passwd", "a/b", "a\\b", ".hidden", "..", "a\nb", "a\0b",
-     "\x1b[31mred",      "-rf", "_x", " alice", "alice ", "a\u202eb", "\u0301a", "a;b", "a'b", "😀", "\ud800"],
+     "\x1b[31mred", "-rf", "_x", " alice", "alice ", "a\u202eb", "\u0301a", "a;b", "a'b", "😀", "\ud800"],
 )  # fmt: skip
 def test_other_names_are_one_short_line(name):
     with pytest.raises(UsageError) as caught:
