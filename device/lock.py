@@ -2,16 +2,18 @@
 
 What holds, whatever the program does:
 
-- The pin is driven to locked while it is claimed, again after it, and first thing when it is given back: gpiozero's
-  `close()` in mid-pulse leaves the output energized.
-- A thread of the lock's own ends each pulse by monotonic time, whether the main thread hangs, raises or is busy.
+- The pin is driven to locked while it is claimed, again after it, and first thing when it is given back:
+  gpiozero's `close()` in mid-pulse leaves the output energized.
+- A thread of the lock's own ends each pulse by monotonic time, whether the main thread hangs, raises or is
+  busy.
 - A second `unlock()` starts the pulse anew, it never stacks; without a pause the bolt stays open for at most
   max(30 s, one pulse), then it locks and only a fresh `unlock()` opens it again.
-- Each write is read back from the pin. A pin that does not obey is a `LockError`, and the relock is tried again
-  until it succeeds.
+- Each write is read back from the pin. A pin that does not obey is a `LockError`, and the relock is tried
+  again until it succeeds.
 
-A killed process (SIGKILL, power) runs none of this: a Raspberry Pi keeps the output driven after its owner's death, so
-the service runs `--relock` afterwards, and the relay wants a pull resistor to its locked side (docs/install.md).
+A killed process (SIGKILL, power) runs none of this: a Raspberry Pi keeps the output driven after its owner's
+death, so the service runs `--relock` afterwards, and the relay wants a pull resistor to its locked side
+(docs/install.md).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from device.config import UART_PINS, load_config
 from device.errors import ConfigError, FaceUnlockError, LockError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 MAX_OPEN_S = 30.0  # restarted pulses never add up to more, unless one pulse alone is longer
 RETRY_S = 0.2  # a relock that failed is tried again this often
@@ -40,7 +42,7 @@ HIGH_AT_BOOT = range(9)  # GPIO0-8 of a Raspberry Pi wake up with a pull-up, GPI
 
 
 def check_pin(pin: int, serial_port: str, *, active_high: bool) -> None:
-    """Refuse a GPIO number (BCM) that would open the door at boot or fight with the serial log, by ConfigError."""
+    """Refuse a GPIO number (BCM) that opens the door at boot or carries the serial log."""
     on_board = serial_port and not serial_port.startswith(("/dev/ttyUSB", "/dev/ttyACM"))
     if on_board and pin in UART_PINS:
         raise ConfigError(
@@ -48,15 +50,15 @@ def check_pin(pin: int, serial_port: str, *, active_high: bool) -> None:
         )
     if active_high and pin in HIGH_AT_BOOT:
         raise ConfigError(
-            f"lock.pin: GPIO{pin} is pulled high at boot, which unlocks an active-high relay: choose one of GPIO9 to 27"
+            f"lock.pin: GPIO{pin} is high at boot, which unlocks an active-high relay: choose GPIO9 to 27"
         )
 
 
 class PulseLock(ABC):
     """The pulse and its end, for a pin that a subclass writes and reads.
 
-    `on_change(locked)` may be set to be told of each change of the pin, from the thread that caused it; what it
-    raises is dropped.
+    `on_change(locked)` may be set to be told of each change of the pin, from the thread that caused it; what
+    it raises is dropped.
     """
 
     def __init__(self, *, pulse_s: float) -> None:
@@ -258,8 +260,8 @@ class GpioLock(PulseLock):
 class JetsonLock(PulseLock):
     """A relay on a Jetson's GPIO, through libgpiod's own Python bindings (`gpiod` 2.x).
 
-    Tests run it on a double of that module; it was not run on a Jetson. The Jetson kernel lets go of a line when its
-    owner dies, so the relay's pull resistor locks it.
+    Tests run it on a double of that module; it was not run on a Jetson. The Jetson kernel lets go of a line
+    when its owner dies, so the relay's pull resistor locks it.
 
     Args:
         chip: such as `/dev/gpiochip0`.
