@@ -1,6 +1,7 @@
-"""Align a detected face by MediaPipe's face mesh, so that the embedder always sees eyes, nose and mouth in one place.
+"""Align a detected face by MediaPipe's face mesh: eyes, nose and mouth in one place for the embedder.
 
-The mesh network: "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019, arXiv 1907.06724.
+The mesh network: "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019, arXiv
+1907.06724.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class MeshAligner:
         mesh, presence = self._run(region, to_region)
         landmarks = five_points(mesh)
         crop = _warp(image, similarity_transform(landmarks, REFERENCE_POINTS), CROP_SIZE_PX)
-        return AlignedFace(image=crop, landmarks=landmarks, mesh=mesh, presence=presence, pose=head_pose(mesh))
+        return AlignedFace(
+            image=crop, landmarks=landmarks, mesh=mesh, presence=presence, pose=head_pose(mesh)
+        )
 
     def _run(
         self, region: Image, to_region: npt.NDArray[np.float64]
@@ -64,8 +67,9 @@ class MeshAligner:
 
 
 def _warp(image: Image, matrix: npt.NDArray[np.float64], side_px: int) -> Image:
-    warped: Image = cv2.warpAffine(image, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR)
-    return warped
+    return cv2.warpAffine(image, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR).astype(
+        np.uint8, copy=False
+    )
 
 
 def _check_network(interpreter: Any, model: Path) -> tuple[int, int, int]:
@@ -75,6 +79,7 @@ def _check_network(interpreter: Any, model: Path) -> tuple[int, int, int]:
         return inputs[_INPUT_SHAPE], outputs[_MESH_SHAPE], outputs[_PRESENCE_SHAPE]
     except KeyError:
         raise ModelError(
-            f"{model}: expected MediaPipe's face mesh, {_INPUT_SHAPE} to {_MESH_SHAPE} and {_PRESENCE_SHAPE}, "
-            f"received {', '.join(map(str, inputs))} to {', '.join(map(str, outputs))}: run scripts/fetch_models.py"
+            f"{model}: expected MediaPipe's face mesh, {_INPUT_SHAPE} to {_MESH_SHAPE} and "
+            f"{_PRESENCE_SHAPE}, received {', '.join(map(str, inputs))} to {', '.join(map(str, outputs))}: "
+            "run scripts/fetch_models.py"
         ) from None

@@ -1,6 +1,7 @@
 """Where MediaPipe's two model files live; scripts/fetch_models.py puts them there.
 
-They are not in the repository: they come out of a pinned mediapipe wheel, whose newer releases carry no models.
+They are not in the repository: they come out of a pinned mediapipe wheel, whose newer releases carry no
+models.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def cache_dir(system: Path = SYSTEM_CACHE) -> Path:
 def find_asset(asset: Asset) -> Path:
     """Return the path of a model file in the cache.
 
-    Raises ModelError when it is missing or of the wrong size: the digest was checked when it was fetched, a copy by
-    hand may have been cut short since.
+    Raises ModelError when it is missing or of the wrong size: the digest was checked when it was fetched, a
+    copy by hand may have been cut short since.
     """
     path = cache_dir() / asset.name
     try:
@@ -72,7 +73,8 @@ def find_asset(asset: Asset) -> Path:
         ) from fault
     if size_bytes != asset.size_bytes:
         raise ModelError(
-            f"{path}: expected {asset.size_bytes} bytes, received {size_bytes}: run scripts/fetch_models.py --force"
+            f"{path}: expected {asset.size_bytes} bytes, received {size_bytes}: "
+            "run scripts/fetch_models.py --force"
         )
     return path
 

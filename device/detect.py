@@ -1,7 +1,7 @@
 """MediaPipe's short-range face detector (BlazeFace, arXiv 1907.05047), through two runtimes.
 
-`TasksDetector` runs it in MediaPipe Tasks, `LiteRTDetector` runs the same file on LiteRT alone, for boards where the
-mediapipe wheel cannot be loaded (a Raspberry Pi 4 among them). A test holds their results together.
+`TasksDetector` runs it in MediaPipe Tasks, `LiteRTDetector` runs the same file on LiteRT alone, for boards
+where the mediapipe wheel cannot be loaded (a Raspberry Pi 4 among them). A test holds their results together.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import ModelError
+from device.errors import ModelError, UsageError
 from device.geometry import DETECTOR_INPUT_PX, decode_candidates, detector_anchors, weighted_nms
 from device.protocols import Detector
 from device.runtime import load_interpreter, quiet_stderr, tensor_indexes
 from device.types import FaceDetection, Image
 
 MIN_OVERLAP = 0.3  # IoU above which two candidates are one face: MediaPipe's default
+MAX_SIDE_PX = 32_766  # OpenCV warps up to here; Tasks aborts the whole process beyond
 _INPUT_SHAPE = (1, DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3)
 _REGRESSOR_SHAPE, _LOGIT_SHAPE = (1, 896, 16), (1, 896, 1)
 
@@ -34,8 +35,8 @@ def open_detector(kind: str, model: Path, min_score: float, threads: int) -> Det
     if kind == "auto" and can_run_tasks():
         try:
             return TasksDetector(model=model, min_score=min_score)
-        except TasksUnavailable:  # installed, but a system library is missing: the other runtime needs none
-            pass
+        except TasksUnavailableError:
+            pass  # installed, but one of the system's libraries is missing: LiteRT needs none
     if kind in ("auto", "litert"):
         return LiteRTDetector(model=model, min_score=min_score, threads=threads)
     raise ValueError(f'detector kind expects "auto", "tasks" or "litert", received {kind!r}')
@@ -44,8 +45,8 @@ def open_detector(kind: str, model: Path, min_score: float, threads: int) -> Det
 def can_run_tasks(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool:
     """Say whether mediapipe can be imported here, without importing it.
 
-    Its aarch64 wheel is compiled for atomic instructions (LSE, ARMv8.1) and aborts the whole process where they are
-    missing: Cortex-A53 and A72, that is Raspberry Pi 3 and 4, and Jetson Nano.
+    Its aarch64 wheel is compiled for atomic instructions (LSE, ARMv8.1) and aborts the whole process where
+    they are missing: Cortex-A53 and A72, that is Raspberry Pi 3 and 4, and Jetson Nano.
     """
     if find_spec("mediapipe") is None:
         return False
@@ -59,15 +60,16 @@ def can_run_tasks(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = N
     return bool(features) and all("atomics" in core for core in features)
 
 
-class TasksUnavailable(ModelError):
+class TasksUnavailableError(ModelError):
     """The mediapipe package cannot be loaded on this machine."""
 
 
 class TasksDetector:
     """MediaPipe Tasks' FaceDetector in video mode.
 
-    The mode asks for rising timestamps but neither tracks nor smooths: a picture gives the same detections whatever
-    came before it (a test says so). So the timestamp is the number of the call, and the capture time stays with Frame.
+    The mode asks for rising timestamps but neither tracks nor smooths: a picture gives the same detections
+    whatever came before it (a test says so). So the timestamp is the number of the call, and the capture time
+    stays with Frame.
     """
 
     def __init__(self, *, model: Path, min_score: float) -> None:
@@ -86,8 +88,8 @@ class TasksDetector:
             except (RuntimeError, ValueError) as fault:
                 detail = " ".join(str(fault).split())[:120]
                 raise ModelError(
-                    f"{model}: expected MediaPipe's face detector, received a file that it refuses ({detail}): "
-                    "run scripts/fetch_models.py"
+                    f"{model}: expected MediaPipe's face detector, received a file that Tasks refuses "
+                    f"({detail}): run scripts/fetch_models.py"
                 ) from fault
             self._finalize = weakref.finalize(self, _close_tasks, self._detector)
             self.detect(np.zeros((DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3), np.uint8))
@@ -140,7 +142,7 @@ def letterbox(image: Image) -> tuple[npt.NDArray[np.float32], float, float, floa
     """Fit an image into the detector's square input as MediaPipe does: centered, bilinear, black margins.
 
     Returns:
-        (1, 128, 128, 3) float32 in [-1, 1]; and image pixels per input pixel, left, top of the square in the image.
+        (1, 128, 128, 3) float32 in [-1, 1]; and image pixels per input pixel, the square's left, its top.
     """
     height_px, width_px = image.shape[:2]
     side_px = max(height_px, width_px)
@@ -155,6 +157,11 @@ def letterbox(image: Image) -> tuple[npt.NDArray[np.float32], float, float, floa
 def _check_image(image: Image) -> tuple[int, int]:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"detect expects (H, W, 3) uint8 RGB, received {image.shape} {image.dtype}")
+    if max(image.shape) > MAX_SIDE_PX:
+        raise UsageError(
+            f"detect expects an image of at most {MAX_SIDE_PX} px a side, received {image.shape[1]} x "
+            f"{image.shape[0]}: scale it down"
+        )
     return image.shape[0], image.shape[1]
 
 
@@ -165,7 +172,7 @@ def _import_tasks() -> tuple[Any, Any, Any]:
             from mediapipe.tasks.python import BaseOptions, vision
     except (ImportError, OSError) as fault:  # OSError: its C library misses one of the system's
         detail = " ".join(str(fault).split())[:120]
-        raise TasksUnavailable(
+        raise TasksUnavailableError(
             f'detector "tasks" expected the mediapipe package, received: {detail}: '
             'install it (and libegl1 libgles2), or set detector kind "litert"'
         ) from fault
@@ -187,8 +194,9 @@ def _check_network(interpreter: Any, model: Path) -> tuple[int, int, int]:
         return inputs[_INPUT_SHAPE], outputs[_REGRESSOR_SHAPE], outputs[_LOGIT_SHAPE]
     except KeyError:
         raise ModelError(
-            f"{model}: expected MediaPipe's face detector, {_INPUT_SHAPE} to {_REGRESSOR_SHAPE} and {_LOGIT_SHAPE}, "
-            f"received {', '.join(map(str, inputs))} to {', '.join(map(str, outputs))}: run scripts/fetch_models.py"
+            f"{model}: expected MediaPipe's face detector, {_INPUT_SHAPE} to {_REGRESSOR_SHAPE} and "
+            f"{_LOGIT_SHAPE}, received {', '.join(map(str, inputs))} to {', '.join(map(str, outputs))}: "
+            "run scripts/fetch_models.py"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """Geometry of faces: alignment to the embedder's reference points, head pose, and the detector's boxes.
 
-Pure numpy. Coordinates are pixels, x right, y down; a transform is (2, 3) and maps (x, y, 1). Training crops and the
-door use the same functions, so both see the same alignment, named ALIGNMENT_ID in every manifest.
+Pure numpy. Coordinates are pixels, x right, y down; a transform is (2, 3) and maps (x, y, 1). Training crops
+and the door use the same functions, so both see the same alignment, named ALIGNMENT_ID in every manifest.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 ALIGNMENT_ID = "mesh5-112"
 CROP_SIZE_PX = 112
 
-# Right eye, left eye, nose tip, right and left mouth corner in a 112x112 crop: the reference of ArcFace (arXiv
-# 1801.07698) and its relatives.
+# Right eye, left eye, nose tip, right and left mouth corner in a 112x112 crop: the reference of ArcFace
+# (arXiv 1801.07698) and its relatives.
 REFERENCE_POINTS: Points = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)],
     dtype=np.float32,
@@ -34,8 +34,8 @@ _FIVE_POINTS = (
     (291,),
 )
 
-# Pairs (subject's right, left) that keep their place when the face speaks or blinks: outer and inner eye corners,
-# temples, ears, mouth corners.
+# Pairs (subject's right, left) that keep their place when the face speaks or blinks: outer and inner eye
+# corners, temples, ears, mouth corners.
 _LATERAL_PAIRS = ((33, 263), (133, 362), (127, 356), (234, 454), (61, 291))
 _EYE_CORNERS = (33, 133, 362, 263)
 _MOUTH_CORNERS = (61, 291)
@@ -48,17 +48,17 @@ _LOGIT_LIMIT = 100.0  # as MediaPipe clips, so that exp() stays finite
 
 
 def similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> Floats:
-    """Return the (2, 3) rotation, uniform scale and shift that bring `source` (N, 2) closest to `target` (N, 2).
+    """Return the (2, 3) rotation, uniform scale and shift that bring `source` (N, 2) closest to `target`.
 
-    Least squares without reflection: Umeyama 1991, "Least-squares estimation of transformation parameters between two
-    point patterns", equations 40 to 42. Raises ValueError when the source points coincide.
+    Least squares without reflection: Umeyama 1991, "Least-squares estimation of transformation parameters
+    between two point patterns", equations 40 to 42. Raises ValueError when the source points coincide.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     centered = source - source_mean
     variance = (centered**2).sum() / len(source)
     if not variance > 0:
-        raise ValueError("similarity_transform expects at least two different source points, received one place")
+        raise ValueError("similarity_transform expects source points that differ, received one place")
     u, singular, vt = np.linalg.svd((target - target_mean).T @ centered / len(source))
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0])
     rotation = (u * sign) @ vt
@@ -87,13 +87,13 @@ def five_points(mesh: npt.NDArray[np.floating]) -> Points:
 def mesh_region(box: tuple[float, float, float, float], keypoints: Points, side_px: int) -> Floats:
     """Return the (2, 3) transform from the frame to the mesh network's square input of `side_px`.
 
-    The region is 1.5 sides of the detection's box (x, y, width, height), centered on it and turned so that the eyes,
-    keypoints 0 and 1, are level.
+    The region is 1.5 sides of the detection's box (x, y, width, height), centered on it and turned so that
+    the eyes, keypoints 0 and 1, are level.
     """
     left, top, width, height = box
     along_x, along_y = np.asarray(keypoints[1], np.float64) - np.asarray(keypoints[0], np.float64)
     angle = math.atan2(along_y, along_x)
-    scale = side_px / (MESH_REGION_SCALE * max(width, height))
+    scale = side_px / (MESH_REGION_SCALE * max(width, height, 1.0))
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     turn = np.array([[cos, sin], [-sin, cos]])
     center = np.array([left + width / 2, top + height / 2])
@@ -103,9 +103,9 @@ def mesh_region(box: tuple[float, float, float, float], keypoints: Points, side_
 def head_pose(mesh: npt.NDArray[np.floating]) -> HeadPose:
     """Return the head's rotation from a (468, 3) mesh, z in px, smaller nearer to the camera.
 
-    The head's axes are the mean right-to-left direction of five pairs of points and the direction from eyes to mouth.
-    The rotation is read as roll after yaw after pitch, so turning the picture in its plane changes the roll alone.
-    Signs as in HeadPose; mirroring the picture negates yaw and roll.
+    The head's axes are the mean right-to-left direction of five pairs of points and the direction from eyes
+    to mouth. The rotation is read as roll after yaw after pitch, so turning the picture in its plane changes
+    the roll alone. Signs as in HeadPose; mirroring the picture negates yaw and roll.
     """
     axes = _head_axes(np.asarray(mesh, np.float64))
     yaw = math.atan2(axes[2, 0], math.hypot(axes[0, 0], axes[1, 0]))
@@ -141,11 +141,11 @@ def decode_candidates(
     """Turn the detector's raw output into candidates of at least `min_score`.
 
     Args:
-        regressors: (896, 16), center x, y, width, height and six keypoints, in input pixels against the anchor.
+        regressors: (896, 16), center x, y, width, height and six keypoints, in input pixels from the anchor.
         logits: (896,).
 
     Returns:
-        Coordinates (M, 16): left, top, right, bottom and six keypoints x, y, in input pixels; and scores (M,).
+        Coordinates (M, 16): left, top, right, bottom and six keypoints, in input pixels; and scores (M,).
     """
     clipped = np.clip(np.asarray(logits, np.float64), -_LOGIT_LIMIT, _LOGIT_LIMIT)
     scores = 1.0 / (1.0 + np.exp(-clipped))
@@ -159,7 +159,7 @@ def decode_candidates(
 
 
 def weighted_nms(coordinates: Floats, scores: Floats, min_overlap: float) -> list[tuple[Floats, float]]:
-    """Merge candidates that overlap the best one by more than `min_overlap` (IoU) into their score-weighted mean.
+    """Merge candidates that overlap the best one by more than `min_overlap` (IoU), weighted by score.
 
     A merged candidate keeps the best score; best first. This blending, not suppression, is BlazeFace's (arXiv
     1907.05047, section 3.4): it is what keeps the box steady from frame to frame.
@@ -171,7 +171,8 @@ def weighted_nms(coordinates: Floats, scores: Floats, min_overlap: float) -> lis
         near = overlap > min_overlap
         near[0] = True  # a box without area overlaps nothing, itself included
         group = rest[near]
-        merged.append((np.average(coordinates[group], axis=0, weights=scores[group]), float(scores[group[0]])))
+        mean = np.average(coordinates[group], axis=0, weights=scores[group])
+        merged.append((mean, float(scores[group[0]])))
         rest = rest[~near]
     return merged
 

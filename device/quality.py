@@ -1,13 +1,13 @@
 """Say whether an aligned face is good enough to be compared, and if not, what the person could do about it.
 
-Pure numpy. Brightness and sharpness are taken between brows and chin of the 112x112 crop: what lies around the face, or
-a black rim where the crop leaves the frame, says nothing of the face.
+Pure numpy. Brightness and sharpness are taken between brows and chin of the 112x112 crop: what lies around
+the face, or a black rim where the crop leaves the frame, says nothing of the face.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
-    """What a face must reach; brightness in 0..255, angles either way, presence as the mesh network's logit."""
+    """What a face must reach; brightness in 0..255, angles to either side, presence as the mesh's logit."""
 
     min_face_px: float
     min_sharpness: float
@@ -35,18 +35,25 @@ class QualityLimits:
 def assess(face: AlignedFace, detection: FaceDetection, limits: QualityLimits) -> Quality:
     """Measure an aligned face and name the first limit that it breaks.
 
-    Size, light and pose come before sharpness: a small, dark or turned face is blurred as well, and "hold still" would
-    not help. The width is that of the detection's box.
+    Size, light and pose come before sharpness: a small, dark or turned face is blurred as well, and "hold
+    still" would not help. The width is that of the detection's box.
     """
     light = luminance(face.image)
-    width_px, brightness, sharpness = detection.box[2], float(light.mean()), laplacian_variance(light)
-    measured = (width_px, sharpness, brightness, face.presence, face.pose)
-    reason, hint = next(_failures(*measured, limits), (None, ""))
-    return Quality(*measured, reason=reason, hint=hint)
+    measured = Quality(
+        face_width_px=detection.box[2],
+        sharpness=laplacian_variance(light),
+        brightness=float(light.mean()),
+        presence=face.presence,
+        pose=face.pose,
+        reason=None,
+        hint="",
+    )
+    reason, hint = next(_failures(measured, limits), (None, ""))
+    return replace(measured, reason=reason, hint=hint)
 
 
 def luminance(crop: Image) -> npt.NDArray[np.float32]:
-    """Return the (68, 60) luminance between brows and chin of an aligned (112, 112, 3) RGB crop, in 0..255."""
+    """Return the (68, 60) luminance, 0..255, between brows and chin of an aligned (112, 112, 3) RGB crop."""
     return crop[_FACE_ROWS, _FACE_COLUMNS].astype(np.float32) @ _LUMA
 
 
@@ -60,10 +67,10 @@ def laplacian_variance(light: npt.NDArray[np.float32]) -> float:
     return float(laplacian.var())
 
 
-def _failures(
-    width_px: float, sharpness: float, brightness: float, presence: float, pose: HeadPose, limits: QualityLimits
-) -> Iterator[tuple[Reason, str]]:
-    if not presence >= limits.min_presence:  # written so that NaN fails
+def _failures(measured: Quality, limits: QualityLimits) -> Iterator[tuple[Reason, str]]:
+    """Yield what fails, the most useful first; each check is written so that NaN fails it."""
+    width_px, brightness, sharpness = measured.face_width_px, measured.brightness, measured.sharpness
+    if not measured.presence >= limits.min_presence:
         yield Reason.NOT_A_FACE, "no clear face: look straight into the camera, nothing before the face"
     if not width_px >= limits.min_face_px:
         yield Reason.TOO_SMALL, f"come closer: face is {width_px:.0f} px wide, needs {limits.min_face_px:g}"
@@ -71,13 +78,13 @@ def _failures(
         yield Reason.TOO_DARK, f"too dark: {brightness:.0f}, needs {limits.min_brightness:g}"
     if not brightness <= limits.max_brightness:
         yield Reason.TOO_BRIGHT, f"too bright: {brightness:.0f}, at most {limits.max_brightness:g}"
-    yield from _turns(pose, limits)
+    yield from _turns(measured.pose, limits)
     if not sharpness >= limits.min_sharpness:
-        yield Reason.TOO_BLURRED, f"blurred: {sharpness:.0f}, needs {limits.min_sharpness:g}: hold still, wipe the lens"
+        yield Reason.TOO_BLURRED, f"blurred: {sharpness:.0f}, needs {limits.min_sharpness:g}: hold still"
 
 
 def _turns(pose: HeadPose, limits: QualityLimits) -> Iterator[tuple[Reason, str]]:
-    """Tell the person where to turn; left and right are the person's own, in a picture that is not mirrored."""
+    """Tell the person where to turn: left and right are the person's own, the picture is not mirrored."""
     checks = (
         (pose.yaw_deg, limits.max_yaw_deg, "turn a little right", "turn a little left"),
         (pose.pitch_deg, limits.max_pitch_deg, "look a little down", "look a little up"),

@@ -12,7 +12,8 @@ from typing import Any
 
 from device.errors import ModelError
 
-# The successor first: it runs int8 on XNNPACK, tflite-runtime 2.14 does not (twenty times slower) and ends at Python 3.11.
+# The successor first: it runs int8 on XNNPACK, tflite-runtime 2.14 does not (twenty times slower) and ends at
+# Python 3.11.
 _RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _FILE_IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite flatbuffer
 
@@ -20,19 +21,20 @@ _FILE_IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite flatbuffer
 def load_interpreter(model: Path, threads: int) -> Any:
     """Return a LiteRT interpreter of a .tflite file, tensors allocated.
 
-    Raises ModelError in one line when no runtime is installed, or the file is missing, no .tflite file or truncated.
+    Raises ModelError in one line when no runtime is installed, or the file is missing, no .tflite file or
+    truncated.
     """
     _check_file(model)
     interpreter_class = _interpreter_class()
     try:
-        with quiet_stderr():  # the runtime greets on stderr each time ("Created TensorFlow Lite XNNPACK delegate")
+        with quiet_stderr():  # it greets each time: "Created TensorFlow Lite XNNPACK delegate"
             interpreter = interpreter_class(model_path=str(model), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as fault:
         detail = " ".join(str(fault).split())[:120]
         raise ModelError(
-            f"{model}: expected a whole .tflite network, received {model.stat().st_size} bytes that LiteRT refuses "
-            f"({detail}): fetch or copy the file again"
+            f"{model}: expected a whole .tflite network, received {model.stat().st_size} bytes that LiteRT "
+            f"refuses ({detail}): fetch or copy the file again"
         ) from fault
     return interpreter
 
@@ -70,15 +72,17 @@ def quiet_stderr() -> Iterator[None]:
 
 def _check_file(model: Path) -> None:
     try:
-        with open(model, "rb") as file:
+        with model.open("rb") as file:
             head = file.read(8)
     except OSError as fault:
         raise ModelError(
-            f"{model}: expected a .tflite network, received {fault.strerror or fault}: check the path, or fetch the file"
+            f"{model}: expected a .tflite network, received {fault.strerror or fault}: "
+            "check the path, or fetch the file"
         ) from fault
     if head[4:8] != _FILE_IDENTIFIER:
         raise ModelError(
-            f"{model}: expected a .tflite network (TFL3 at byte 4), received {head[:8]!r}...: fetch or copy the file again"
+            f"{model}: expected a .tflite network (TFL3 at byte 4), received {head[:8]!r}...: "
+            "fetch or copy the file again"
         )
 
 
@@ -89,5 +93,6 @@ def _interpreter_class() -> Any:
         except ImportError:
             continue
     raise ModelError(
-        "expected ai-edge-litert (or tflite-runtime) to run networks, received neither: pip install ai-edge-litert"
+        "expected ai-edge-litert (or tflite-runtime) to run networks, received neither: "
+        "pip install ai-edge-litert"
     )

@@ -1,17 +1,19 @@
-"""Fetch MediaPipe's face detector and face mesh once, out of the pinned mediapipe wheel, into the cache folder.
+"""Fetch MediaPipe's face detector and face mesh out of the pinned mediapipe wheel into the cache folder.
 
     python scripts/fetch_models.py [--wheel FILE] [--force]
 
-The wheel (36 MB) is downloaded by pip from the package index that pip is set up for, or taken from `--wheel` on a board
-without a network; it is unzipped, never installed, so one wheel serves every board. The folder is FACE_UNLOCK_CACHE, else
-/var/cache/face-unlock where that holds the files, else the user's cache. A second run checks the files and does nothing.
+The wheel (36 MB) is downloaded by pip from the package index that pip is set up for, or taken from `--wheel`
+on a board without a network; it is unzipped, never installed, so one wheel serves every board. The folder is
+FACE_UNLOCK_CACHE, else /var/cache/face-unlock where that holds the files, else the user's cache. A second run
+checks the files and does nothing.
 
 To get the wheel on another computer:
 
-    python -m pip download --no-deps --only-binary=:all: --platform manylinux2014_x86_64 --python-version 3.11 \
-        mediapipe==0.10.18
+    python -m pip download mediapipe==0.10.18 --no-deps --only-binary=:all: \\
+        --platform manylinux2014_x86_64 --python-version 3.11
 
-Exit codes: 0 files in place, 2 wrong argument or folder not writable, 4 not fetched or not the expected files, 130 Ctrl-C.
+Exit codes: 0 files in place, 2 wrong argument or folder not writable, 4 not fetched or not the expected
+files, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--wheel", type=Path, metavar="FILE", help="take this mediapipe wheel; no network is used")
+    parser.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="take this mediapipe wheel; no network is used"
+    )
     parser.add_argument("--force", action="store_true", help="fetch again although the files are in place")
     return parser.parse_args(arguments)
 
@@ -91,18 +95,20 @@ def fetch(wheel: Path | None, folder: Path) -> None:
 
 def download_wheel(folder: Path) -> Path:
     """Let pip download the pinned wheel, through whatever index and proxy pip is set up for."""
-    print(f"fetching mediapipe {MEDIAPIPE_VERSION} (36 MB, once) for its two model files (1.5 MB)", flush=True)
+    print(f"fetching mediapipe {MEDIAPIPE_VERSION} (36 MB, once) for two model files in it", flush=True)
     command = [sys.executable, "-m", "pip", *PIP_DOWNLOAD, "--dest", str(folder)]
     # A constraint file of the product's own, left in the environment, names another mediapipe release.
     environment = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
     shown = None if sys.stdout.isatty() else subprocess.DEVNULL  # pip's progress bar is for people
-    done = subprocess.run(command, env=environment, stdout=shown, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, stdout=shown, stderr=subprocess.PIPE, text=True, check=False
+    )
     wheels = sorted(folder.glob("mediapipe-*.whl"))
     if done.returncode == 0 and wheels:
         return wheels[0]
     raise ModelError(
-        f"expected pip to download mediapipe=={MEDIAPIPE_VERSION}, received: {_last_error(done.stderr)}: check pip and "
-        "the network, or copy the wheel here and run scripts/fetch_models.py --wheel FILE"
+        f"expected pip to download mediapipe=={MEDIAPIPE_VERSION}, received: {_last_error(done.stderr)}: "
+        "check pip and the network, or copy the wheel here and run scripts/fetch_models.py --wheel FILE"
     )
 
 
@@ -113,7 +119,8 @@ def read_members(wheel: Path) -> dict[Asset, bytes]:
             return {asset: read_member(archive, asset) for asset in ASSETS}
     except OSError as fault:
         raise UsageError(
-            f"{wheel}: expected the mediapipe {MEDIAPIPE_VERSION} wheel, received {fault.strerror or fault}: check the path"
+            f"{wheel}: expected the mediapipe {MEDIAPIPE_VERSION} wheel, received {fault.strerror or fault}: "
+            "check the path"
         ) from fault
     except (zipfile.BadZipFile, zlib.error) as fault:
         raise _not_the_wheel(wheel, "no whole zip file") from fault
@@ -162,13 +169,15 @@ def _last_error(stderr: str) -> str:
 
 def _not_the_wheel(wheel: Path, received: str) -> ModelError:
     return ModelError(
-        f"{wheel.name}: expected the mediapipe {MEDIAPIPE_VERSION} wheel, received {received}: fetch the wheel again"
+        f"{wheel.name}: expected the mediapipe {MEDIAPIPE_VERSION} wheel, received {received}: "
+        "fetch the wheel again"
     )
 
 
 def _not_writable(path: Path, fault: OSError) -> UsageError:
     return UsageError(
-        f"{path}: expected a place to write, received {fault.strerror or fault}: set FACE_UNLOCK_CACHE to another folder"
+        f"{path}: expected a place to write, received {fault.strerror or fault}: "
+        "set FACE_UNLOCK_CACHE to another folder"
     )
 
 
