@@ -66,7 +66,7 @@ class LiveCamera(ABC):
         self._hung = [reader for reader in self._hung if reader.is_alive()]
         if len(self._hung) >= MAX_HUNG_READERS:
             raise CameraLost(
-                f"camera {self.name}: {len(self._hung)} earlier reads still hang: unplug it and plug it in again"
+                f"camera {self.name}: {len(self._hung)} earlier reads still hang: unplug and replug it"
             )
         self._reader = reader = _Reader(self)
         reader.start()
@@ -279,8 +279,8 @@ class Picamera2Camera(LiveCamera):
         received = camera.camera_configuration()["main"]["format"]
         if received != PICAMERA2_FORMAT:
             raise CameraError(
-                f"camera {self.name}: gives {received}, expected {PICAMERA2_FORMAT}: it may be a USB camera: set "
-                "camera.source to its /dev/videoN"
+                f"camera {self.name}: gives {received}, expected {PICAMERA2_FORMAT}: set camera.source "
+                "to its /dev/videoN if it is a USB camera"
             )
         camera.start()
 
