@@ -1,11 +1,14 @@
-"""Distillation of a student from a teacher of the same table: stage by stage, then end to end.
+"""Distillation of a student from a teacher of the same table: stage by stage, end to end, then to the clean face.
 
-Both objectives are modules (so that DistributedDataParallel can wrap them): they hold the student, share the teacher,
-and map faces (B, 3, 112, 112) and the progress of their phase in [0, 1] to named losses; `total` is the one to minimize.
+The objectives are modules (so that DistributedDataParallel can wrap them): they hold the student, share the teacher, and
+map faces (B, 3, 112, 112), target embeddings (B, D) and the progress of their phase in [0, 1] to named losses; `total` is
+the one to minimize.
 """
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +27,13 @@ class Stagewise(nn.Module):
         self.student = student
         self.teacher = [teacher]  # a list hides it from parameters() and state_dict()
 
-    def forward(self, faces: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, faces: Tensor, targets: Tensor, progress: float) -> dict[str, Tensor]:
         with torch.no_grad():
-            targets = self.teacher[0].stage_outputs(faces)
-        inputs = [faces, *targets[:-1]]
+            outputs = self.teacher[0].stage_outputs(faces)
+        inputs = [faces, *outputs[:-1]]
         losses = {
             f"stage_{i}": stage_loss(stage(x).float(), y.float())
-            for i, (stage, x, y) in enumerate(zip(self.student.stages, inputs, targets), start=1)
+            for i, (stage, x, y) in enumerate(zip(self.student.stages, inputs, outputs), start=1)
         }
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
@@ -43,22 +46,56 @@ class EndToEnd(nn.Module):
         self.student = student
         self.teacher = [teacher]
 
-    def forward(self, faces: Tensor, progress: float) -> dict[str, Tensor]:
+    def forward(self, faces: Tensor, targets: Tensor, progress: float) -> dict[str, Tensor]:
         with torch.no_grad():
-            targets = self.teacher[0].stage_outputs(faces)
+            taught = self.teacher[0].stage_outputs(faces)
         outputs = self.student.stage_outputs(faces)
-        embedding, target = outputs[-1].float(), targets[-1].float()
+        embedding, target = outputs[-1].float(), taught[-1].float()
         losses = {
             "embedding": embedding_loss(embedding, target),
             "relational": relational_loss(embedding, target),
-            "hints": torch.stack([stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], targets[:-1])]).sum(),
+            "hints": torch.stack([stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], taught[:-1])]).sum(),
         }
         fade = HINT_WEIGHT * max(0.0, 1 - 2 * progress)
         total = losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"] + fade * losses["hints"]
         return losses | {"total": total}
 
 
-OBJECTIVES = {"stagewise": Stagewise, "end_to_end": EndToEnd}
+class CleanTarget(nn.Module):
+    """The embedding of a worn view is pulled to the target: the teacher's embedding of the clean face.
+
+    The teacher itself is not run, which makes a sample a third cheaper, and its own weakness on worn views is not copied.
+    """
+
+    def __init__(self, student: MobileFaceNet, teacher: MobileFaceNet) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, faces: Tensor, targets: Tensor, progress: float) -> dict[str, Tensor]:
+        embedding = self.student(faces).float()
+        losses = {"embedding": embedding_loss(embedding, targets), "relational": relational_loss(embedding, targets)}
+        return losses | {"total": losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"]}
+
+
+OBJECTIVES = {"stagewise": Stagewise, "end_to_end": EndToEnd, "clean_target": CleanTarget}
+
+
+def pull_to_identity(
+    embeddings: npt.NDArray[np.float32], identities: npt.NDArray[np.int64], pull: float, least_faces: int = 3
+) -> npt.NDArray[np.float32]:
+    """Move each labeled embedding (N, D) toward the mean of its identity by `pull`, and normalize all.
+
+    Faces of unknown identity (-1), and identities of fewer than `least_faces`, stay where they are.
+    """
+    moved = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    known = np.flatnonzero(identities >= 0)
+    _, group, sizes = np.unique(identities[known], return_inverse=True, return_counts=True)
+    means = np.zeros((len(sizes), embeddings.shape[1]), np.float32)
+    np.add.at(means, group, moved[known])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    enough = sizes[group] >= least_faces
+    moved[known[enough]] += pull * means[group[enough]]
+    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
 
 
 @torch.no_grad()

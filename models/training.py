@@ -56,6 +56,7 @@ class Recipe:
     batch: int
     weight_decay: float
     ema_decay: float
+    identity_pull: float  # weight of a labeled face's identity in its target embedding
     phases: tuple[Phase, ...]
 
 
@@ -157,7 +158,7 @@ def make_optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def fit(
     run: Run,
     objective: Callable[[str, nn.Module], nn.Module],
-    stream: Callable[[int], Iterator[Tensor]],
+    stream: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
     evaluate: Callable[[nn.Module], dict[str, float]],
     *,
     checkpoint_s: float,
@@ -167,7 +168,7 @@ def fit(
 
     Args:
         objective: makes the loss module of a phase from its name and the student.
-        stream: yields batches of faces (B, 3, 112, 112) from a batch number of the whole run on.
+        stream: yields (inputs, targets) from a batch number of the whole run on; the objective knows what they are.
         evaluate: maps the averaged network to development figures.
         checkpoint_s: seconds between checkpoints.
         evaluate_every: samples between evaluations.
@@ -186,19 +187,19 @@ def fit_phase(
     run: Run,
     phase: Phase,
     loss_module: nn.Module,
-    stream: Callable[[int], Iterator[Tensor]],
+    stream: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
     evaluate: Callable[[nn.Module], dict[str, float]],
     checkpoint_s: float,
     evaluate_every: int,
 ) -> None:
     size = run.recipe.batch * world_size()
     total = math.ceil(phase.samples / size)
-    faces = stream(run.place.samples // size)
+    pairs = stream(run.place.samples // size)
     bar = tqdm(total=phase.samples, initial=run.place.batch * size, unit="face", desc=phase.objective, disable=not is_main())
     saved_at_s = last_s = time.monotonic()
     while run.place.batch < total:
         seen = run.place.batch * size
-        losses = step(run, loss_module, next(faces), phase.rate(seen), seen / phase.samples)
+        losses = step(run, loss_module, next(pairs), phase.rate(seen), seen / phase.samples)
         run.place.batch += 1
         run.place.samples += size
         now_s = time.monotonic()
@@ -220,18 +221,21 @@ def fit_phase(
     bar.close()
 
 
-def step(run: Run, loss_module: nn.Module, faces: Tensor, rate: float, progress: float) -> dict[str, Tensor]:
+def step(
+    run: Run, loss_module: nn.Module, pair: tuple[Tensor, Tensor], rate: float, progress: float
+) -> dict[str, Tensor]:
     """Take one optimizer step on one batch in bfloat16 autocast.
 
     Raises:
         FloatingPointError: the loss is not finite; the last checkpoint is from before.
     """
-    faces = faces.to(run.device, memory_format=torch.channels_last)
+    inputs = pair[0].to(run.device, memory_format=torch.channels_last)
+    targets = pair[1].to(run.device)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.student.train()
     with torch.autocast(run.device.type, torch.bfloat16):
-        losses = loss_module(faces, progress)
+        losses = loss_module(inputs, targets, progress)
     if not torch.isfinite(losses["total"]):
         raise FloatingPointError(f"the loss is {losses['total'].item()} after {run.place.samples} samples: lower the rate")
     run.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,221 @@
+"""Measure models on LFW, from the raw photographs through the board's own detector and alignment.
+
+    python scripts/evaluate.py --lfw FOLDER models/weights/mobilefacenet.json [OTHER.json ...] --json lfw.json --picture lfw.png
+
+FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs). Photographs without a
+face that the detector finds count as failures: -1 to everybody. Never train on LFW, never choose settings on all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from device.align import MeshAligner
+from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
+from device.detect import LiteRTDetector
+from device.embed import LiteRTEmbedder
+from device.errors import FaceUnlockError, UsageError
+from device.types import FaceDetection, Image
+from models.metrics import AllPairs, all_pairs, lfw_accuracy
+
+FMRS = (1e-3, 1e-4, 1e-5)
+MIN_SCORE = 0.3  # a benchmark photograph shows a face for sure, so a doubtful detection is better than none
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """LFW in memory: photograph names, each one's subject, and folds of (row, row, mated)."""
+
+    names: list[str]
+    subjects: npt.NDArray[np.int64]
+    folds: list[npt.NDArray[np.int64]]
+
+
+def load_benchmark(pairs_file: Path) -> Benchmark:
+    """Read the official pairs list: a header "10 300", then per fold 300 mated and 300 non-mated lines."""
+    lines = [line.split("\t") for line in pairs_file.read_text().splitlines()]
+    fold_count, per_kind = int(lines[0][0]), int(lines[0][1])
+    rows: dict[str, int] = {}
+
+    def row(name: str, number: str) -> int:
+        return rows.setdefault(f"{name}/{name}_{int(number):04d}", len(rows))
+
+    pairs = []
+    for line in lines[1:]:
+        mated = len(line) == 3
+        second = (line[0], line[2]) if mated else (line[2], line[3])
+        pairs.append((row(line[0], line[1]), row(*second), int(mated)))
+    folds = np.array(pairs, np.int64).reshape(fold_count, 2 * per_kind, 3)
+    names = list(rows)
+    _, subjects = np.unique([name.split("/")[0] for name in names], return_inverse=True)
+    return Benchmark(names, subjects.astype(np.int64), list(folds))
+
+
+class FaceReader:
+    """Read a photograph and bring the face nearest its center to the embedder's position."""
+
+    def __init__(self, threads: int) -> None:
+        self.detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=MIN_SCORE, threads=threads)
+        self.aligner = MeshAligner(model=find_asset(FACE_MESH), threads=threads)
+
+    def aligned(self, photograph: Image) -> Image | None:
+        """Return the (112, 112, 3) uint8 RGB crop, or None where no face is found."""
+        detections = self.detector.detect(photograph)
+        if not detections:
+            return None
+        return self.aligner.align(photograph, nearest_center(detections, photograph)).image
+
+
+def nearest_center(detections: list[FaceDetection], photograph: Image) -> FaceDetection:
+    middle = np.array(photograph.shape[1::-1]) / 2
+
+    def distance(detection: FaceDetection) -> float:
+        x, y, width, height = detection.box
+        return float(np.hypot(*(np.array([x + width / 2, y + height / 2]) - middle)))
+
+    return min(detections, key=distance)
+
+
+def embed_all(archive: Path, names: list[str], embedders: list[LiteRTEmbedder]) -> list[npt.NDArray[np.float32]]:
+    """Return for every model the (N, D) embeddings; a row of zeros is a photograph without a face."""
+    reader = FaceReader(threads=1)
+    found = [np.zeros((len(names), embedder.manifest.embedding_dim), np.float32) for embedder in embedders]
+    with zipfile.ZipFile(archive) as photographs:
+        files = {name.rsplit(".", 1)[0]: name for name in photographs.namelist()}
+        for i, name in enumerate(tqdm(names, unit="photo", desc="LFW")):
+            pixels = cv2.imdecode(np.frombuffer(photographs.read(files[name]), np.uint8), cv2.IMREAD_COLOR)
+            face = reader.aligned(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+            if face is not None:
+                for rows, embedder in zip(found, embedders):
+                    rows[i] = embedder.embed(face)
+    return found
+
+
+def report(benchmark: Benchmark, embeddings: npt.NDArray[np.float32]) -> tuple[dict[str, Any], AllPairs]:
+    """Return the figures of one model, and the pairs they come from."""
+    folds = []
+    for fold in benchmark.folds:
+        first, second = embeddings[fold[:, 0]], embeddings[fold[:, 1]]
+        missing = ~(first.any(axis=1) & second.any(axis=1))
+        folds.append((np.where(missing, -1.0, (first * second).sum(axis=1)).astype(np.float32), fold[:, 2] == 1))
+    accuracy, error = lfw_accuracy(folds)
+    pairs = all_pairs(embeddings, benchmark.subjects)
+    figures: dict[str, Any] = {
+        "photographs": len(embeddings),
+        "no_face_found": int((~embeddings.any(axis=1)).sum()),
+        "lfw_accuracy": round(100 * accuracy, 2),
+        "lfw_standard_error": round(100 * error, 2),
+        "mated_pairs": len(pairs.mated),
+        "non_mated_pairs": pairs.non_mated_total,
+    }
+    for fmr in FMRS:
+        interval = {key: round(100 * value, 2) for key, value in asdict(pairs.tar_interval(fmr)).items()}
+        figures[f"tar_at_{label(fmr)}"] = interval | {"threshold": round(pairs.threshold(fmr), 4)}
+    figures["thresholds"] = thresholds(embeddings, benchmark.subjects)
+    return figures, pairs
+
+
+def thresholds(
+    embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int64]
+) -> dict[str, dict[str, float]]:
+    """Set a threshold per FMR on every second subject, and say what it does to the other subjects."""
+    chosen, others = (all_pairs(embeddings[subjects % 2 == half], subjects[subjects % 2 == half]) for half in (0, 1))
+    found = {}
+    for fmr in FMRS:
+        threshold = round(chosen.threshold(fmr), 4)
+        found[label(fmr)] = {
+            "threshold": threshold,
+            "fmr_on_others": float((others.non_mated >= threshold).sum() / others.non_mated_total),
+            "tar_on_others": round(100 * float(np.mean(others.mated >= threshold)), 2),
+        }
+    return found
+
+
+def label(fmr: float) -> str:
+    """Write 0.001 as "1e-3", the manifest's key."""
+    return f"{fmr:.0e}".replace("e-0", "e-")
+
+
+def draw(results: list[tuple[str, AllPairs]], path: Path) -> None:
+    """Draw the detection error trade-off of all models and the similarity histogram of the first."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    rates = np.logspace(-6, -2.01, 80)
+    for name, pairs in results:
+        left.plot(rates, [max(1 - pairs.tar(rate), 1e-4) for rate in rates], label=name)
+    left.set(xscale="log", yscale="log", xlabel="false match rate", ylabel="false non-match rate", title="DET, all LFW pairs")
+    left.grid(alpha=0.3, which="both")
+    left.legend()
+    name, pairs = results[0]
+    bins = np.linspace(-0.2, 1, 90)
+    right.hist(pairs.mated, bins, density=True, alpha=0.7, label="mated pairs")
+    right.hist(pairs.non_mated, bins, density=True, alpha=0.7, label="non-mated pairs, most similar 2 %")
+    for fmr in FMRS:
+        right.axvline(pairs.threshold(fmr), color="black", linewidth=0.8, linestyle=":")
+        right.text(pairs.threshold(fmr), right.get_ylim()[1] * 0.98, f" {label(fmr)}", rotation=90, va="top", fontsize=8)
+    right.set(xlabel="similarity", ylabel="density", title=name)
+    right.legend(loc="center right", fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure models on LFW through the board's own detector and alignment.")
+    parser.add_argument("models", nargs="+", type=Path, help="manifests, such as models/weights/mobilefacenet.json")
+    parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip and lfw_pairs.txt")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--picture", type=Path, help="write DET curve and histograms to this file")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        for name in ("lfw.zip", "lfw_pairs.txt"):
+            if not (args.lfw / name).is_file():
+                raise UsageError(f"{args.lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt")
+        benchmark = load_benchmark(args.lfw / "lfw_pairs.txt")
+        embedders = [LiteRTEmbedder(manifest=path, threads=1) for path in args.models]
+    except FaceUnlockError as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return error.exit_code
+    embeddings = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders)
+    figures, drawn = {}, []
+    for embedder, rows in zip(embedders, embeddings):
+        figures[embedder.model_id], pairs = report(benchmark, rows)
+        drawn.append((embedder.model_id, pairs))
+        print(summary(embedder.model_id, figures[embedder.model_id]))
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if args.picture:
+        draw(drawn, args.picture)
+    return 0
+
+
+def summary(name: str, figures: dict[str, Any]) -> str:
+    tars = "  ".join(
+        f"TAR@{key[7:]} {figures[key]['value']:.2f} [{figures[key]['low']:.2f}, {figures[key]['high']:.2f}]"
+        for key in figures
+        if key.startswith("tar_at_")
+    )
+    return f"{name}: LFW {figures['lfw_accuracy']:.2f} ± {figures['lfw_standard_error']:.2f}  {tars}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Turn a trained run into an int8 file, and compare the two on held-out faces.
+
+    python scripts/quantize.py runs/mobilefacenet --data FOLDER --out runs/mobilefacenet/export
+    python scripts/evaluate.py --lfw FOLDER runs/mobilefacenet/export/mobilefacenet.json \\
+        runs/mobilefacenet/export/mobilefacenet_fp32.json --json runs/mobilefacenet/export/lfw.json
+    python scripts/quantize.py runs/mobilefacenet --ship --data FOLDER --out runs/mobilefacenet/export
+
+The first writes NAME.tflite (int8) and NAME_fp32.tflite with manifests and the parity of the two; thresholds come from
+the held-out training identities. `--ship` copies the int8 file and its manifest to models/weights/ with the figures of
+lfw.json and its thresholds, and refuses when int8 costs more than 0.2 points of LFW or the file is over 1.5 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from models import export
+from models.data import FaceCrops, load_crops
+from models.metrics import pair_similarities, tar_at
+from models.mobilefacenet import MobileFaceNet
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
+CALIBRATION_FACES = 400
+LARGEST_LFW_LOSS = 0.2  # points
+LARGEST_BYTES = 1_500_000
+
+
+def load_network(run: Path) -> tuple[MobileFaceNet, dict[str, Any]]:
+    """Return the averaged network of a run, and what its manifest says of the training."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    network = MobileFaceNet(act=state["recipe"]["act"])
+    weights = {name[7:]: value for name, value in state["average"].items() if name.startswith("module.")}
+    network.load_state_dict(weights)
+    training = {
+        "recipe": state["recipe"],
+        "samples": state["place"]["samples"],
+        "hours": round(state["place"]["seconds"] / 3600, 2),
+    }
+    return network.eval(), training
+
+
+def parity(folder: Path, name: str, crops: FaceCrops) -> dict[str, float]:
+    """Compare fp32 and int8 on held-out faces: cosine between the two, and TAR at FMR 1e-4 of each."""
+    rows = crops.held_out.nonzero()[0]
+    single = export.embeddings(folder / f"{name}_fp32.tflite", crops.images[rows])
+    int8 = export.embeddings(folder / f"{name}.tflite", crops.images[rows])
+    cosine = (single * int8).sum(axis=1)
+    figures = {"faces": len(rows), "cosine_mean": float(cosine.mean()), "cosine_min": float(cosine.min())}
+    for kind, found in (("fp32", single), ("int8", int8)):
+        figures[f"tar_1e-4_{kind}"] = tar_at(*pair_similarities(found, crops.identities[rows]), 1e-4)
+    return {key: round(value, 5) for key, value in figures.items()}
+
+
+def quantize(run: Path, data: Path, folder: Path) -> dict[str, Any]:
+    """Export a run to `folder`; return the parity of int8 against fp32."""
+    network, training = load_network(run)
+    name = training["recipe"]["network"]
+    folder.mkdir(parents=True, exist_ok=True)
+    crops = load_crops(data)
+    known = np.flatnonzero(~crops.held_out)
+    samples = crops.images[known[:: max(1, len(known) // CALIBRATION_FACES)]]
+    single, int8 = folder / f"{name}_fp32.tflite", folder / f"{name}.tflite"
+    export.to_litert(network, single)
+    export.to_int8(single, samples, int8)
+    unexpected = export.operators(int8) - export.INT8_OPERATORS
+    if unexpected:
+        raise SystemExit(f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}")
+    figures = parity(folder, name, crops)
+    placeholder = {"1e-3": 1.0, "1e-4": 1.0, "1e-5": 1.0}  # opens to nobody until evaluate.py has set them
+    for file in (single, int8):
+        values = export.manifest(file.stem, file, placeholder, training=training, parity=figures)
+        export.write_manifest(values, file.with_suffix(".json"))
+    return figures
+
+
+def ship(folder: Path, name: str) -> str:
+    """Copy the int8 file with its measured figures to models/weights/; return a line of what was shipped.
+
+    Raises:
+        SystemExit: LFW was not measured, int8 costs too much, or the file is too large.
+    """
+    manifest = json.loads((folder / f"{name}.json").read_text())
+    single = json.loads((folder / f"{name}_fp32.json").read_text())
+    measured = json.loads((folder / "lfw.json").read_text())
+    try:
+        figures, reference = measured[manifest["model_id"]], measured[single["model_id"]]
+    except KeyError as missing:
+        raise SystemExit(f"{folder / 'lfw.json'} has no figures of {missing}: run scripts/evaluate.py again") from None
+    loss = round(reference["lfw_accuracy"] - figures["lfw_accuracy"], 2)
+    if loss > LARGEST_LFW_LOSS:
+        raise SystemExit(f"int8 costs {loss} points of LFW, at most {LARGEST_LFW_LOSS} may be shipped: calibrate on other samples")
+    if manifest["bytes"] > LARGEST_BYTES:
+        raise SystemExit(f"the int8 file has {manifest['bytes']} bytes, at most {LARGEST_BYTES} may be shipped")
+    manifest["thresholds"] = {fmr: row["threshold"] for fmr, row in figures["thresholds"].items()}
+    manifest["evaluation"] = {"int8": figures, "fp32": reference, "int8_loss_lfw": loss}
+    shutil.copyfile(folder / f"{name}.tflite", WEIGHTS / f"{name}.tflite")
+    export.write_manifest(manifest, WEIGHTS / f"{name}.json")
+    return f"shipped {manifest['model_id']}: LFW {figures['lfw_accuracy']}, int8 loss {loss}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Turn a trained run into an int8 file, and compare the two.")
+    parser.add_argument("run", type=Path, help="folder of the run, with checkpoint.pt")
+    parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the .tflite files and manifests")
+    parser.add_argument("--ship", action="store_true", help="copy the measured int8 file to models/weights/")
+    args = parser.parse_args(argv)
+    if args.ship:
+        name = json.loads((args.run / "recipe.json").read_text())["network"]
+        print(ship(args.out, name))
+        return 0
+    print(json.dumps(quantize(args.run, args.data, args.out), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
