@@ -1,7 +1,7 @@
 """Photographs and model files for tests; what is missing skips a test and says how to get it.
 
-Both photographs are portraits by NASA and the US Navy in the public domain, and come with packages that are installed for
-drawing: Grace Hopper (James S. Davis, 1984) with matplotlib, Eileen Collins (NASA, 1993) with scikit-image.
+Both photographs are portraits in the public domain: Grace Hopper (James S. Davis, US Navy, 1984) comes with matplotlib,
+Eileen Collins (NASA, 1993) lies in tests/data.
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ from device.assets import Asset, find_asset
 from device.errors import ModelError
 from device.types import Image
 
-PHOTOS = {
-    "hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
-    "astronaut": ("skimage", "data/astronaut.png"),
-}
+DATA = Path(__file__).parent / "data"
 
 
 def photo_path(name: str) -> Path:
-    """Return the file of a photograph, found without importing its package."""
-    package, inside = PHOTOS[name]
-    found = find_spec(package)
+    """Return the file of "hopper" or "astronaut", found without importing matplotlib."""
+    if name == "astronaut":
+        return DATA / "astronaut.jpg"
+    found = find_spec("matplotlib")
     if found is None or not found.submodule_search_locations:
-        pytest.skip(f"needs the {package} package for a photograph: pip install -r requirements/test.txt")
-    return Path(found.submodule_search_locations[0]) / inside
+        pytest.skip("needs matplotlib for a photograph: pip install -r requirements/test.txt")
+    return Path(found.submodule_search_locations[0]) / "mpl-data/sample_data/grace_hopper.jpg"
 
 
 @lru_cache(maxsize=None)

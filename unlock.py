@@ -1,0 +1,294 @@
+"""Unlock the door for an enrolled face.
+
+    python unlock.py                                    the board: camera, pin and gallery of the config
+    python unlock.py --demo --camera clip.mp4           no pins: a mock, and every line says so
+
+Every way out ends locked. Exit codes stand in device/errors.py; with --once, 1 says that nobody was granted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from device import __version__
+from device.build import build_camera, build_device
+from device.camera import ClipCamera, LiveCamera
+from device.config import Config, load_config
+from device.errors import CameraLost, FaceUnlockError, LockError
+from device.notify import Notifier
+from device.pipeline import Device, handle_frame
+from device.status import LineWriter, StatusLog, serial_writer, stdout_writer
+from device.types import Decision, Frame, Reason
+
+RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
+EVERYDAY = (Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN)  # nobody was refused
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
+DEMO_MARK = "[demo: no pin is driven] "
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end; no `except Exception` on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
+    """Run until a signal, the end of a clip or a fault, and return the exit code."""
+    args = parse(arguments)
+    try:
+        with stop_signals():
+            return run(args, pin_factory)
+    except Stopped as stop:
+        return EXIT_CODES[signal.Signals(stop.number)]
+    except FaceUnlockError as error:
+        print(f"{DEMO_MARK if args.demo else ''}unlock: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="unlock.py", description="Unlock the door for an enrolled face.")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument(
+        "--camera", metavar="SRC", help="auto, picamera2, an index, a device, a clip or rtsp://"
+    )
+    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
+    parser.add_argument("--once", action="store_true", help="end after the first grant and its pulse")
+    parser.add_argument("--max-seconds", type=_seconds, metavar="N", help="end after so many seconds")
+    parser.add_argument("--json", action="store_true", help="status lines as JSON")
+    return parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace, pin_factory: Any) -> int:
+    """Build the door, watch the camera, and take everything down again, the lock first."""
+    config = configured(args)
+    pin_factory = choose_pins(args.demo, pin_factory)
+    camera = build_camera(config)
+    status = open_log(config, args)
+    notifier = Notifier.from_environment(os.environ)
+    exit_code, reason = 1, "fault"
+    try:
+        status.event("started", version=__version__, camera=camera.name, lock=config.lock.driver)
+        device = build_device(config, pin_factory=pin_factory)
+        try:
+            if args.max_seconds:
+                signal.setitimer(signal.ITIMER_REAL, args.max_seconds)
+            announce(device, config, status, notifier)
+            granted = Watch(camera, device, status, notifier, config.status.heartbeat_s, args.once).run()
+            finish_pulse(device)
+        finally:
+            device.close()
+        exit_code, reason = (0, "granted" if granted else "end") if granted or not args.once else (1, "end")
+    except Stopped as stop:
+        exit_code, reason = EXIT_CODES[signal.Signals(stop.number)], stop_reason(stop)
+        if args.once and stop.number == signal.SIGALRM:
+            exit_code = 1
+    except FaceUnlockError as error:
+        exit_code, reason = error.exit_code, "fault"
+        raise
+    finally:
+        notifier.stopping()
+        camera.close()
+        status.event("stopping", reason=reason, exit_code=exit_code)
+        status.close()
+    return exit_code
+
+
+def configured(args: argparse.Namespace) -> Config:
+    """Return the configuration with what the command line overrides."""
+    config = load_config(args.config)
+    if args.camera is not None:
+        config = replace(config, camera=replace(config.camera, source=args.camera))
+    return replace(config, gallery=args.gallery) if args.gallery else config
+
+
+def choose_pins(demo: bool, pin_factory: Any) -> Any:
+    """Return gpiozero's pins: the mock for --demo, else the caller's or the board's (None)."""
+    if demo and pin_factory is None:
+        from gpiozero.pins.mock import MockFactory
+
+        return MockFactory()
+    # Without this a forgotten variable of a test leaves a door that reports grants and never moves.
+    if pin_factory is None and os.environ.get("GPIOZERO_PIN_FACTORY") == "mock":
+        raise LockError(
+            "GPIOZERO_PIN_FACTORY=mock drives no pin, expected real ones: unset it, or run with --demo"
+        )
+    return pin_factory
+
+
+def announce(device: Device, config: Config, status: StatusLog, notifier: Notifier) -> None:
+    """Say that the door is watched, and tell each change of the bolt from now on."""
+
+    def tell(locked: bool) -> None:
+        status.event("locked") if locked else status.event("unlocked", pulse_s=config.lock.pulse_s)
+
+    device.lock.on_change = tell  # type: ignore[attr-defined]
+    people, templates = len(device.gallery.subjects()), device.gallery.count()
+    model = device.embedder.model_id  # type: ignore[attr-defined]
+    status.event("ready", model=model, subjects=people, templates=templates, is_locked=device.lock.is_locked)
+    notifier.ready(f"watching, {people} subjects enrolled")
+
+
+class Watch:
+    """The loop around handle_frame: lost cameras, status lines and the watchdog's beat."""
+
+    def __init__(
+        self,
+        camera: LiveCamera | ClipCamera,
+        device: Device,
+        status: StatusLog,
+        notifier: Notifier,
+        heartbeat_s: float,
+        once: bool,
+    ) -> None:
+        self._camera, self._device, self._status, self._notifier = camera, device, status, notifier
+        self._heartbeat_s, self._once = heartbeat_s, once
+        self._started_s = self._beat_s = time.monotonic()
+        self._frames = self._frames_at_beat = 0
+        self._lost = False
+        self._wait_s = RECONNECT_S[0]
+
+    def run(self) -> bool:
+        """Watch until the clip ends or, with --once, until a grant; return whether the last frame was granted."""
+        while True:
+            try:
+                return any(self._handle(frame).granted and self._once for frame in self._camera.frames())
+            except CameraLost as error:
+                self._lose(error)
+
+    def _handle(self, frame: Frame) -> Decision:
+        if self._lost:
+            self._status.event("camera_back", camera=self._camera.name)
+        # A clip has its own time: what was filmed last year is not stale.
+        now_s = time.monotonic() if self._camera.live else frame.captured_at_s
+        decision = handle_frame(frame, self._device, now_s)
+        self._frames += 1
+        if decision.granted:
+            self._status.event("granted", subject_id=decision.subject_id)
+            self._notifier.status(f"granted {decision.subject_id}")
+        elif decision.reason not in EVERYDAY:
+            self._status.event("refused", reason=str(decision.reason))
+        self._beat()
+        return decision
+
+    def _beat(self) -> None:
+        """Tell that a frame was handled: to systemd, and now and then in a status line."""
+        now_s = time.monotonic()
+        if self._lost:
+            self._notifier.camera_back(now_s)
+            self._lost, self._wait_s = False, RECONNECT_S[0]
+        self._notifier.watchdog(now_s)
+        self._heartbeat(now_s)
+
+    def _heartbeat(self, now_s: float) -> None:
+        passed_s = now_s - self._beat_s
+        if passed_s < self._heartbeat_s:
+            return
+        fps = (self._frames - self._frames_at_beat) / passed_s
+        self._status.event(
+            "heartbeat",
+            frames=self._frames,
+            fps=fps,
+            uptime_s=now_s - self._started_s,
+            is_locked=self._device.lock.is_locked,
+        )
+        self._beat_s, self._frames_at_beat = now_s, self._frames
+
+    def _lose(self, error: CameraLost) -> None:
+        """Lock, say it once, and wait longer each time before the next try."""
+        self._device.lock.lock()
+        self._device.forget()
+        if not self._lost:
+            self._lost = True
+            self._notifier.camera_lost()
+            self._notifier.status(f"camera lost: {error}")
+            self._status.event(
+                "camera_lost", camera=self._camera.name, error=str(error), retry_s=self._wait_s
+            )
+        self._pause(self._wait_s)
+        self._wait_s = min(2 * self._wait_s, RECONNECT_S[1])
+
+    def _pause(self, wait_s: float) -> None:
+        until_s = time.monotonic() + wait_s
+        while (now_s := time.monotonic()) < until_s:
+            self._heartbeat(now_s)
+            time.sleep(min(0.5, until_s - now_s))
+
+
+def finish_pulse(device: Device) -> None:
+    """Let a running pulse end before the pin is given back: who was granted still has to open the door."""
+    while device.lock.is_locked is False:
+        time.sleep(0.02)
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM, SIGHUP and the timer into one Stopped; later ones wait until the door is locked."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in EXIT_CODES:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {each: signal.signal(each, stop) for each in EXIT_CODES}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def stop_reason(stop: Stopped) -> str:
+    return "time_over" if stop.number == signal.SIGALRM else signal.Signals(stop.number).name.lower()
+
+
+def open_log(config: Config, args: argparse.Namespace) -> StatusLog:
+    """Write status to the serial port, and to stdout as JSON or for a person."""
+    settings = config.status
+    writers = [stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)]
+    if settings.serial_port:
+        writers.append(serial_writer(settings.serial_port, settings.baud))
+    return StatusLog(writers=writers, demo=args.demo)
+
+
+class Console:
+    """Print status lines for a person; the queue before it keeps a stopped terminal from stopping the door."""
+
+    def write(self, data: bytes) -> int:
+        line = json.loads(data)
+        clock = time.strftime("%H:%M:%S")
+        mark = DEMO_MARK if line.pop("demo", False) else ""
+        event = line.pop("event").replace("_", " ")
+        line.pop("at")
+        details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in line.items())
+        print(f"{clock} {mark}{event}{': ' if details else ''}{details}", flush=True)
+        return len(data)
+
+    def close(self) -> None:
+        """Leave stdout to the process."""
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"expected more than 0 seconds, received {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
