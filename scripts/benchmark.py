@@ -4,9 +4,9 @@
         [--rounds N]
     python scripts/benchmark.py --make-models FOLDER     # once, where torch and litert-torch are installed
 
-`--models` holds the same network in other forms, for comparison: `mobilefacenet_fp32.tflite`, and
+`--models` holds the same network in other forms, to compare: `mobilefacenet_fp32.tflite`, and
 `mobilefacenet_prelu.tflite` (PReLU in int8). `--make-models` writes both with random weights, which cost the
-same time. What cannot be measured is listed with its reason, not left out. `--quick` only shows that everything
+same time. What cannot be measured is listed with its reason, not left out. `--quick` shows that everything
 runs: its numbers mean nothing, so no target is judged.
 
 `--json` prints one object:
@@ -36,6 +36,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from device.errors import FaceUnlockError
 from device.gallery import Gallery
 from device.runtime import load_interpreter
 from device.similarity import l2_normalize
+from device.types import Decision, Frame, Reason
 
 MANIFEST = ROOT / "models" / "weights" / "mobilefacenet.json"
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 640, 480
@@ -75,6 +77,12 @@ PURPOSE = {
     "read_large": "read as many bytes as the large gallery has",
     "dlib_frame": "face_recognition (dlib): detect and encode the same frame",
 }
+WHOLE_WAY = (
+    Reason.BELOW_THRESHOLD,
+    Reason.CONFIRMING,
+    Reason.GRANTED,
+    Reason.COOLDOWN,
+)  # no stage was left out
 
 Call = Callable[[], object]
 Seconds = npt.NDArray[np.float64]
@@ -138,13 +146,10 @@ def read_call(count: int, dimension: int) -> Call:
 def photograph(photo: Path | None) -> npt.NDArray[np.uint8]:
     """Return a (480, 640, 3) uint8 RGB frame of one face: the photograph, or matplotlib's Grace Hopper."""
     if photo is None:
-        try:
-            import matplotlib
-        except ImportError as fault:
-            raise AbsentError(
-                "no photograph of a face: pip install matplotlib, or name one with --photo"
-            ) from fault
-        photo = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+        package = find_spec("matplotlib")  # not imported: it would count as the door's memory and start
+        if package is None or package.origin is None:
+            raise AbsentError("no photograph of a face: pip install matplotlib, or name one with --photo")
+        photo = Path(package.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
     picture = cv2.imread(str(photo))
     if picture is None:
         raise AbsentError(f"{photo} is no picture: name another with --photo")
@@ -205,10 +210,26 @@ def rss_mib() -> float:
 
 
 @contextmanager
-def open_door(manifest: Path, gallery: Path) -> Iterator[Callable[[npt.NDArray[np.uint8]], Any]]:
-    """Build the device as unlock.py does, on mock pins; yield a call from frame to decision."""
-    raise AbsentError("device.pipeline does not exist yet")
-    yield lambda image: None
+def open_door(manifest: Path, gallery: Path) -> Iterator[Callable[[npt.NDArray[np.uint8]], Decision]]:
+    """Build the device as unlock.py does, on gpiozero's mock pins; yield a call from frame to decision."""
+    from gpiozero.pins.mock import MockFactory
+
+    from device.build import build_device
+    from device.config import Config
+    from device.pipeline import handle_frame
+
+    device = build_device(
+        Config(model=str(manifest.resolve()), gallery=str(gallery.resolve())), pin_factory=MockFactory()
+    )
+
+    def decide(image: npt.NDArray[np.uint8]) -> Decision:
+        now_s = time.monotonic()
+        return handle_frame(Frame(image, captured_at_s=now_s), device, now_s)
+
+    try:
+        yield decide
+    finally:
+        device.close()
 
 
 def report_one_decision(manifest: Path, gallery: Path, photo: Path | None) -> dict[str, Any]:
@@ -276,6 +297,11 @@ class Benchmark:
         try:
             frame = photograph(self.options.photo)
             with open_door(self.options.manifest, self.folder / "small.db") as decide:
+                reason = decide(frame).reason
+                if reason not in WHOLE_WAY:
+                    raise AbsentError(
+                        f"the photograph ends at {reason}, not at the decision: name another with --photo"
+                    )
                 self.calls["frame_to_decision"] = lambda: decide(frame)
                 self.add("embed", lambda: embed_call(self.embedder))
                 seconds = interleave(self.calls, self.options.rounds)
