@@ -95,7 +95,10 @@ class TasksDetector:
             self.detect(np.zeros((DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3), np.uint8))
 
     def detect(self, image: Image) -> list[FaceDetection]:
-        """Return the faces of an (H, W, 3) uint8 RGB image, best score first; boxes come in whole pixels."""
+        """Return the faces of an (H, W, 3) uint8 RGB image, best score first.
+
+        Boxes come in whole pixels; one that hangs over the left or top edge is moved into the image.
+        """
         height_px, width_px = _check_image(image)
         picture = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image)
@@ -120,7 +123,7 @@ class LiteRTDetector:
         self._input, self._regressors, self._logits = _check_network(self._interpreter, model)
 
     def detect(self, image: Image) -> list[FaceDetection]:
-        """Return the faces of an (H, W, 3) uint8 RGB image, best score first."""
+        """Return the faces of an (H, W, 3) uint8 RGB image, best score first; a box may hang over the edge."""
         _check_image(image)
         square, scale, left_px, top_px = letterbox(image)
         self._interpreter.set_tensor(self._input, square)

@@ -1,12 +1,12 @@
 """Photographs and model files for tests; what is missing skips a test and says how to get it.
 
-Both photographs are portraits in the public domain: Grace Hopper (James S. Davis, US Navy, 1984) comes with matplotlib,
-Eileen Collins (NASA, 1993) lies in tests/data.
+Both photographs are portraits in the public domain: Grace Hopper (James S. Davis, US Navy, 1984) comes with
+matplotlib, Eileen Collins (NASA, 1993) lies in tests/data.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def photo_path(name: str) -> Path:
     return Path(found.submodule_search_locations[0]) / "mpl-data/sample_data/grace_hopper.jpg"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(path: Path) -> Image:
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     image.flags.writeable = False

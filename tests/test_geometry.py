@@ -83,7 +83,12 @@ def test_five_points_are_means_of_their_mesh_points() -> None:
 def made_head(yaw_deg: float = 0, pitch_deg: float = 0, roll_deg: float = 0) -> np.ndarray:
     """Return a mesh with the points that the pose is read from, on a flat face, turned as HeadPose says."""
     mesh = np.zeros((468, 3))
-    for right, left, x, y in ((33, 263, 45, -20), (133, 362, 18, -20), (127, 356, 70, -15), (61, 291, 25, 45)):
+    for right, left, x, y in (
+        (33, 263, 45, -20),
+        (133, 362, 18, -20),
+        (127, 356, 70, -15),
+        (61, 291, 25, 45),
+    ):
         mesh[right], mesh[left] = (-x, y, 0), (x, y, 0)
     mesh[234], mesh[454] = (-72, 0, 40), (72, 0, 40)
     yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
