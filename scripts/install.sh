@@ -1,0 +1,192 @@
+#!/bin/sh
+# sudo scripts/install.sh [--dry-run] [--no-apt] [--wheel FILE]
+#
+# Installs face-unlock on Raspberry Pi OS (Bookworm, Trixie; 64 bit) or Jetson Linux (JetPack 6): packages, the
+# program in /opt/face-unlock, its user, its devices, its unit. A second run brings an installation up to date; the
+# configuration and the gallery are left as they are.
+#
+#   --dry-run     print each command, do nothing
+#   --no-apt      the packages are there, or there is no network
+#   --wheel FILE  take MediaPipe's networks from this mediapipe 0.10.18 wheel
+#
+# Tests and image builders: FACE_UNLOCK_ROOT is put before every path; then nothing of the running system is touched.
+set -eu
+umask 022 # the service reads what root writes here
+
+usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"; }
+say() { printf '%s\n' "$*"; }
+fail() { say "install.sh: $*" >&2; exit 1; }
+
+DRY_RUN='' APT=yes WHEEL=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --dry-run) DRY_RUN=yes ;;
+        --no-apt) APT='' ;;
+        --wheel) [ $# -gt 1 ] || fail "--wheel: expected a file"; WHEEL=$2; shift ;;
+        -h | --help) usage; exit 0 ;;
+        *) usage >&2; exit 2 ;;
+    esac
+    shift
+done
+
+HERE=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+ROOT=${FACE_UNLOCK_ROOT:-}
+APP=$ROOT/opt/face-unlock
+ETC=$ROOT/etc/face-unlock
+CACHE=$ROOT/var/cache/face-unlock
+PYTHON=${PYTHON:-python3}
+
+# Where the board is looked up.
+OS_RELEASE=${OS_RELEASE:-/etc/os-release}
+MODEL_FILE=${MODEL_FILE:-/proc/device-tree/model}
+CPUINFO=${CPUINFO:-/proc/cpuinfo}
+MACHINE=${MACHINE:-$(uname -m)}
+
+run() {
+    if [ -n "$DRY_RUN" ]; then say "+ $*"; else "$@"; fi
+}
+
+# What acts on the running system, and so not below another root.
+run_live() {
+    if [ -n "$ROOT" ] && [ -z "$DRY_RUN" ]; then say "skipped below $ROOT: $*"; else run "$@"; fi
+}
+
+detect_board() {
+    [ -r "$OS_RELEASE" ] || fail "$OS_RELEASE: cannot be read: is this a Linux with systemd?"
+    # shellcheck source=/dev/null
+    CODENAME=$(. "$OS_RELEASE" && say "${VERSION_CODENAME:-unknown}")
+    MODEL=''
+    [ ! -r "$MODEL_FILE" ] || MODEL=$(tr -d '\000' <"$MODEL_FILE")
+    case $MODEL in
+        *Raspberry*) BOARD=raspberrypi ;;
+        *Jetson* | *NVIDIA*) BOARD=jetson ;;
+        *) fail "board '${MODEL:-unknown}': expected a Raspberry Pi or a Jetson; elsewhere run it from its checkout (README.md)" ;;
+    esac
+    case $BOARD/$CODENAME in
+        raspberrypi/bookworm | raspberrypi/trixie | jetson/jammy | jetson/noble) ;;
+        *) fail "$BOARD with '$CODENAME': expected Raspberry Pi OS bookworm or trixie, or Jetson Linux on jammy or noble" ;;
+    esac
+    case $MACHINE in
+        aarch64 | arm64 | x86_64) ;;
+        *) fail "machine $MACHINE: expected a 64-bit system: install the 64-bit image of the board" ;;
+    esac
+}
+
+choose_requirements() {
+    # The mediapipe wheel aborts on an ARM core without LSE atomics (Raspberry Pi 3 and 4): ask before it is loaded.
+    REQUIREMENTS=board.txt
+    case $MACHINE in
+        aarch64 | arm64) grep -qw atomics "$CPUINFO" || REQUIREMENTS=board-litert.txt ;;
+    esac
+}
+
+install_packages() {
+    PACKAGES="python3-venv"
+    if [ "$BOARD" = raspberrypi ]; then
+        # From apt, because libcamera and lgpio must fit the system and have no wheels for every Python.
+        PACKAGES="$PACKAGES python3-picamera2 python3-libcamera python3-lgpio"
+    fi
+    if [ "$REQUIREMENTS" = board.txt ]; then
+        case $CODENAME in
+            trixie | noble) GLIB=libglib2.0-0t64 ;;
+            *) GLIB=libglib2.0-0 ;;
+        esac
+        PACKAGES="$PACKAGES libgl1 $GLIB libegl1 libgles2"
+    fi
+    [ -n "$APT" ] || return 0
+    run_live apt-get update
+    # shellcheck disable=SC2086  # a list of words
+    run_live env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $PACKAGES
+}
+
+check_python() {
+    [ -n "$DRY_RUN" ] && return 0
+    "$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' ||
+        fail "$PYTHON: expected Python 3.10 to 3.14: set PYTHON=/path/to/python3.11 and try again"
+}
+
+copy_program() {
+    run mkdir -p "$APP/models"
+    for part in device scripts systemd requirements docs; do
+        run rm -rf "$APP/$part"
+        run cp -R "$HERE/$part" "$APP/$part"
+    done
+    run rm -rf "$APP/models/weights"
+    run cp -R "$HERE/models/weights" "$APP/models/weights"
+    for file in enroll.py unlock.py README.md LICENSE; do
+        if [ -f "$HERE/$file" ]; then run install -m 644 "$HERE/$file" "$APP/$file"; fi
+    done
+    # root owns it and others read it, whatever umask and owner the checkout had
+    for part in device models scripts systemd requirements docs; do
+        run chmod -R u=rwX,go=rX "$APP/$part"
+    done
+    run_live chown -R root:root "$APP"
+}
+
+make_venv() {
+    if [ ! -x "$APP/.venv/bin/python" ]; then
+        run "$PYTHON" -m venv --system-site-packages "$APP/.venv"
+    fi
+    run "$APP/.venv/bin/python" -m pip install --disable-pip-version-check --quiet \
+        --constraint "$APP/requirements/constraints.txt" --requirement "$APP/requirements/$REQUIREMENTS"
+    # The service may not write here, so its byte code is made now.
+    run "$APP/.venv/bin/python" -m compileall -q "$APP/device" "$APP/unlock.py" "$APP/enroll.py"
+}
+
+fetch_models() {
+    run mkdir -p "$CACHE"
+    run chmod 755 "$CACHE"
+    set -- "$APP/.venv/bin/python" "$APP/scripts/fetch_models.py"
+    [ -z "$WHEEL" ] || set -- "$@" --wheel "$WHEEL"
+    run env FACE_UNLOCK_CACHE="$CACHE" "$@"
+}
+
+install_user() {
+    run install -D -m 644 "$HERE/systemd/face-unlock.sysusers" "$ROOT/etc/sysusers.d/face-unlock.conf"
+    run_live systemd-sysusers /etc/sysusers.d/face-unlock.conf
+    run install -D -m 644 "$HERE/systemd/60-face-unlock.rules" "$ROOT/etc/udev/rules.d/60-face-unlock.rules"
+    run_live udevadm control --reload
+    run_live udevadm trigger --subsystem-match=gpio --subsystem-match=dma_heap
+    # As the unit's StateDirectory: here already, so that the first enrollment can come before the first start.
+    run mkdir -p "$ROOT/var/lib/face-unlock"
+    run chmod 700 "$ROOT/var/lib/face-unlock"
+    run_live chown face-unlock:face-unlock "$ROOT/var/lib/face-unlock"
+}
+
+install_config() {
+    if [ -e "$ETC/config.toml" ]; then
+        say "kept: $ETC/config.toml"
+        return 0
+    fi
+    # 640: a camera's address may hold a password
+    run install -D -m 640 "$HERE/systemd/config.example.toml" "$ETC/config.toml"
+    run sed -i -E 's|^#? *gallery *=.*|gallery = "/var/lib/face-unlock/gallery.db"|' "$ETC/config.toml"
+    if [ "$BOARD" = jetson ]; then
+        run sed -i -E 's|^#? *driver *=.*|driver = "jetson"|' "$ETC/config.toml"
+    fi
+    run_live chown root:face-unlock "$ETC/config.toml"
+}
+
+install_service() {
+    run install -D -m 644 "$HERE/systemd/face-unlock.service" "$ROOT/etc/systemd/system/face-unlock.service"
+    run_live systemctl daemon-reload
+    run_live systemctl enable face-unlock.service
+    run_live systemctl try-restart face-unlock.service
+}
+
+detect_board
+choose_requirements
+say "board: $MODEL ($CODENAME, $MACHINE), requirements: $REQUIREMENTS"
+[ -n "$DRY_RUN$ROOT" ] || [ "$(id -u)" = 0 ] || fail "not root: run sudo scripts/install.sh"
+install_packages
+check_python
+copy_program
+make_venv
+install_user
+fetch_models
+install_config
+install_service
+say "installed. Next:"
+say "  edit /etc/face-unlock/config.toml (lock.pin, camera.source)"
+say "  sudo -u face-unlock /opt/face-unlock/.venv/bin/python /opt/face-unlock/enroll.py --name NAME"
+say "  sudo systemctl start face-unlock; journalctl -fu face-unlock"

@@ -1,0 +1,55 @@
+#!/bin/sh
+# sudo scripts/uninstall.sh [--dry-run] [--purge]
+#
+# Locks the door, removes the service and the program. The gallery and the configuration stay.
+#
+#   --dry-run  print each command, do nothing
+#   --purge    remove the gallery, the configuration, the cache and the user as well
+#
+# Tests: FACE_UNLOCK_ROOT is put before every path; then nothing of the running system is touched.
+set -eu
+
+usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"; }
+say() { printf '%s\n' "$*"; }
+
+DRY_RUN='' PURGE=''
+for argument in "$@"; do
+    case $argument in
+        --dry-run) DRY_RUN=yes ;;
+        --purge) PURGE=yes ;;
+        -h | --help) usage; exit 0 ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+ROOT=${FACE_UNLOCK_ROOT:-}
+
+run() {
+    if [ -n "$DRY_RUN" ]; then say "+ $*"; else "$@"; fi
+}
+
+run_live() {
+    if [ -n "$ROOT" ] && [ -z "$DRY_RUN" ]; then say "skipped below $ROOT: $*"; else run "$@"; fi
+}
+
+if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
+    say "uninstall.sh: not root: run sudo scripts/uninstall.sh" >&2
+    exit 1
+fi
+
+# First, and with the program still there: stopping relocks the door.
+if [ -e "$ROOT/etc/systemd/system/face-unlock.service" ]; then
+    run_live systemctl disable --now face-unlock.service
+fi
+run rm -f "$ROOT/etc/systemd/system/face-unlock.service"
+run rm -rf "$ROOT/etc/systemd/system/face-unlock.service.d"
+run_live systemctl daemon-reload
+run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
+run rm -rf "$ROOT/opt/face-unlock"
+
+if [ -n "$PURGE" ]; then
+    run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
+    if [ -n "$DRY_RUN" ] || id face-unlock >/dev/null 2>&1; then run_live userdel face-unlock; fi
+    say "removed, with the gallery and the configuration"
+else
+    say "removed; kept: $ROOT/var/lib/face-unlock (gallery) and $ROOT/etc/face-unlock; --purge removes them"
+fi

@@ -1,0 +1,136 @@
+"""The unit: valid, caged, and explained line by line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from device.camera import OPENING_FACTOR
+from device.config import CameraConfig
+
+SYSTEMD = Path(__file__).resolve().parents[1] / "systemd"
+UNIT = SYSTEMD / "face-unlock.service"
+MOST_EXPOSURE = 20  # tenths
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def settings(path=UNIT):
+    """List the (key, value) lines of a unit."""
+    lines = [line for line in path.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return [tuple(line.split("=", 1)) for line in lines]
+
+
+def value(key):
+    [found] = [v for k, v in settings() if k == key]
+    return found
+
+
+def analyze(*arguments):
+    try:
+        return subprocess.run(
+            ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("systemd-analyze does not answer here")
+
+
+@pytest.fixture
+def unit(tmp_path):
+    """The unit as it would be on a board, with an interpreter that is there."""
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable))
+    return copy
+
+
+@needs_systemd
+@pytest.mark.parametrize("network_camera", [False, True])
+def test_verify_is_silent(unit, network_camera):
+    if network_camera:
+        folder = unit.with_name(unit.name + ".d")
+        folder.mkdir()
+        shutil.copy(SYSTEMD / "network-camera.conf", folder)
+    done = analyze("verify", "--man=no", str(unit))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_exposure(unit):
+    done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", str(unit))
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze is too old for --offline")
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    assert float(re.search(r"exposure level.*: ([0-9.]+)", done.stdout)[1]) <= 2.0
+
+
+def test_life_of_the_service():
+    assert value("Type") == "notify"
+    assert value("Restart") == "always"
+    assert value("StartLimitIntervalSec") == "0"
+    assert "-m device.lock --relock" in value("ExecStopPost")
+    assert value("StateDirectoryMode") == "0700"
+    for needed in ("video4linux", "media", "dma_heap", "gpiochip"):
+        assert ("DeviceAllow", f"char-{needed} rw") in settings()
+
+
+def test_paths_of_the_unit_are_those_of_the_installer():
+    installer = (SYSTEMD.parent / "scripts" / "install.sh").read_text()
+    for path in ("/opt/face-unlock", "/etc/face-unlock", "/var/cache/face-unlock", "/var/lib/face-unlock"):
+        assert path in installer
+    assert value("ExecStart").split() == [
+        "/opt/face-unlock/.venv/bin/python",
+        "/opt/face-unlock/unlock.py",
+        "--config",
+        "/etc/face-unlock/config.toml",
+    ]
+
+
+def test_a_camera_is_found_lost_before_the_watchdog_bites():
+    patience_s = OPENING_FACTOR * CameraConfig().stall_timeout_s
+    assert float(value("WatchdogSec")) > patience_s + 5
+
+
+def test_every_line_has_a_reason_in_the_readme():
+    readme = (SYSTEMD / "README.md").read_text()
+    for key, given in settings():
+        if key in ("Description", "Documentation"):
+            continue
+        assert f"{key}=" in readme, key
+        if key == "DeviceAllow":
+            assert given.split()[0] in readme, given
+
+
+def test_user_has_the_groups_of_the_unit():
+    users = (SYSTEMD / "face-unlock.sysusers").read_text()
+    for group in value("SupplementaryGroups").split():
+        assert re.search(rf"^m face-unlock {group}$", users, re.MULTILINE)
+        assert re.search(
+            rf"^g {group} ", users, re.MULTILINE
+        )  # a missing group would keep the unit from starting
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed")
+def test_sysusers_makes_the_user(tmp_path):
+    (tmp_path / "etc").mkdir()
+    for file in ("passwd", "group", "shadow", "gshadow"):
+        (tmp_path / "etc" / file).touch()
+    folder = tmp_path / "etc" / "sysusers.d"
+    folder.mkdir()
+    shutil.copy(SYSTEMD / "face-unlock.sysusers", folder / "face-unlock.conf")
+    done = subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    if "not permitted" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("systemd-sysusers needs root here")
+    assert done.returncode == 0, done.stderr
+    assert "/var/lib/face-unlock" in (tmp_path / "etc" / "passwd").read_text()
+    groups = (tmp_path / "etc" / "group").read_text()
+    for group in ("video", "gpio", "dialout"):
+        assert re.search(rf"^{group}:.*face-unlock", groups, re.MULTILINE)
