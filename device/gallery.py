@@ -383,10 +383,11 @@ def _create(path: Path) -> None:
     folder = path.absolute().parent
     if not folder.exists():
         folder.mkdir(mode=0o700, parents=True)
+        folder.chmod(0o700)  # a umask may have taken away even the owner's rights
     with suppress(FileExistsError):
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
-            os.fchmod(descriptor, 0o600)  # a umask may have taken away even the owner's rights
+            os.fchmod(descriptor, 0o600)
             if os.geteuid() == 0:  # enrolled with sudo, read by the service: its folder's owner owns the file
                 owner = folder.stat()
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -551,7 +551,7 @@ def test_the_files_are_private_whatever_the_umask(tmp_path):
             os.umask(old)
         assert set(modes.values()) == {0o600}
         assert len(modes) == 3
-        assert stat.S_IMODE((tmp_path / f"new{index}").stat().st_mode) & 0o077 == 0
+        assert stat.S_IMODE((tmp_path / f"new{index}").stat().st_mode) == 0o700
 
 
 def test_a_gallery_that_exists_keeps_its_rights(path):
