@@ -150,6 +150,8 @@ class PulseLock(ABC):
             try:
                 self._drive(False)  # first: closing alone would leave an energized relay energized
             finally:
+                with contextlib.suppress(Exception):
+                    self._write(False)  # a signal handler's exception may have cut the first write short
                 self._closed = True
                 self._relock_at_s = None
                 self._wake.notify_all()

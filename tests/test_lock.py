@@ -113,6 +113,29 @@ def test_close_in_mid_pulse_locks_before_it_lets_go(pins):
     lock.lock()  # a late lock() of a signal handler is no error
 
 
+@pytest.mark.parametrize("method", ["close", "unlock"])
+def test_signal_handler_raises_in_the_middle_of_a_write(pins, monkeypatch, method):
+    class Stopped(BaseException):
+        pass
+
+    lock, pin = open_lock(pins, pulse_s=5)
+    lock.unlock()
+    pin.clear_states()
+    write, raised = lock._write, []
+
+    def interrupted(unlocked):
+        if not raised:
+            raised.append(True)
+            raise Stopped
+        write(unlocked)
+
+    monkeypatch.setattr(lock, "_write", interrupted)
+    with pytest.raises(Stopped):
+        getattr(lock, method)()
+    assert_waveform(pin, [(0.0, True), (0.0, False)])
+    lock.close()
+
+
 def test_exception_in_mid_pulse(pins):
     lock, pin = open_lock(pins, pulse_s=5)
     pin.clear_states()
