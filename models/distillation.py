@@ -54,7 +54,9 @@ class EndToEnd(nn.Module):
         losses = {
             "embedding": embedding_loss(embedding, target),
             "relational": relational_loss(embedding, target),
-            "hints": torch.stack([stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], taught[:-1])]).sum(),
+            "hints": torch.stack(
+                [stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], taught[:-1])]
+            ).sum(),
         }
         fade = HINT_WEIGHT * max(0.0, 1 - 2 * progress)
         total = losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"] + fade * losses["hints"]
@@ -73,7 +75,10 @@ class CleanTarget(nn.Module):
 
     def forward(self, faces: Tensor, targets: Tensor, progress: float) -> dict[str, Tensor]:
         embedding = self.student(faces).float()
-        losses = {"embedding": embedding_loss(embedding, targets), "relational": relational_loss(embedding, targets)}
+        losses = {
+            "embedding": embedding_loss(embedding, targets),
+            "relational": relational_loss(embedding, targets),
+        }
         return losses | {"total": losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"]}
 
 

@@ -57,7 +57,9 @@ def with_extremes(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def operators(model: Path) -> set[str]:
     """Return the names of the operators of a .tflite file."""
-    plain = Interpreter(str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    plain = Interpreter(
+        str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
     return {details["op_name"] for details in plain._get_ops_details()}
 
 

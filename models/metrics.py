@@ -48,7 +48,9 @@ class Interval:
     high: float
 
 
-def lfw_accuracy(folds: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]]) -> tuple[float, float]:
+def lfw_accuracy(
+    folds: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]],
+) -> tuple[float, float]:
     """Return mean accuracy and its standard error over folds of (similarities, mated), the LFW protocol.
 
     The threshold of each fold is the one that is most accurate on the others (Huang et al. 2007, "View 2").
@@ -56,7 +58,9 @@ def lfw_accuracy(folds: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.b
     accuracies = []
     for i, (similarities, mated) in enumerate(folds):
         others = [fold for j, fold in enumerate(folds) if j != i]
-        threshold = best_threshold(np.concatenate([f[0] for f in others]), np.concatenate([f[1] for f in others]))
+        threshold = best_threshold(
+            np.concatenate([f[0] for f in others]), np.concatenate([f[1] for f in others])
+        )
         accuracies.append(np.mean((similarities >= threshold) == mated))
     return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))
 
@@ -65,9 +69,15 @@ def best_threshold(similarities: npt.NDArray[np.float32], mated: npt.NDArray[np.
     """Return the threshold with the most right answers; between two equal ones, the lower."""
     order = np.argsort(similarities)
     # Below a threshold at sorted position i stand i pairs: right are the non-mated below and the mated from i on.
-    right = np.concatenate([[0], np.cumsum(~mated[order])]) + np.concatenate([np.cumsum(mated[order][::-1])[::-1], [0]])
+    right = np.concatenate([[0], np.cumsum(~mated[order])]) + np.concatenate(
+        [np.cumsum(mated[order][::-1])[::-1], [0]]
+    )
     place = int(np.argmax(right))
-    return float(similarities[order[place]]) if place < len(order) else float(np.nextafter(similarities.max(), np.float32(2)))
+    return (
+        float(similarities[order[place]])
+        if place < len(order)
+        else float(np.nextafter(similarities.max(), np.float32(2)))
+    )
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,9 @@ class AllPairs:
         return float(mated_weights[self.mated > threshold].sum() / max(1, mated_weights.sum()))
 
 
-def all_pairs(embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int64], keep: float = 0.02) -> AllPairs:
+def all_pairs(
+    embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int64], keep: float = 0.02
+) -> AllPairs:
     """Compare every face with every other, block by block.
 
     Args:
@@ -140,6 +152,10 @@ def all_pairs(embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int6
     ranked = np.concatenate(scores)
     order = np.argsort(-ranked)[: max(1, int(total * keep))]
     return AllPairs(
-        np.concatenate(mated), np.concatenate(owners), ranked[order], np.concatenate(pairs)[order], total,
+        np.concatenate(mated),
+        np.concatenate(owners),
+        ranked[order],
+        np.concatenate(pairs)[order],
+        total,
         int(subjects.max()) + 1,
     )

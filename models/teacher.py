@@ -27,11 +27,19 @@ def load_teacher(path: Path) -> MobileFaceNet:
     graph = onnx.load(str(path)).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     groups = [[arrays[name] for name in node.input if name in arrays] for node in graph.node]
-    groups = [group for group, node in zip(groups, graph.node) if node.op_type not in ("Sub", "Mul") and group]
+    groups = [
+        group for group, node in zip(groups, graph.node) if node.op_type not in ("Sub", "Mul") and group
+    ]
     layers = [m for m in teacher.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
     if len(groups) != len(layers):
         raise ValueError(f"{path} has {len(groups)} layers with weights, a MobileFaceNet has {len(layers)}")
-    epsilons = [a.f for node in graph.node if node.op_type == "BatchNormalization" for a in node.attribute if a.name == "epsilon"]
+    epsilons = [
+        a.f
+        for node in graph.node
+        if node.op_type == "BatchNormalization"
+        for a in node.attribute
+        if a.name == "epsilon"
+    ]
     for layer, group in zip(layers, groups):
         copy_layer(layer, group)
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
@@ -45,7 +53,9 @@ def copy_layer(layer: nn.Module, arrays: list[np.ndarray]) -> None:
     tensors = [torch.from_numpy(array.copy()) for array in arrays]
     with torch.no_grad():
         if isinstance(layer, nn.BatchNorm2d):
-            for target, source in zip((layer.weight, layer.bias, layer.running_mean, layer.running_var), tensors):
+            for target, source in zip(
+                (layer.weight, layer.bias, layer.running_mean, layer.running_var), tensors
+            ):
                 target.copy_(source)
         else:
             layer.weight.copy_(tensors[0].reshape(layer.weight.shape))

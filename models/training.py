@@ -42,7 +42,9 @@ class Phase:
         if seen < self.warmup_samples:
             return self.learning_rate * (seen + 1) / self.warmup_samples
         done = min(1.0, (seen - self.warmup_samples) / max(1, self.samples - self.warmup_samples))
-        return self.learning_rate * (self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * done)) / 2)
+        return self.learning_rate * (
+            self.final_share + (1 - self.final_share) * (1 + math.cos(math.pi * done)) / 2
+        )
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,10 @@ def make_optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Make AdamW; vectors (batch norms, slopes) are not decayed."""
     matrices = [p for p in student.parameters() if p.ndim > 1]
     vectors = [p for p in student.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=1e-3)
 
 
@@ -195,7 +200,13 @@ def fit_phase(
     size = run.recipe.batch * world_size()
     total = math.ceil(phase.samples / size)
     pairs = stream(run.place.samples // size)
-    bar = tqdm(total=phase.samples, initial=run.place.batch * size, unit="face", desc=phase.objective, disable=not is_main())
+    bar = tqdm(
+        total=phase.samples,
+        initial=run.place.batch * size,
+        unit="face",
+        desc=phase.objective,
+        disable=not is_main(),
+    )
     saved_at_s = last_s = time.monotonic()
     while run.place.batch < total:
         seen = run.place.batch * size
@@ -237,7 +248,9 @@ def step(
     with torch.autocast(run.device.type, torch.bfloat16):
         losses = loss_module(inputs, targets, progress)
     if not torch.isfinite(losses["total"]):
-        raise FloatingPointError(f"the loss is {losses['total'].item()} after {run.place.samples} samples: lower the rate")
+        raise FloatingPointError(
+            f"the loss is {losses['total'].item()} after {run.place.samples} samples: lower the rate"
+        )
     run.optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     nn.utils.clip_grad_norm_(run.student.parameters(), 5.0)

@@ -89,7 +89,9 @@ def nearest_center(detections: list[FaceDetection], photograph: Image) -> FaceDe
     return min(detections, key=distance)
 
 
-def embed_all(archive: Path, names: list[str], embedders: list[LiteRTEmbedder]) -> list[npt.NDArray[np.float32]]:
+def embed_all(
+    archive: Path, names: list[str], embedders: list[LiteRTEmbedder]
+) -> list[npt.NDArray[np.float32]]:
     """Return for every model the (N, D) embeddings; a row of zeros is a photograph without a face."""
     reader = FaceReader(threads=1)
     found = [np.zeros((len(names), embedder.manifest.embedding_dim), np.float32) for embedder in embedders]
@@ -110,7 +112,9 @@ def report(benchmark: Benchmark, embeddings: npt.NDArray[np.float32]) -> tuple[d
     for fold in benchmark.folds:
         first, second = embeddings[fold[:, 0]], embeddings[fold[:, 1]]
         missing = ~(first.any(axis=1) & second.any(axis=1))
-        folds.append((np.where(missing, -1.0, (first * second).sum(axis=1)).astype(np.float32), fold[:, 2] == 1))
+        folds.append(
+            (np.where(missing, -1.0, (first * second).sum(axis=1)).astype(np.float32), fold[:, 2] == 1)
+        )
     accuracy, error = lfw_accuracy(folds)
     pairs = all_pairs(embeddings, benchmark.subjects)
     figures: dict[str, Any] = {
@@ -132,7 +136,9 @@ def thresholds(
     embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int64]
 ) -> dict[str, dict[str, float]]:
     """Set a threshold per FMR on every second subject, and say what it does to the other subjects."""
-    chosen, others = (all_pairs(embeddings[subjects % 2 == half], subjects[subjects % 2 == half]) for half in (0, 1))
+    chosen, others = (
+        all_pairs(embeddings[subjects % 2 == half], subjects[subjects % 2 == half]) for half in (0, 1)
+    )
     found = {}
     for fmr in FMRS:
         threshold = round(chosen.threshold(fmr), 4)
@@ -160,7 +166,13 @@ def draw(results: list[tuple[str, AllPairs]], path: Path) -> None:
     rates = np.logspace(-6, -2.01, 80)
     for name, pairs in results:
         left.plot(rates, [max(1 - pairs.tar(rate), 1e-4) for rate in rates], label=name)
-    left.set(xscale="log", yscale="log", xlabel="false match rate", ylabel="false non-match rate", title="DET, all LFW pairs")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="false match rate",
+        ylabel="false non-match rate",
+        title="DET, all LFW pairs",
+    )
     left.grid(alpha=0.3, which="both")
     left.legend()
     name, pairs = results[0]
@@ -169,15 +181,26 @@ def draw(results: list[tuple[str, AllPairs]], path: Path) -> None:
     right.hist(pairs.non_mated, bins, density=True, alpha=0.7, label="non-mated pairs, most similar 2 %")
     for fmr in FMRS:
         right.axvline(pairs.threshold(fmr), color="black", linewidth=0.8, linestyle=":")
-        right.text(pairs.threshold(fmr), right.get_ylim()[1] * 0.98, f" {label(fmr)}", rotation=90, va="top", fontsize=8)
+        right.text(
+            pairs.threshold(fmr),
+            right.get_ylim()[1] * 0.98,
+            f" {label(fmr)}",
+            rotation=90,
+            va="top",
+            fontsize=8,
+        )
     right.set(xlabel="similarity", ylabel="density", title=name)
     right.legend(loc="center right", fontsize=8)
     figure.savefig(path, dpi=110)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure models on LFW through the board's own detector and alignment.")
-    parser.add_argument("models", nargs="+", type=Path, help="manifests, such as models/weights/mobilefacenet.json")
+    parser = argparse.ArgumentParser(
+        description="Measure models on LFW through the board's own detector and alignment."
+    )
+    parser.add_argument(
+        "models", nargs="+", type=Path, help="manifests, such as models/weights/mobilefacenet.json"
+    )
     parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip and lfw_pairs.txt")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--picture", type=Path, help="write DET curve and histograms to this file")
@@ -189,7 +212,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for name in ("lfw.zip", "lfw_pairs.txt"):
             if not (args.lfw / name).is_file():
-                raise UsageError(f"{args.lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt")
+                raise UsageError(
+                    f"{args.lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt"
+                )
         benchmark = load_benchmark(args.lfw / "lfw_pairs.txt")
         embedders = [LiteRTEmbedder(manifest=path, threads=1) for path in args.models]
     except FaceUnlockError as error:

@@ -74,7 +74,9 @@ def quantize(run: Path, data: Path, folder: Path) -> dict[str, Any]:
     export.to_int8(single, samples, int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:
-        raise SystemExit(f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}")
+        raise SystemExit(
+            f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}"
+        )
     figures = parity(folder, name, crops)
     placeholder = {"1e-3": 1.0, "1e-4": 1.0, "1e-5": 1.0}  # opens to nobody until evaluate.py has set them
     for file in (single, int8):
@@ -95,12 +97,18 @@ def ship(folder: Path, name: str) -> str:
     try:
         figures, reference = measured[manifest["model_id"]], measured[single["model_id"]]
     except KeyError as missing:
-        raise SystemExit(f"{folder / 'lfw.json'} has no figures of {missing}: run scripts/evaluate.py again") from None
+        raise SystemExit(
+            f"{folder / 'lfw.json'} has no figures of {missing}: run scripts/evaluate.py again"
+        ) from None
     loss = round(reference["lfw_accuracy"] - figures["lfw_accuracy"], 2)
     if loss > LARGEST_LFW_LOSS:
-        raise SystemExit(f"int8 costs {loss} points of LFW, at most {LARGEST_LFW_LOSS} may be shipped: calibrate on other samples")
+        raise SystemExit(
+            f"int8 costs {loss} points of LFW, at most {LARGEST_LFW_LOSS} may be shipped: calibrate on other samples"
+        )
     if manifest["bytes"] > LARGEST_BYTES:
-        raise SystemExit(f"the int8 file has {manifest['bytes']} bytes, at most {LARGEST_BYTES} may be shipped")
+        raise SystemExit(
+            f"the int8 file has {manifest['bytes']} bytes, at most {LARGEST_BYTES} may be shipped"
+        )
     manifest["thresholds"] = {fmr: row["threshold"] for fmr, row in figures["thresholds"].items()}
     manifest["evaluation"] = {"int8": figures, "fp32": reference, "int8_loss_lfw": loss}
     shutil.copyfile(folder / f"{name}.tflite", WEIGHTS / f"{name}.tflite")

@@ -1,8 +1,8 @@
 """Train a network by a recipe; goes on where it stopped.
 
-    python scripts/train.py models/recipes/mobilefacenet.toml --data FOLDER --teacher FOLDER/teacher.onnx --out runs/mobilefacenet
-    python scripts/train.py ... --device cuda
-    torchrun --nproc-per-node 4 scripts/train.py ... --device cuda
+python scripts/train.py models/recipes/mobilefacenet.toml --data FOLDER --teacher FOLDER/teacher.onnx --out runs/mobilefacenet
+python scripts/train.py ... --device cuda
+torchrun --nproc-per-node 4 scripts/train.py ... --device cuda
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     recipe = load_recipe(args.recipe)
     torch.manual_seed(recipe.seed)
     crops = load_crops(args.data, args.limit)
-    teacher = load_teacher(args.teacher or args.data / "teacher.onnx").to(device, memory_format=torch.channels_last)
+    teacher = load_teacher(args.teacher or args.data / "teacher.onnx").to(
+        device, memory_format=torch.channels_last
+    )
     clean = teacher_embeddings(args.data, crops, teacher)
     targets = pull_to_identity(clean, crops.identities, recipe.identity_pull)
     student = MobileFaceNet(act=recipe.act)
@@ -103,7 +105,9 @@ def teacher_embeddings(data: Path, crops: FaceCrops, teacher: nn.Module) -> npt.
     if stored.exists():
         return np.load(stored)["q"][: len(crops)].astype(np.float32)
     starts = tqdm(range(0, len(crops), EMBED_BATCH), desc="teacher", unit="batch", disable=not is_main())
-    return np.concatenate([embed(teacher, to_tensor(crops.images[i : i + EMBED_BATCH])).cpu().numpy() for i in starts])
+    return np.concatenate(
+        [embed(teacher, to_tensor(crops.images[i : i + EMBED_BATCH])).cpu().numpy() for i in starts]
+    )
 
 
 @torch.no_grad()
@@ -113,7 +117,9 @@ def embed(network: nn.Module, faces: Tensor) -> Tensor:
     was_training = network.training
     network.eval()
     with torch.autocast(device.type, torch.bfloat16):
-        parts = [network(part.to(device, memory_format=torch.channels_last)) for part in faces.split(EMBED_BATCH)]
+        parts = [
+            network(part.to(device, memory_format=torch.channels_last)) for part in faces.split(EMBED_BATCH)
+        ]
     network.train(was_training)
     return F.normalize(torch.cat(parts).float())
 
