@@ -149,9 +149,11 @@ class PulseLock(ABC):
             was_open = self._relock_at_s is not None
             try:
                 self._drive(False)  # first: closing alone would leave an energized relay energized
-            finally:
+            except BaseException:
                 with contextlib.suppress(Exception):
                     self._write(False)  # a signal handler's exception may have cut the first write short
+                raise
+            finally:
                 self._closed = True
                 self._relock_at_s = None
                 self._wake.notify_all()
