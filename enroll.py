@@ -1,0 +1,365 @@
+"""Enroll a person: store templates of the face in the gallery, never a picture.
+
+    python enroll.py --name alice                       at the camera, guided
+    python enroll.py --name alice --images a.jpg b.jpg  from photographs
+    python enroll.py --list
+    python enroll.py --remove alice
+
+Exit codes stand in device/errors.py; an enrollment that SIGTERM interrupts stores nothing and exits with 143.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+# Before cv2 is loaded, which reads it once: a "photograph" that unpacks to gigabytes must not fill a board's memory.
+MAX_IMAGE_PIXELS = 64_000_000
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
+
+import cv2
+import numpy as np
+
+from device.build import build_camera, build_collector, build_embedder, build_gallery
+from device.config import Config, load_config
+from device.enrollment import Collector, contact_sheet
+from device.errors import EnrollmentError, FaceUnlockError, GalleryError, UsageError
+from device.gallery import Gallery, check_subject_id
+from device.types import Image
+
+MAX_FILE_BYTES = 64_000_000
+MAX_SIDE_PX = 2048  # a larger photograph is scaled down: a face needs no more
+SUFFIXES = "a photograph such as .jpg, .png or .webp"
+
+
+class Output:
+    """What enroll.py says: lines for a person, or JSON objects, one a line; live hints go to stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._bar: tqdm[Any] | None = None
+        self._last_hint = ""
+
+    def say(self, text: str, event: str, **fields: Any) -> None:
+        """Print one result to stdout."""
+        print(json.dumps({"event": event, **fields}) if self._as_json else text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print one line to stderr, past the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    @contextmanager
+    def progress(self, total: int) -> Iterator[Callable[[int, str], None]]:
+        """Yield what shows the number of samples and the hint; a log file gets a line for each new hint."""
+        live = sys.stderr.isatty()
+        with tqdm(total=total, unit="sample", file=sys.stderr, disable=not live, leave=False) as bar:
+
+            def show(count: int, hint: str) -> None:
+                bar.update(count - bar.n)
+                bar.set_postfix_str(hint)
+                line = f"{count}/{total}{': ' if hint else ''}{hint}"
+                if not live and line != self._last_hint:
+                    print(line, file=sys.stderr, flush=True)
+                self._last_hint = line
+
+            yield show
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Enroll, list or remove, and return the exit code."""
+    args = parse(arguments)
+    try:
+        with sigterm_raises():
+            config = load_config(args.config)
+            config = replace(config, gallery=args.gallery) if args.gallery else config
+            output = Output(args.json)
+            if args.list:
+                list_subjects(config, output)
+            elif args.remove is not None:
+                remove_subject(config, args.remove, args.sheet, output)
+            else:
+                enroll(args, config, output)
+            return 0
+    except FaceUnlockError as error:
+        print(f"enroll: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("enroll: interrupted: nothing was stored", file=sys.stderr)
+        return 130
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="enroll.py", description="Enroll a person for the door.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--name", help="enroll this person; once more adds templates")
+    what.add_argument("--list", action="store_true", help="list who is enrolled")
+    what.add_argument("--remove", metavar="NAME", help="delete a person's templates for good")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--camera", metavar="SRC", help="auto, picamera2, an index, a device, a clip or rtsp://"
+    )
+    source.add_argument(
+        "--images", nargs="+", type=Path, metavar="FILE", help="photographs instead of a camera"
+    )
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="good samples to collect; photographs: at most"
+    )
+    parser.add_argument("--replace", action="store_true", help="drop the templates that the person had")
+    parser.add_argument("--sheet", type=Path, metavar="PATH", help="contact sheet (default enroll-NAME.png)")
+    parser.add_argument("--no-sheet", action="store_true", help="write no contact sheet")
+    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--json", action="store_true", help="results as JSON, one object a line")
+    return parser.parse_args(arguments)
+
+
+def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
+    """Collect samples of one person, check them against the gallery and store them."""
+    name = check_subject_id(args.name)
+    if args.samples is not None and not 1 <= args.samples <= 50:
+        raise UsageError(f"--samples: expected 1 to 50, received {args.samples}")
+    images = [read_image(path) for path in args.images] if args.images else None
+    samples = args.samples or (len(images) if images else config.enrollment.samples)
+    embedder = build_embedder(config)
+    # The gallery before the camera: who stood still for a minute should not hear then that it cannot be written.
+    with build_gallery(config, embedder, read_only=False) as gallery:
+        check_writable(config.gallery_path)
+        collector = build_collector(config, embedder, samples=samples, guided=images is None)
+        with closing(collector):
+            if images is None:
+                watch_camera(args.camera, config, collector, samples, output)
+            else:
+                look_at(args.images, images, collector, samples, output)
+        known = {subject.subject_id for subject in gallery.subjects()}
+        threshold = embedder.manifest.threshold(config.false_match_rate)
+        if name in known and not args.replace:
+            check_same_person(name, collector, gallery, threshold)
+        alike = look_alikes(name, collector, gallery, threshold)
+        gallery.enroll(name, collector.templates(), replace=args.replace)
+    finish(args, name, alike, collector, output)
+
+
+def look_at(
+    paths: list[Path], images: list[Image], collector: Collector, samples: int, output: Output
+) -> None:
+    """Take every usable photograph; name those that are not, and fail when none is."""
+    with output.progress(samples) as show:
+        for path, image in zip(paths, images, strict=True):
+            verdict = collector.offer(image)
+            show(len(collector.samples), "")
+            if not verdict.accepted:
+                output.warn(f"{path}: not used: {verdict.hint}")
+            if collector.is_complete:
+                break
+    if not collector.samples:
+        raise EnrollmentError(
+            f"no good face in {len(paths)} photographs ({collector.most_common_failure}): nothing was stored: "
+            "take others"
+        )
+
+
+def watch_camera(
+    source: str | None, config: Config, collector: Collector, samples: int, output: Output
+) -> None:
+    """Guide the person before the camera until the samples are complete."""
+    if source is not None:
+        config = replace(config, camera=replace(config.camera, source=source))
+    until_s = time.monotonic() + config.enrollment.timeout_s
+    with closing(build_camera(config)) as camera, output.progress(samples) as show:
+        show(0, "look straight")
+        for frame in camera.frames():
+            verdict = collector.offer(frame.image)
+            show(len(collector.samples), verdict.hint)
+            if collector.is_complete or time.monotonic() > until_s:
+                break
+    if not collector.is_complete:
+        raise EnrollmentError(
+            f"{len(collector.samples)} of {samples} samples collected "
+            f"({collector.most_common_failure or 'no frames'}): nothing was stored: try again in better light, "
+            "or with fewer --samples"
+        )
+
+
+def check_same_person(name: str, collector: Collector, gallery: Gallery, threshold: float) -> None:
+    """Refuse to add a stranger's face to an enrolled name: it would open the door in that name."""
+    matches = [gallery.match(sample.embedding) for sample in collector.samples]
+    if not any(m is not None and m.subject_id == name and m.similarity >= threshold for m in matches):
+        raise EnrollmentError(
+            f"this is not the face that is enrolled as {name!r}: nothing was stored: choose another --name, "
+            "or --replace"
+        )
+
+
+def look_alikes(name: str, collector: Collector, gallery: Gallery, threshold: float) -> list[str]:
+    """Name the enrolled people whom the door could take the newcomer for."""
+    matches = [gallery.match(sample.embedding) for sample in collector.samples]
+    alike = {m.subject_id for m in matches if m is not None and m.similarity >= threshold}
+    return sorted(alike - {name})
+
+
+def finish(
+    args: argparse.Namespace, name: str, alike: list[str], collector: Collector, output: Output
+) -> None:
+    """Tell what was stored, warn of look-alikes, and write the contact sheet."""
+    for other in alike:
+        output.warn(
+            f"warning: {name!r} looks like {other!r}, who is enrolled: the door may take one for the other"
+        )
+    sheet = None if args.no_sheet else write_sheet(args.sheet or default_sheet(name), collector, output)
+    count = len(collector.samples)
+    where = f"; contact sheet {sheet} (private to you; delete it once you have looked)" if sheet else ""
+    output.say(
+        f"enrolled {name}: {counted(count)}, no picture in the gallery{where}",
+        "enrolled",
+        subject_id=name,
+        templates=count,
+        looks_like=alike,
+        sheet=str(sheet) if sheet else None,
+    )
+
+
+def list_subjects(config: Config, output: Output) -> None:
+    """Print who is enrolled; an absent gallery holds nobody."""
+    if not config.gallery_path.exists():
+        output.say(f"nobody is enrolled: {config.gallery_path} does not exist yet", "list", subjects=[])
+        return
+    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=True) as gallery:
+        subjects = gallery.subjects()
+    lines = [f"{s.subject_id}: {counted(s.template_count)}, enrolled {s.enrolled_at}" for s in subjects]
+    fields = [
+        {"subject_id": s.subject_id, "templates": s.template_count, "enrolled_at": s.enrolled_at}
+        for s in subjects
+    ]
+    output.say("\n".join(lines) or "nobody is enrolled", "list", subjects=fields)
+
+
+def remove_subject(config: Config, text: str, sheet: Path | None, output: Output) -> None:
+    """Delete a person's templates, and the contact sheet where enrollment put it."""
+    name = check_subject_id(text)
+    if not config.gallery_path.exists():
+        raise UsageError(f"{name!r} is not enrolled: {config.gallery_path} does not exist")
+    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False) as gallery:
+        known = [subject.subject_id for subject in gallery.subjects()]
+        if name not in known:
+            raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+        removed = gallery.remove(name)
+    path = sheet or default_sheet(name)
+    erased = path.is_file() and is_png(path)
+    if erased:
+        path.unlink()
+    output.say(
+        f"removed {name}: {counted(removed)}{f', and {path}' if erased else ''}",
+        "removed",
+        subject_id=name,
+        templates=removed,
+        sheet=str(path) if erased else None,
+    )
+
+
+def read_image(path: Path) -> Image:
+    """Read a photograph, upright, as (H, W, 3) uint8 RGB of at most MAX_SIDE_PX; anything else is a UsageError."""
+    try:
+        size = path.stat().st_size if path.is_file() else -1
+        if size < 0:
+            raise UsageError(
+                f"{path}: expected {SUFFIXES}, received {'a folder' if path.is_dir() else 'no such file'}"
+            )
+        if size == 0:
+            raise UsageError(f"{path}: the file is empty: expected {SUFFIXES}")
+        if size > MAX_FILE_BYTES:
+            raise UsageError(f"{path}: {size:,} bytes, expected at most {MAX_FILE_BYTES:,}: scale it down")
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise UsageError(f"{str(path)[:120]}: {error.strerror or error}: expected {SUFFIXES}") from error
+    return shrink(decode(path, data))
+
+
+def decode(path: Path, data: Any) -> Image:
+    """Decode the bytes of a photograph."""
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        if "MAX_IMAGE" in str(error):
+            raise UsageError(
+                f"{path}: more than {MAX_IMAGE_PIXELS // 1_000_000} million pixels: scale it down"
+            ) from error
+        image = None
+    if image is None:
+        raise UsageError(f"{path}: the content is no picture that can be read: expected {SUFFIXES}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def shrink(image: Image) -> Image:
+    """Scale an image down to MAX_SIDE_PX."""
+    factor = MAX_SIDE_PX / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def check_writable(path: Path) -> None:
+    """Fail before anybody stands before the camera when the gallery cannot be written."""
+    if not (os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK)):
+        raise GalleryError(
+            f"gallery {path} is read-only: allow writing to the file and its folder; nothing was changed"
+        )
+
+
+def counted(templates: int) -> str:
+    return f"{templates} template{'' if templates == 1 else 's'}"
+
+
+def default_sheet(name: str) -> Path:
+    return Path(f"enroll-{name}.png")
+
+
+def is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def write_sheet(path: Path, collector: Collector, output: Output) -> Path | None:
+    """Write the faces that became templates, readable by the owner only; an enrollment does not fail over it."""
+    sheet = cv2.cvtColor(contact_sheet(collector.samples), cv2.COLOR_RGB2BGR)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(cv2.imencode(".png", sheet)[1].tobytes())
+    except OSError as error:
+        output.warn(f"warning: no contact sheet: {path}: {error.strerror}: choose --sheet PATH or --no-sheet")
+        return None
+    return path
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the program, so that camera and gallery are closed; the exit code is 128 + n."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
