@@ -38,7 +38,7 @@ class FaceCrops:
 
 def load_crops(folder: Path, limit: int | None = None) -> FaceCrops:
     """Decode the faces of `folder` (all, or the first `limit`); about 38 KB of memory each."""
-    with open(folder / "index.csv", newline="") as file:
+    with (folder / "index.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[:limit]
     images = np.empty((len(rows), SIZE_PX, SIZE_PX, 3), np.uint8)
     archives = {name: zipfile.ZipFile(folder / "train" / name) for name in {row["zip"] for row in rows}}

@@ -1,8 +1,8 @@
 """Distillation of a student from a teacher of the same table: stage by stage, end to end, then to the clean face.
 
-The objectives are modules (so that DistributedDataParallel can wrap them): they hold the student, share the teacher, and
-map faces (B, 3, 112, 112), target embeddings (B, D) and the progress of their phase in [0, 1] to named losses; `total` is
-the one to minimize.
+The objectives are modules (so that DistributedDataParallel can wrap them): they hold the student, share the teacher,
+and map faces (B, 3, 112, 112), target embeddings (B, D) and the progress of their phase in [0, 1] to named losses;
+`total` is the one to minimize.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Stagewise(nn.Module):
         inputs = [faces, *outputs[:-1]]
         losses = {
             f"stage_{i}": stage_loss(stage(x).float(), y.float())
-            for i, (stage, x, y) in enumerate(zip(self.student.stages, inputs, outputs), start=1)
+            for i, (stage, x, y) in enumerate(zip(self.student.stages, inputs, outputs, strict=True), start=1)
         }
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
@@ -55,7 +55,7 @@ class EndToEnd(nn.Module):
             "embedding": embedding_loss(embedding, target),
             "relational": relational_loss(embedding, target),
             "hints": torch.stack(
-                [stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], taught[:-1])]
+                [stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], taught[:-1], strict=True)]
             ).sum(),
         }
         fade = HINT_WEIGHT * max(0.0, 1 - 2 * progress)
@@ -66,7 +66,7 @@ class EndToEnd(nn.Module):
 class CleanTarget(nn.Module):
     """The embedding of a worn view is pulled to the target: the teacher's embedding of the clean face.
 
-    The teacher itself is not run, which makes a sample a third cheaper, and its own weakness on worn views is not copied.
+    The teacher itself is not run, which makes a sample cheaper, and its own weakness on worn views is not copied.
     """
 
     def __init__(self, student: MobileFaceNet, teacher: MobileFaceNet) -> None:
@@ -108,7 +108,7 @@ def inherit(student: MobileFaceNet, teacher: MobileFaceNet) -> None:
     """Start the student from the teacher's convolutions and batch norms; the activations stay the student's own.
 
     A PReLU passes both signs, a ReLU6 only the positive one. Where the teacher's channel says more with its negative
-    side (slope beyond 1 in size), the channel is turned over: its batch norm is negated and the next layer takes -slope.
+    side (slope beyond 1 in size), the channel is turned over: its batch norm is negated, the next layer takes -slope.
     """
     pairs = list(zip(weighted_layers(teacher), weighted_layers(student), strict=True))
     for source, target in pairs:
@@ -117,7 +117,7 @@ def inherit(student: MobileFaceNet, teacher: MobileFaceNet) -> None:
         return
     layers = [m for m in teacher.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
     mirror = {id(source): target for source, target in pairs}
-    for norm, slope, following in zip(layers, layers[1:], layers[2:]):
+    for norm, slope, following in zip(layers, layers[1:], layers[2:], strict=False):
         if isinstance(slope, nn.PReLU):
             turn_over(mirror[id(norm)], mirror[id(following)], slope.weight)
 

@@ -49,7 +49,7 @@ def normalize(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def with_extremes(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Give every sample one black and one white pixel, so that the input scale covers 0 to 255 and no pixel saturates."""
+    """Give every sample a black and a white pixel: the input scale then covers 0 to 255 and no pixel saturates."""
     samples = samples.copy()
     samples[:, 0, 0], samples[:, 0, 1] = 0, 255
     return samples

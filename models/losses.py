@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def embedding_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine between (B, D) embeddings: half the squared L2 distance of ShrinkTeaNet's angular form on the unit sphere."""
+    """1 - cosine between (B, D) embeddings: half their squared distance on the unit sphere (FitNets, arXiv 1412.6550)."""
     return 1 - F.cosine_similarity(student, teacher, dim=1).mean()
 
 
 def relational_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of the (B, B) cosine matrices (similarity-preserving distillation, arXiv 1907.09682, Eq. 4)."""
+    """Mean squared difference of the (B, B) cosine matrices (relational distillation, arXiv 1907.09682, Eq. 4)."""
     student, teacher = F.normalize(student), F.normalize(teacher)
     return F.mse_loss(student @ student.T, teacher @ teacher.T)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 def pair_similarities(
     embeddings: npt.NDArray[np.float32], identities: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the cosines of all mated and of all non-mated pairs of (N, D) normalized embeddings; identity -1 is left out."""
+    """Return the cosines of all mated and all non-mated pairs of (N, D) normalized embeddings, identity -1 left out."""
     known = identities >= 0
     embeddings, identities = embeddings[known], identities[known]
     upper = np.triu_indices(len(embeddings), k=1)

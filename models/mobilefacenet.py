@@ -1,4 +1,6 @@
-"""MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on Mobile Devices (Chen et al., 2018, arXiv 1804.07573).
+"""MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on Mobile Devices.
+
+Chen, Liu, Gao, Han, 2018, arXiv 1804.07573.
 
 The rows below are Table 1; `t` is the expansion, `c` the output channels, `n` the repeats, `s` the first stride.
 """

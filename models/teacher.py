@@ -28,7 +28,9 @@ def load_teacher(path: Path) -> MobileFaceNet:
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     groups = [[arrays[name] for name in node.input if name in arrays] for node in graph.node]
     groups = [
-        group for group, node in zip(groups, graph.node) if node.op_type not in ("Sub", "Mul") and group
+        group
+        for group, node in zip(groups, graph.node, strict=True)
+        if node.op_type not in ("Sub", "Mul") and group
     ]
     layers = [m for m in teacher.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
     if len(groups) != len(layers):
@@ -40,7 +42,7 @@ def load_teacher(path: Path) -> MobileFaceNet:
         for a in node.attribute
         if a.name == "epsilon"
     ]
-    for layer, group in zip(layers, groups):
+    for layer, group in zip(layers, groups, strict=True):
         copy_layer(layer, group)
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
     fold_epsilon(norms, epsilons)
@@ -54,7 +56,7 @@ def copy_layer(layer: nn.Module, arrays: list[np.ndarray]) -> None:
     with torch.no_grad():
         if isinstance(layer, nn.BatchNorm2d):
             for target, source in zip(
-                (layer.weight, layer.bias, layer.running_mean, layer.running_var), tensors
+                (layer.weight, layer.bias, layer.running_mean, layer.running_var), tensors, strict=True
             ):
                 target.copy_(source)
         else:
@@ -63,7 +65,7 @@ def copy_layer(layer: nn.Module, arrays: list[np.ndarray]) -> None:
 
 def fold_epsilon(norms: list[nn.BatchNorm2d], epsilons: list[float]) -> None:
     """Move the file's epsilons, which differ from ours, into the running variances."""
-    for norm, epsilon in zip(norms, epsilons):
+    for norm, epsilon in zip(norms, epsilons, strict=True):
         norm.running_var += epsilon - norm.eps
 
 

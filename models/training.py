@@ -1,14 +1,13 @@
 """The training loop: recipes, phases, checkpoints; it knows nothing of faces or of networks.
 
-A run lives in one folder: `recipe.json`, `metrics.jsonl` and `checkpoint.pt` (weights, averaged weights, optimizer, place
-in the run), from which it goes on after any stop.
+A run lives in one folder: `recipe.json`, `metrics.jsonl` and `checkpoint.pt` (weights, averaged weights, optimizer,
+place in the run), from which it goes on after any stop.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -68,7 +67,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         ValueError: a key is missing or unknown.
     """
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         values = tomllib.load(file)
     try:
         phases = tuple(Phase(**phase) for phase in values.pop("phase"))
@@ -130,11 +129,11 @@ class Run:
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        partial.replace(self.checkpoint)
 
     def log(self, **values: object) -> None:
         """Append one line to `metrics.jsonl`."""
-        with open(self.folder / "metrics.jsonl", "a") as file:
+        with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(asdict(self.place) | values) + "\n")
 
 

@@ -1,9 +1,9 @@
 """Measure models on LFW, from the raw photographs through the board's own detector and alignment.
 
-    python scripts/evaluate.py --lfw FOLDER models/weights/mobilefacenet.json [OTHER.json ...] --json lfw.json --picture lfw.png
+    python scripts/evaluate.py --lfw FOLDER models/weights/mobilefacenet.json --json lfw.json --picture lfw.png
 
-FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs). Photographs without a
-face that the detector finds count as failures: -1 to everybody. Never train on LFW, never choose settings on all of it.
+FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs). Photographs in
+which the detector finds no face count as failures: -1 to everybody. Never train on LFW, never choose settings on all of it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def embed_all(
             pixels = cv2.imdecode(np.frombuffer(photographs.read(files[name]), np.uint8), cv2.IMREAD_COLOR)
             face = reader.aligned(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
             if face is not None:
-                for rows, embedder in zip(found, embedders):
+                for rows, embedder in zip(found, embedders, strict=True):
                     rows[i] = embedder.embed(face)
     return found
 
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     embeddings = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders)
     figures, drawn = {}, []
-    for embedder, rows in zip(embedders, embeddings):
+    for embedder, rows in zip(embedders, embeddings, strict=True):
         figures[embedder.model_id], pairs = report(benchmark, rows)
         drawn.append((embedder.model_id, pairs))
         print(summary(embedder.model_id, figures[embedder.model_id]))

@@ -1,6 +1,6 @@
 """Train a network by a recipe; goes on where it stopped.
 
-python scripts/train.py models/recipes/mobilefacenet.toml --data FOLDER --teacher FOLDER/teacher.onnx --out runs/mobilefacenet
+python scripts/train.py models/recipes/mobilefacenet.toml --data FOLDER --out runs/mobilefacenet
 python scripts/train.py ... --device cuda
 torchrun --nproc-per-node 4 scripts/train.py ... --device cuda
 """

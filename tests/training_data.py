@@ -1,4 +1,4 @@
-"""Small training data of public-domain portraits, and an ONNX teacher of random weights: what the training tests run on."""
+"""Small training data of public-domain portraits, and an ONNX teacher of random weights, for the training tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_data(folder: Path, faces: int = 48) -> Path:
     rng, sources = np.random.default_rng(0), portraits()
     with (
         zipfile.ZipFile(folder / "train" / "000.zip", "w") as archive,
-        open(folder / "index.csv", "w", newline="") as index,
+        (folder / "index.csv").open("w", newline="") as index,
     ):
         rows = csv.writer(index)
         rows.writerow(["zip", "name", "source", "identity"])
