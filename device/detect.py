@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import weakref
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,31 @@ def letterbox(image: Image) -> tuple[npt.NDArray[np.float32], float, float, floa
     """
     height_px, width_px = image.shape[:2]
     side_px = max(height_px, width_px)
-    scale = side_px / DETECTOR_INPUT_PX
     left_px, top_px = (width_px - side_px) / 2, (height_px - side_px) / 2
-    to_image = np.array([[scale, 0, left_px], [0, scale, top_px]])
-    size = (DETECTOR_INPUT_PX, DETECTOR_INPUT_PX)
-    square = cv2.warpAffine(image, to_image, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return (square.astype(np.float32) * (2 / 255) - 1)[None], scale, left_px, top_px
+    square = cv2.remap(image, *_sampling(height_px, width_px), cv2.INTER_LINEAR)
+    scaled = square.astype(np.float32) * (2 / 255) - 1
+    return scaled[None], side_px / DETECTOR_INPUT_PX, left_px, top_px
+
+
+@lru_cache(maxsize=4)  # a camera has one frame size
+def _sampling(height_px: int, width_px: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
+    """Return where each input pixel is read, in OpenCV's fixed-point maps: whole pixels, and 32nds of y and x.
+
+    MediaPipe's OpenCV 3 rounds to a 32nd of a pixel in its warpPerspective, newer versions do not: a keypoint
+    would differ by 0.3 % of the image. Ties are frequent, so the matrix is found and inverted by the same
+    routines too.
+    """
+    side_px = max(height_px, width_px)
+    corners = np.array([(0, 1), (0, 0), (1, 0), (1, 1)], np.float32)
+    in_image = corners * side_px + np.array([width_px - side_px, height_px - side_px], np.float32) / 2
+    to_square = cv2.getPerspectiveTransform(in_image, corners * DETECTOR_INPUT_PX)
+    matrix = cv2.invert(to_square)[1]
+    x, y = np.meshgrid(np.arange(DETECTOR_INPUT_PX, dtype=float), np.arange(DETECTOR_INPUT_PX, dtype=float))
+    block = x // 64 * 64  # the order in which it adds: by blocks of 64 columns
+    source = [(row[0] * block + row[1] * y + row[2]) + row[0] * (x - block) for row in matrix]
+    x_32nds, y_32nds = (np.rint(part * (32 / source[2])).astype(np.int32) for part in source[:2])
+    whole = np.stack([x_32nds >> 5, y_32nds >> 5], axis=-1).astype(np.int16)
+    return whole, ((y_32nds & 31) * 32 + (x_32nds & 31)).astype(np.uint16)
 
 
 def _check_image(image: Image) -> tuple[int, int]:

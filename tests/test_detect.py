@@ -26,11 +26,11 @@ from tests.photos import model_file, on_canvas, photo, rotated
 needs_tasks = pytest.mark.skipif(not can_run_tasks(), reason="mediapipe cannot run on this machine")
 MIN_SCORE = 0.5
 
-# How near the two runtimes must be. Tasks cuts a box down to whole pixels; the rest is the resize: two
-# versions of OpenCV round otherwise, which moves a point by less than 0.1 % of the image's longer side.
+# How near the two runtimes must be. Tasks cuts a box down to whole pixels; points and scores were the same to
+# the last digit on most of 500 photographs, the rest leaves room for another processor's arithmetic.
 BOX_PX = 1.0
-POINT_SHARE = 0.001
-SCORE = 0.002
+POINT_SHARE = 0.0005
+SCORE = 0.001
 
 
 def two_people() -> Image:
