@@ -271,16 +271,25 @@ class Console:
 
     def write(self, data: bytes) -> int:
         line = json.loads(data)
-        clock = time.strftime("%H:%M:%S")
-        mark = DEMO_MARK if line.pop("demo", False) else ""
-        event = line.pop("event").replace("_", " ")
-        line.pop("at")
-        details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in line.items())
-        print(f"{clock} {mark}{event}{': ' if details else ''}{details}", flush=True)
+        mark = DEMO_MARK if line.get("demo") else ""
+        print(f"{time.strftime('%H:%M:%S')} {mark}{describe(line)}", flush=True)
         return len(data)
 
     def close(self) -> None:
         """Leave stdout to the process."""
+
+
+def describe(line: dict[str, Any]) -> str:
+    """Say a status line in words: the event, then its details."""
+    details = dict(line)
+    event = details.pop("event").replace("_", " ")
+    said = [str(details.pop(key)).replace("_", " ") for key in ("subject_id", "reason") if key in details]
+    said += [
+        f"{key.replace('_', ' ')} {str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in details.items()
+        if key not in ("at", "demo")
+    ]
+    return f"{event}{': ' if said else ''}{', '.join(said)}"
 
 
 def _seconds(text: str) -> float:
