@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def embedding_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine between (B, D) embeddings: half their squared distance on the unit sphere (FitNets, arXiv 1412.6550)."""
+    """1 - cosine between (B, D) embeddings: half their squared distance on the unit sphere."""
     return 1 - F.cosine_similarity(student, teacher, dim=1).mean()
 
 

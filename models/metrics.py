@@ -66,18 +66,14 @@ def lfw_accuracy(
 
 
 def best_threshold(similarities: npt.NDArray[np.float32], mated: npt.NDArray[np.bool_]) -> float:
-    """Return the threshold with the most right answers; between two equal ones, the lower."""
+    """Return the threshold with the most right answers, halfway between the two similarities that it parts."""
     order = np.argsort(similarities)
-    # Below a threshold at sorted position i stand i pairs: right are the non-mated below and the mated from i on.
-    right = np.concatenate([[0], np.cumsum(~mated[order])]) + np.concatenate(
-        [np.cumsum(mated[order][::-1])[::-1], [0]]
-    )
+    # Below a threshold at sorted place i stand i pairs: right are the non-mated below and the mated from i on.
+    mated_above = np.concatenate([np.cumsum(mated[order][::-1])[::-1], [0]])
+    right = np.concatenate([[0], np.cumsum(~mated[order])]) + mated_above
     place = int(np.argmax(right))
-    return (
-        float(similarities[order[place]])
-        if place < len(order)
-        else float(np.nextafter(similarities.max(), np.float32(2)))
-    )
+    bounds = np.concatenate([[-1.0], similarities[order], [1.0]])
+    return float(bounds[place] + bounds[place + 1]) / 2
 
 
 @dataclass(frozen=True)

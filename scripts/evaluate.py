@@ -3,7 +3,8 @@
     python scripts/evaluate.py --lfw FOLDER models/weights/mobilefacenet.json --json lfw.json --picture lfw.png
 
 FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs). Photographs in
-which the detector finds no face count as failures: -1 to everybody. Never train on LFW, never choose settings on all of it.
+which the detector finds no face count as failures: -1 to everybody. Never train on LFW, never choose settings
+on all of it.
 """
 
 from __future__ import annotations

@@ -53,6 +53,18 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
+    try:
+        train(args)
+    except (OSError, ValueError, FloatingPointError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"train.py: stopped; the same command goes on from {args.out}/checkpoint.pt", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(args: argparse.Namespace) -> None:
     device = join_processes(args.device)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
@@ -79,7 +91,6 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
     )
-    return 0
 
 
 def join_processes(kind: str) -> torch.device:
