@@ -83,7 +83,7 @@ class TasksDetector:
             min_suppression_threshold=MIN_OVERLAP,
         )
         self._calls = 0
-        with quiet_stderr():  # it logs while it is built and once more at its first picture
+        with quiet_stderr():  # it logs while it is built, and once more at a first picture
             try:
                 self._detector = vision.FaceDetector.create_from_options(options)
             except (RuntimeError, ValueError) as fault:
@@ -93,7 +93,8 @@ class TasksDetector:
                     f"({detail}): run scripts/fetch_models.py"
                 ) from fault
             self._finalize = weakref.finalize(self, _close_tasks, self._detector)
-            self.detect(np.zeros((DETECTOR_INPUT_PX, DETECTOR_INPUT_PX, 3), np.uint8))
+            for side_px in (128, 480, 64):  # one remark comes at the first buffer that is not aligned
+                self.detect(np.zeros((side_px, side_px, 3), np.uint8))
 
     def detect(self, image: Image) -> list[FaceDetection]:
         """Return the faces of an (H, W, 3) uint8 RGB image, best score first.
