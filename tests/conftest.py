@@ -1,0 +1,103 @@
+"""What all tests share: files made once, and the training tests kept apart."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from device.build import WEIGHTS
+
+ROOT = Path(__file__).resolve().parent.parent
+# A test file that imports one of these belongs to `make test-train`; without torch it is not even collected.
+TRAINING = re.compile(
+    r"^\s*(?:from|import) (?:torch|models|litert_torch|ai_edge_quantizer|onnx)\b", re.MULTILINE
+)
+TRAINING_SKIP = re.compile(r"importorskip\(\s*[\"'](?:torch|litert_torch|onnx)")
+
+
+def is_training(path: Path) -> bool:
+    """Say whether a test file needs the training packages."""
+    text = path.read_text(encoding="utf-8")
+    return bool(TRAINING.search(text) or TRAINING_SKIP.search(text))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    return True if is_training(collection_path) and find_spec("torch") is None else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_training(item.path):
+            item.add_marker(pytest.mark.train)
+
+
+@pytest.fixture(autouse=True)
+def no_system_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this machine's own configuration and gallery out of the tests."""
+    monkeypatch.setattr("device.config.SYSTEM_CONFIG", Path("/nonexistent/face-unlock/config.toml"))
+
+
+@pytest.fixture(scope="session")
+def real_model() -> None:
+    """Skip where the shipped network or MediaPipe's files are absent."""
+    from device.assets import ASSETS, find_asset
+    from device.errors import ModelError
+
+    if not (WEIGHTS / "mobilefacenet.json").is_file():
+        pytest.skip("needs models/weights/mobilefacenet.json")
+    try:
+        for asset in ASSETS:
+            find_asset(asset)
+    except ModelError as fault:
+        pytest.skip(str(fault))
+
+
+@pytest.fixture(scope="session")
+def empty_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration of defaults, so that a machine's own one has no say."""
+    path = tmp_path_factory.mktemp("config") / "empty.toml"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture(scope="session")
+def person_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nobody for 0.2 s, then the astronaut for 3 s."""
+    return make_clip(
+        tmp_path_factory.mktemp("clips") / "person.mp4", "nobody:0.2", "tests/data/astronaut.jpg:3"
+    )
+
+
+@pytest.fixture(scope="session")
+def empty_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nobody for 30 s at one frame a second: a long wait in a small file."""
+    return make_clip(tmp_path_factory.mktemp("clips") / "empty.mp4", "nobody:30", "--fps", "2")
+
+
+@pytest.fixture(scope="session")
+def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, empty_config: Path, real_model: None) -> Path:
+    """A gallery in which the astronaut is enrolled, by the real program."""
+    path = tmp_path_factory.mktemp("gallery") / "gallery.db"
+    options = ["--images", "tests/data/astronaut.jpg", "--gallery", str(path), "--config", str(empty_config)]
+    done = run_program("enroll.py", "--name", "Eileen", "--no-sheet", *options)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def make_clip(path: Path, *arguments: str) -> Path:
+    done = run_program("scripts/make_clip.py", str(path), *arguments)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+    """Run a program of the checkout as a person would."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)

@@ -1,0 +1,316 @@
+"""The real program in its own process, on mock pins whose waveform is written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, run_program
+
+PULSE_S = 1.0
+LONG_PULSE_S = 30.0  # nothing but the program's end can end it during a test
+
+
+class Door:
+    """A running unlock.py with recorded pins."""
+
+    def __init__(self, folder: Path, gallery: Path) -> None:
+        self.pins = folder / "pins.txt"
+        self.gallery = gallery
+        self.config = folder / "config.toml"
+        self.process: subprocess.Popen[str] | None = None
+
+    def configure(self, pulse_s: float, extra: str = "") -> None:
+        self.config.write_text(f"{extra}\n[lock]\npulse_s = {pulse_s}\n")
+
+    def start(self, *arguments: str, mode: str = "unlock", **environment: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.recorded_unlock",
+            str(self.pins),
+            mode,
+            "--config",
+            str(self.config),
+        ]
+        command += ["--gallery", str(self.gallery), "--json", *arguments] if mode == "unlock" else arguments
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        return self.process
+
+    def levels(self) -> list[int]:
+        return (
+            [int(line.split()[1]) for line in self.pins.read_text().splitlines()]
+            if self.pins.exists()
+            else []
+        )
+
+    def pulses_s(self) -> list[float]:
+        times = [float(line.split()[0]) for line in self.pins.read_text().splitlines()]
+        return [fall - rise for rise, fall in zip(times[::2], times[1::2], strict=False)]
+
+    def wait_until_high(self, patience_s: float = 60) -> None:
+        until_s = time.monotonic() + patience_s
+        while self.levels()[-1:] != [1]:
+            assert self.process is not None
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until_s, "the door never opened"
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, list[dict[str, Any]], str]:
+        assert self.process is not None
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, [json.loads(line) for line in out.splitlines()], err
+
+
+@pytest.fixture
+def door(tmp_path: Path, enrolled_gallery: Path) -> Iterator[Door]:
+    made = Door(tmp_path, enrolled_gallery)
+    made.configure(PULSE_S)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.communicate()
+
+
+def names(lines: list[dict[str, Any]]) -> list[str]:
+    return [line["event"] for line in lines]
+
+
+def test_a_grant_is_one_pulse_and_ends_locked(door: Door, person_clip: Path) -> None:
+    door.start("--camera", str(person_clip), "--once")
+    code, lines, err = door.end()
+    assert (code, err) == (0, "")
+    assert door.levels() == [1, 0]
+    assert door.pulses_s() == [pytest.approx(PULSE_S, abs=0.35)]
+    told = [name for name in names(lines) if name != "refused"]
+    assert told == ["started", "ready", "unlocked", "granted", "locked", "stopping"]
+    (granted,) = (line for line in lines if line["event"] == "granted")
+    assert granted["subject_id"] == "Eileen"
+    assert lines[-1]["exit_code"] == 0
+    assert "demo" not in lines[0]
+
+
+def test_no_number_that_helps_an_attacker_is_told(door: Door, person_clip: Path) -> None:
+    door.start("--camera", str(person_clip), "--once")
+    _, lines, _ = door.end()
+    assert not {"similarity", "threshold", "embedding", "image"} & {key for line in lines for key in line}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
+def test_a_signal_in_mid_pulse_locks_at_once(door: Door, person_clip: Path, number: int, code: int) -> None:
+    door.configure(LONG_PULSE_S)
+    process = door.start("--camera", str(person_clip))
+    door.wait_until_high()
+    process.send_signal(number)
+    received, lines, err = door.end()
+    assert (received, err) == (code, "")
+    assert door.levels() == [1, 0]
+    assert door.pulses_s()[0] < LONG_PULSE_S / 2
+    assert lines[-1]["event"] == "stopping"
+    assert lines[-1]["reason"] == signal.Signals(number).name.lower()
+
+
+def test_two_signals_in_a_row_still_end_locked(door: Door, person_clip: Path) -> None:
+    door.configure(LONG_PULSE_S)
+    process = door.start("--camera", str(person_clip))
+    door.wait_until_high()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        process.send_signal(number)
+    door.end()
+    assert door.levels() == [1, 0]
+
+
+def test_an_exception_in_mid_pulse_ends_locked(door: Door, person_clip: Path) -> None:
+    door.configure(LONG_PULSE_S)
+    door.start("--camera", str(person_clip), FAIL_AFTER_GRANT="1")
+    code, _, err = door.end()
+    assert code == 1
+    assert "the test's own fault" in err
+    assert door.levels() == [1, 0]
+    assert door.pulses_s()[0] < LONG_PULSE_S / 2
+
+
+def test_after_kill_9_the_relock_locks(door: Door, person_clip: Path) -> None:
+    door.configure(LONG_PULSE_S)
+    process = door.start("--camera", str(person_clip))
+    door.wait_until_high()
+    process.kill()
+    door.process.communicate()
+    assert door.levels() == [1]  # what the hardware does; the reason for the relock
+    relock = door.start("--relock", mode="relock")
+    out, err = relock.communicate(timeout=60)
+    assert (relock.returncode, out.strip(), err) == (0, "locked: GPIO17", "")
+    assert door.levels() == [1, 0]
+
+
+def test_once_without_a_grant_exits_with_1(door: Door, empty_clip: Path) -> None:
+    door.start("--camera", str(empty_clip), "--once", "--max-seconds", "1")
+    code, lines, _ = door.end()
+    assert code == 1
+    assert lines[-1]["reason"] == "time_over"
+    assert door.levels() == []
+
+
+def test_max_seconds_is_a_clean_end(door: Door, empty_clip: Path) -> None:
+    door.configure(PULSE_S, "[status]\nheartbeat_s = 1\n")
+    started_s = time.monotonic()
+    door.start("--camera", str(empty_clip), "--max-seconds", "2.5")
+    code, lines, _ = door.end()
+    assert code == 0
+    assert time.monotonic() - started_s < 25  # the clip alone lasts 30
+    beats = [line for line in lines if line["event"] == "heartbeat"]
+    assert beats
+    assert beats[0]["is_locked"] is True
+
+
+def test_demo_says_so_on_every_line(enrolled_gallery: Path, person_clip: Path, empty_config: Path) -> None:
+    options = [
+        "--demo",
+        "--camera",
+        str(person_clip),
+        "--gallery",
+        str(enrolled_gallery),
+        "--config",
+        str(empty_config),
+    ]
+    done = run_program("unlock.py", *options, "--max-seconds", "3")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert len(lines) >= 3
+    assert all("[demo: no pin is driven]" in line for line in lines)
+    as_json = run_program("unlock.py", *options, "--json", "--max-seconds", "1").stdout.splitlines()
+    assert as_json
+    assert all(json.loads(line)["demo"] is True for line in as_json)
+    broken = run_program("unlock.py", *options[:1], "--camera", "missing.mp4")
+    assert broken.stderr.startswith("[demo: no pin is driven] unlock: camera missing.mp4")
+
+
+def test_without_pins_there_is_no_way_around_demo(
+    enrolled_gallery: Path, person_clip: Path, empty_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [
+        "--camera",
+        str(person_clip),
+        "--gallery",
+        str(enrolled_gallery),
+        "--config",
+        str(empty_config),
+    ]
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
+    done = run_program("unlock.py", *options)
+    assert done.returncode == 7
+    assert "drives no pin" in done.stderr
+    assert "--demo" in done.stderr
+
+
+def test_systemd_hears_ready_beats_and_stopping(door: Door, person_clip: Path, tmp_path: Path) -> None:
+    address = tmp_path / "notify.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.settimeout(1)
+        door.start("--camera", str(person_clip), NOTIFY_SOCKET=str(address), WATCHDOG_USEC="400000")
+        assert door.end()[0] == 0
+        told = []
+        while not told or "STOPPING=1" not in told[-1]:
+            told.append(manager.recv(4096).decode())
+    assert told[0].startswith("READY=1\n")
+    assert "WATCHDOG=1" in told
+    assert any(message.startswith("STATUS=granted Eileen") for message in told)
+
+
+BAD = {
+    "no clip": (["--camera", "missing.mp4"], 6, "missing.mp4"),
+    "no config": (["--config", "missing.toml"], 3, "missing.toml"),
+    "no gallery": (["--gallery", "missing.db"], 5, "missing.db"),
+    "a word for seconds": (["--max-seconds", "soon"], 2, "--max-seconds"),
+    "no time at all": (["--max-seconds", "0"], 2, "--max-seconds"),
+    "unknown flag": (["--open"], 2, "--open"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_an_exit_code(
+    case: str, person_clip: Path, enrolled_gallery: Path, empty_config: Path
+) -> None:
+    arguments, code, said = BAD[case]
+    options = [
+        "--camera",
+        str(person_clip),
+        "--gallery",
+        str(enrolled_gallery),
+        "--config",
+        str(empty_config),
+    ]
+    done = run_program("unlock.py", "--demo", *options, *arguments)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    if code != 2:
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, empty_config: Path) -> None:
+    for content in (b"", b"not a clip at all" * 100):
+        path = tmp_path / "clip.mp4"
+        path.write_bytes(content)
+        done = run_program("unlock.py", "--demo", "--camera", str(path), "--config", str(empty_config))
+        assert done.returncode == 6
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The loop itself: frames, a loss, a failing retry, frames again."""
+    from unittest.mock import MagicMock
+
+    import numpy as np
+
+    import unlock
+    from device.errors import CameraLost
+    from device.types import Decision, Frame, Reason
+
+    calls: list[str] = []
+    frame = Frame(np.zeros((4, 4, 3), np.uint8), 0.0)
+
+    class Camera:
+        name, live, tries = "fake", True, 0
+
+        def frames(self) -> Iterator[Frame]:
+            self.tries += 1
+            if self.tries == 2:
+                raise CameraLost("camera fake: still unplugged")
+            yield frame
+            if self.tries == 1:
+                raise CameraLost("camera fake: unplugged")
+
+        def close(self) -> None: ...
+
+    device, status, notifier = MagicMock(), MagicMock(), MagicMock()
+    device.lock.lock.side_effect = lambda: calls.append("lock")
+    device.forget.side_effect = lambda: calls.append("forget")
+    status.event.side_effect = lambda name, **_: calls.append(name)
+    notifier.camera_lost.side_effect = lambda: calls.append("stretch")
+    notifier.camera_back.side_effect = lambda _: calls.append("restore")
+    decision = Decision(granted=False, reason=Reason.NO_FACE, captured_at_s=0.0)
+    monkeypatch.setattr(unlock, "handle_frame", lambda *_: calls.append("frame") or decision)
+    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
+    watch = unlock.Watch(Camera(), device, status, notifier, heartbeat_s=60.0, once=False)
+    assert watch.run() is False
+    lost = ["lock", "forget", "stretch", "camera_lost"]
+    assert calls == ["frame", *lost, "lock", "forget", "camera_back", "frame", "restore"]
