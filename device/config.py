@@ -67,7 +67,7 @@ class CameraConfig:
         "a camera without a new frame for this long is lost: lock and reconnect",
         unit="s",
         low=0.5,
-        high=60,
+        high=10,
     )
     controls: dict[str, Any] = setting(
         {}, "libcamera controls, handed to picamera2 as they are (`AeExposureMode`, `AfMode` ...)"
