@@ -55,10 +55,11 @@ class Bottleneck(nn.Module):
         self.expand = ConvBlock(c_in, hidden, 1, act=act)
         self.depthwise = ConvBlock(hidden, hidden, 3, stride=stride, padding=1, groups=hidden, act=act)
         self.project = ConvBlock(hidden, c_out, 1)
+        self.sum = nn.Identity()  # a place for what happens to the sum in int8
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.depthwise(self.expand(x)))
-        return x + y if self.shortcut else y
+        return self.sum(x + y) if self.shortcut else y
 
 
 def multiply_adds(network: nn.Module, example: Tensor) -> int:

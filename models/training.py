@@ -52,13 +52,14 @@ class Recipe:
 
     network: str
     act: str
-    init: str  # "teacher": start from the teacher's weights; "random"
+    init: str  # "teacher": start from the teacher's weights; "run": from those of another run; "random"
     seed: int
     batch: int
     weight_decay: float
     ema_decay: float
     identity_pull: float  # weight of a labeled face's identity in its target embedding
     phases: tuple[Phase, ...]
+    quantization_aware: bool = False  # fine-tune with the rounding of int8 in the loop, in float32
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -244,7 +245,8 @@ def step(
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.student.train()
-    with torch.autocast(run.device.type, torch.bfloat16):
+    # bfloat16 has no more digits than int8: it would hide the rounding that is to be learned
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=not run.recipe.quantization_aware):
         losses = loss_module(inputs, targets, progress)
     if not torch.isfinite(losses["total"]):
         raise FloatingPointError(

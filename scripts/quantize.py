@@ -5,9 +5,9 @@
         runs/mobilefacenet/export/mobilefacenet_fp32.json --json runs/mobilefacenet/export/lfw.json
     python scripts/quantize.py runs/mobilefacenet --ship --data FOLDER --out runs/mobilefacenet/export
 
-The first writes NAME.tflite (int8) and NAME_fp32.tflite with manifests and the parity of the two; thresholds come from
-the held-out training identities. `--ship` copies the int8 file and its manifest to models/weights/ with the figures of
-lfw.json and its thresholds, and refuses when int8 costs more than 0.2 points of LFW or the file is over 1.5 MB.
+The first writes NAME.tflite (int8) and NAME_fp32.tflite with manifests and the parity of the two on held-out faces.
+`--ship` copies the int8 file and its manifest to models/weights/ with the figures and thresholds of lfw.json; it
+refuses when int8 costs more than 0.2 points of LFW or the file is over 1.5 MB.
 """
 
 from __future__ import annotations
@@ -22,31 +22,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
 
 from models import export
 from models.data import FaceCrops, load_crops
 from models.metrics import pair_similarities, tar_at
-from models.mobilefacenet import MobileFaceNet
+from models.runs import load_network
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 CALIBRATION_FACES = 400
 LARGEST_LFW_LOSS = 0.2  # points
 LARGEST_BYTES = 1_500_000
-
-
-def load_network(run: Path) -> tuple[MobileFaceNet, dict[str, Any]]:
-    """Return the averaged network of a run, and what its manifest says of the training."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    network = MobileFaceNet(act=state["recipe"]["act"])
-    weights = {name[7:]: value for name, value in state["average"].items() if name.startswith("module.")}
-    network.load_state_dict(weights)
-    training = {
-        "recipe": state["recipe"],
-        "samples": state["place"]["samples"],
-        "hours": round(state["place"]["seconds"] / 3600, 2),
-    }
-    return network.eval(), training
 
 
 def parity(folder: Path, name: str, crops: FaceCrops) -> dict[str, float]:

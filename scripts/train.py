@@ -30,8 +30,10 @@ from models.data import Augment, FaceCrops, batches, load_crops, to_tensor
 from models.distillation import OBJECTIVES, inherit, pull_to_identity
 from models.metrics import identity_tar
 from models.mobilefacenet import MobileFaceNet
+from models.quantization_aware import prepare
+from models.runs import load_network
 from models.teacher import load_teacher
-from models.training import Run, fit, is_main, load_recipe, world_size
+from models.training import Recipe, Run, fit, is_main, load_recipe, world_size
 
 DEVELOPMENT_FACES = 1_278
 EMBED_BATCH = 142
@@ -43,6 +45,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
     parser.add_argument("--teacher", type=Path, help="MobileFaceNet as ONNX; default: teacher.onnx in --data")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--start", type=Path, help='folder of the run to start from, where the recipe says init = "run"'
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of PyTorch")
     parser.add_argument("--limit", type=int, help="use the first N faces only")
@@ -76,9 +81,7 @@ def train(args: argparse.Namespace) -> None:
     )
     clean = teacher_embeddings(args.data, crops, teacher)
     targets = pull_to_identity(clean, crops.identities, recipe.identity_pull)
-    student = MobileFaceNet(act=recipe.act)
-    if recipe.init == "teacher":
-        inherit(student, teacher)
+    student = make_student(recipe, teacher, args.start)
     run = Run(args.out, recipe, student, device)
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     if run.resume() and is_main():
@@ -91,6 +94,21 @@ def train(args: argparse.Namespace) -> None:
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
     )
+
+
+def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None) -> nn.Module:
+    """Make the network of a recipe, with the weights that it starts from."""
+    if recipe.init == "run":
+        if start is None:
+            raise ValueError(
+                'the recipe says init = "run": name the folder of the run to start from with --start'
+            )
+        student, _ = load_network(start)
+    else:
+        student = MobileFaceNet(act=recipe.act)
+    if recipe.init == "teacher":
+        inherit(student, teacher)
+    return prepare(student) if recipe.quantization_aware else student
 
 
 def join_processes(kind: str) -> torch.device:

@@ -1,0 +1,28 @@
+"""Read the network that a training run ended with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.mobilefacenet import MobileFaceNet
+from models.quantization_aware import plain, prepare
+
+
+def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the averaged network of a run's folder in eval mode, and how it was trained."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    recipe, place = state["recipe"], state["place"]
+    network: nn.Module = MobileFaceNet(act=recipe["act"])
+    if recipe.get("quantization_aware"):
+        prepare(network)
+    network.load_state_dict(
+        {name[7:]: value for name, value in state["average"].items() if name.startswith("module.")}
+    )
+    if recipe.get("quantization_aware"):
+        plain(network)
+    training = {"recipe": recipe, "samples": place["samples"], "hours": round(place["seconds"] / 3600, 2)}
+    return network.eval(), training
