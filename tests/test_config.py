@@ -1,0 +1,152 @@
+"""The configuration: every mistake is named with what was received, what is expected and the nearest key."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import MISSING
+from pathlib import Path
+
+import pytest
+
+from device import config as module
+from device.config import Config, every_setting, load_config, parse_config
+from device.errors import ConfigError
+
+
+def error_of(text: str, tmp_path: Path) -> str:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    message = str(raised.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    assert load_config(path) == Config() == parse_config({}, origin="test")
+
+
+def test_values_arrive_where_they_belong(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        "false_match_rate = 1e-5\n[camera]\nsource = 2\n[camera.controls]\nAfMode = 2\n[lock]\npin = 27\npulse_s = 4\n"
+    )
+    config = load_config(path)
+    assert config.false_match_rate == 1e-5
+    assert config.camera.source == 2
+    assert config.camera.controls == {"AfMode": 2}
+    assert (config.lock.pin, config.lock.pulse_s) == (27, 4.0)
+    assert isinstance(config.lock.pulse_s, float)
+
+
+MISTAKES = {
+    "a typo at the top": ('modle = "x"', "unknown key 'modle': did you mean 'model'?"),
+    "a typo in a section": (
+        "[camera]\nwidht = 3",
+        "unknown key 'camera.widht': did you mean 'camera.width'?",
+    ),
+    "a forgotten unit": ("[lock]\npulse = 3", "did you mean 'lock.pulse_s'?"),
+    "a key without its section": ("pin = 17", "unknown key 'pin': did you mean 'lock.pin'?"),
+    "a typo in a section's name": ("[lok]\npin = 3", "unknown section 'lok': did you mean 'lock'?"),
+    "a value for a section": (
+        "camera = 3",
+        "camera: expected a section [camera] with keys below it, received 3",
+    ),
+    "true for a pin": ("[lock]\npin = true", "lock.pin: expected a whole number, received true"),
+    "a number for a switch": (
+        "[lock]\nactive_high = 1",
+        "lock.active_high: expected true or false, received 1",
+    ),
+    "a fraction of a pin": ("[lock]\npin = 2.5", "expected a whole number, received 2.5"),
+    "text for a number": ('[lock]\npulse_s = "5"', 'lock.pulse_s: expected a number, received "5"'),
+    "no number": ("[decision]\ncooldown_s = nan", "decision.cooldown_s: expected 0 to 600 s, received nan"),
+    "endless": ("[lock]\npulse_s = inf", "lock.pulse_s: expected 0.1 to 60 s, received inf"),
+    "a long pulse": ("[lock]\npulse_s = 3600", "lock.pulse_s: expected 0.1 to 60 s, received 3600"),
+    "a lenient rate": ("false_match_rate = 0.1", "false_match_rate: expected 1e-05 to 0.001, received 0.1"),
+    "another detector": (
+        '[detector]\nkind = "haar"',
+        'expected one of "auto", "tasks", "litert", received "haar"',
+    ),
+    "a mock lock": ('[lock]\ndriver = "mock"', 'expected one of "gpiozero", "jetson", received "mock"'),
+    "k above n": ("[decision]\nk = 6", "decision.k: expected at most decision.n = 5, received 6"),
+    "dark above bright": (
+        "[quality]\nmin_brightness = 200\nmax_brightness = 100",
+        "quality.min_brightness: expected less than quality.max_brightness = 100, received 200",
+    ),
+    "the log's own pin": (
+        '[lock]\npin = 14\n[status]\nserial_port = "/dev/ttyAMA0"',
+        "lock.pin: GPIO14 is the serial port's own pin",
+    ),
+    "no name": ('gallery = ""', "gallery: expected a name, received empty text"),
+    "no TOML": ("pin == 17", "not TOML"),
+    "a NUL": ('gallery = "a\\u0000b"', "without a NUL character"),
+    "a screenful": (f'[detector]\nkind = "{"x" * 5000}"', "..."),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_named(case: str, tmp_path: Path) -> None:
+    text, said = MISTAKES[case]
+    message = error_of(text, tmp_path)
+    assert said in message
+    assert len(message) < 400
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    for path, said in (
+        (tmp_path / "missing.toml", "no such configuration file"),
+        (tmp_path, "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_config(path)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read as a configuration"):
+        load_config(binary)
+
+
+def test_without_a_path_the_services_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = tmp_path / "config.toml"
+    monkeypatch.setattr(module, "SYSTEM_CONFIG", system)
+    assert load_config(None) == Config()
+    system.write_text('gallery = "/var/lib/face-unlock/gallery.db"\n')
+    assert load_config(None).gallery_path == Path("/var/lib/face-unlock/gallery.db")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in every_setting()])
+def test_every_setting_is_described_and_its_default_is_allowed(name: str) -> None:
+    known = dict(every_setting())[name]
+    rule = known.metadata
+    assert rule["doc"]
+    section, _, key = name.rpartition(".")
+    value = known.default_factory() if known.default_factory is not MISSING else known.default
+    parse_config({section: {key: value}} if section else {key: value}, origin="test")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, known in every_setting() if known.metadata["low"] is not None]
+)
+def test_every_bound_holds(name: str) -> None:
+    rule = dict(every_setting())[name].metadata
+    section, _, key = name.rpartition(".")
+    step = 1 if rule["types"] == (int,) else rule["high"] * 1e-6
+    for value in (rule["low"] - step, rule["high"] + step):
+        with pytest.raises(ConfigError, match=re.escape(name)):
+            parse_config({section: {key: value}} if section else {key: value}, origin="test")
+
+
+def test_a_setting_in_seconds_pixels_or_degrees_says_so_in_its_name() -> None:
+    for name, known in every_setting():
+        unit = known.metadata["unit"]
+        if unit in ("s", "deg"):
+            assert name.endswith(f"_{unit}"), name
+
+
+def test_the_home_folder_is_expanded() -> None:
+    assert "~" not in str(Config().gallery_path)
+    assert math.isfinite(Config().false_match_rate)

@@ -1,0 +1,88 @@
+"""The demo as `make demo` runs it, and that it fails when it should."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.types import Decision, FaceDetection, Reason
+from tests.conftest import ROOT, run_program
+
+pytest.importorskip("matplotlib")
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import demo
+from demo_picture import Act, Play, Step
+
+
+@pytest.mark.usefixtures("real_model")
+def test_the_demo_passes_and_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.png"
+    done = run_program("scripts/demo.py", "--picture", str(picture), "--seconds", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "granted: Eileen Collins" in done.stdout
+    assert "passed: Eileen Collins was let in, Grace Hopper was not, and the door is locked" in done.stdout
+    assert cv2.imread(str(picture)).shape == (990, 1300, 3)
+
+
+FACE = FaceDetection(box=(0, 0, 100, 100), score=0.9, keypoints=np.zeros((6, 2), np.float32))
+IMAGE = np.zeros((4, 4, 3), np.uint8)
+ACTS = [Act("nobody", 0, 1), Act(demo.STRANGER, 1, 2), Act(demo.SUBJECT, 2, 3), Act("nobody", 3, 4)]
+
+
+def step(at_s: float, granted: str | None, seen: bool = True) -> Step:
+    reason = Reason.GRANTED if granted else Reason.BELOW_THRESHOLD
+    decision = Decision(
+        granted is not None, reason, at_s, subject_id=granted, detection=FACE if seen else None
+    )
+    return Step(at_s, IMAGE, decision)
+
+
+GOOD = Play(
+    acts=ACTS,
+    steps=[
+        step(0.5, None, seen=False),
+        step(1.5, None),
+        step(2.5, demo.SUBJECT),
+        step(3.5, None, seen=False),
+    ],
+    pin=[(0, False), (2.5, True), (2.9, False), (4, False)],
+    threshold=0.4,
+)
+
+
+def test_a_good_play_has_no_faults() -> None:
+    assert demo.faults(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"steps": [GOOD.steps[0], step(1.5, demo.SUBJECT), *GOOD.steps[2:]]},
+            "Grace Hopper: expected no grant",
+        ),
+        (
+            {"steps": [*GOOD.steps[:2], step(2.5, None), GOOD.steps[3]]},
+            "Eileen Collins: expected Eileen Collins grant",
+        ),
+        ({"steps": [*GOOD.steps[:2], step(2.5, "Bob"), GOOD.steps[3]]}, "received {'Bob'}"),
+        ({"steps": [step(0.5, None), *GOOD.steps[1:]]}, "nobody: the detector saw somebody"),
+        ({"pin": [(0, False), (2.5, True), (4, True)]}, "expected one pulse that ends locked"),
+        ({"pin": [(0, False), (4, False)]}, "expected one pulse that ends locked"),
+    ],
+)
+def test_a_bad_play_is_a_failure(change: dict[str, object], said: str) -> None:
+    assert any(said in fault for fault in demo.faults(replace(GOOD, **change)))
+
+
+def test_a_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stranger_in = replace(GOOD, steps=[GOOD.steps[0], step(1.5, demo.SUBJECT), *GOOD.steps[2:]])
+    monkeypatch.setattr(demo, "run", lambda *_: stranger_in)
+    monkeypatch.setattr(demo.demo_picture, "draw", lambda *_: None)
+    assert demo.main(["--picture", str(tmp_path / "demo.png")]) == 1

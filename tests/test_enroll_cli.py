@@ -1,0 +1,284 @@
+"""The real enroll.py, used well and badly; whatever happens, nothing that was stored is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.build import WEIGHTS
+from device.gallery import Gallery
+from tests.conftest import ROOT, run_program
+from tests.photos import photo_path
+
+pytestmark = pytest.mark.usefixtures("real_model")
+ASTRONAUT = "tests/data/astronaut.jpg"
+
+
+@pytest.fixture
+def options(tmp_path: Path, empty_config: Path) -> list[str]:
+    return ["--gallery", str(tmp_path / "gallery.db"), "--config", str(empty_config)]
+
+
+@pytest.fixture
+def stored(tmp_path: Path, enrolled_gallery: Path) -> Path:
+    """A gallery of this test's own, in which the astronaut is enrolled as Eileen."""
+    return Path(shutil.copy(enrolled_gallery, tmp_path / "gallery.db"))
+
+
+def enroll(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_program("enroll.py", *arguments)
+
+
+def people(gallery: Path) -> dict[str, int]:
+    with Gallery(gallery, model_id=None, dimension=1, read_only=True) as opened:
+        return {subject.subject_id: subject.template_count for subject in opened.subjects()}
+
+
+def error_of(done: subprocess.CompletedProcess[str], code: int) -> str:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("enroll: ")]
+    assert len(lines) == 1, done.stderr
+    assert len(lines[0]) < 500
+    return lines[0]
+
+
+def test_enroll_list_remove(tmp_path: Path, options: list[str]) -> None:
+    sheet = tmp_path / "sheet.png"
+    done = enroll("--name", "alice", "--images", ASTRONAUT, "--sheet", str(sheet), *options)
+    assert done.returncode == 0, done.stderr
+    assert "enrolled alice: 1 template, no picture in the gallery" in done.stdout
+    assert cv2.imread(str(sheet)).shape == (128, 128, 3)
+    assert sheet.stat().st_mode & 0o777 == 0o600
+    assert "alice: 1 template, enrolled 2" in enroll("--list", *options).stdout
+    removed = enroll("--remove", "alice", "--sheet", str(sheet), *options)
+    assert removed.returncode == 0
+    assert "removed alice: 1 template" in removed.stdout
+    assert not sheet.exists()
+    assert enroll("--list", *options).stdout.strip() == "nobody is enrolled"
+
+
+def test_json_is_one_object_a_line(options: list[str]) -> None:
+    done = enroll("--name", "alice", "--images", ASTRONAUT, "--no-sheet", "--json", *options)
+    told = json.loads(done.stdout)
+    assert told == {
+        "event": "enrolled",
+        "subject_id": "alice",
+        "templates": 1,
+        "looks_like": [],
+        "sheet": None,
+    }
+    (subject,) = json.loads(enroll("--list", "--json", *options).stdout)["subjects"]
+    assert (subject["subject_id"], subject["templates"]) == ("alice", 1)
+
+
+def test_no_picture_is_stored(options: list[str], tmp_path: Path) -> None:
+    enroll("--name", "alice", "--images", ASTRONAUT, "--no-sheet", *options)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix not in (".db-wal", ".db-shm")) == [
+        "gallery.db"
+    ]
+    assert (tmp_path / "gallery.db").stat().st_size < 100_000
+    assert (tmp_path / "gallery.db").stat().st_mode & 0o077 == 0
+
+
+def test_the_same_photograph_twice_is_one_template(options: list[str]) -> None:
+    done = enroll("--name", "alice", "--images", ASTRONAUT, ASTRONAUT, "--no-sheet", *options)
+    assert done.returncode == 0
+    assert "nearly the same" in done.stderr
+    assert "1 template," in done.stdout
+
+
+def test_a_clip_is_a_camera(options: list[str], person_clip: Path) -> None:
+    arguments = ["--camera", str(person_clip), "--samples", "1", "--no-sheet"]
+    done = enroll("--name", "alice", *arguments, *options)
+    assert done.returncode == 0, done.stderr
+    assert "look straight" in done.stderr
+
+
+def test_a_camera_that_shows_nobody(options: list[str], tmp_path: Path) -> None:
+    clip = tmp_path / "nobody.mp4"
+    run_program("scripts/make_clip.py", str(clip), "nobody:1")
+    line = error_of(enroll("--name", "alice", "--camera", str(clip), "--no-sheet", *options), 8)
+    assert "0 of 5 samples collected (no face)" in line
+    assert people(tmp_path / "gallery.db") == {}
+
+
+def test_a_strangers_face_is_not_added_to_a_name(stored: Path, options: list[str]) -> None:
+    done = enroll("--name", "Eileen", "--images", str(photo_path("hopper")), "--no-sheet", *options)
+    assert "this is not the face that is enrolled as 'Eileen'" in error_of(done, 8)
+    assert people(stored) == {"Eileen": 1}
+
+
+def test_replace_starts_over(stored: Path, options: list[str]) -> None:
+    done = enroll(
+        "--name", "Eileen", "--images", str(photo_path("hopper")), "--replace", "--no-sheet", *options
+    )
+    assert done.returncode == 0
+    assert people(stored) == {"Eileen": 1}
+
+
+def test_a_look_alike_is_a_warning(stored: Path, options: list[str]) -> None:
+    done = enroll("--name", "Twin", "--images", ASTRONAUT, "--no-sheet", *options)
+    assert done.returncode == 0
+    assert "warning: 'Twin' looks like 'Eileen'" in done.stderr
+    assert people(stored) == {"Eileen": 1, "Twin": 1}
+
+
+def test_two_people_in_a_photograph(options: list[str], tmp_path: Path) -> None:
+    one = cv2.imread(str(ROOT / ASTRONAUT))[:280, 90:360]
+    pair = tmp_path / "pair.png"
+    cv2.imwrite(str(pair), np.hstack([one, one]))
+    done = enroll("--name", "alice", "--images", str(pair), "--no-sheet", *options)
+    assert "two faces" in error_of(done, 8)
+
+
+def huge_png() -> bytes:
+    """Return 60 bytes that unpack to ten gigabytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"x"))
+        + chunk(b"IEND", b"")
+    )
+
+
+FILES = {
+    "empty.jpg": (b"", "the file is empty"),
+    "text.jpg": (b"I am a text named .jpg\n" * 50, "no picture that can be read"),
+    "huge.png": (huge_png(), "more than 64 million pixels"),
+    "cut.jpg": (b"\xff\xd8\xff\xe0\x00\x10JFIF", "no picture that can be read"),
+    "missing.jpg": (None, "no such file"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_bad_file_stores_nothing_and_loses_nothing(
+    name: str, stored: Path, options: list[str], tmp_path: Path
+) -> None:
+    content, said = FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = stored.read_bytes()
+    done = enroll("--name", "bob", "--images", ASTRONAUT, str(tmp_path / name), "--no-sheet", *options)
+    assert said in error_of(done, 2)
+    assert stored.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../../etc/passwd", "a/b", "x" * 10_000, "a\nb", "-", " ", "\x00"[:0] + "a\u202eb"]
+)
+def test_a_bad_name(name: str, options: list[str]) -> None:
+    error_of(enroll(f"--name={name}", "--images", ASTRONAUT, "--no-sheet", *options), 2)
+
+
+@pytest.mark.parametrize("name", ["Åsa", "李小龙", "Anne-Marie O", "j.doe_2"])
+def test_a_name_of_any_script(name: str, options: list[str]) -> None:
+    done = enroll("--name", name, "--images", ASTRONAUT, "--no-sheet", *options)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_zero_length_clip(options: list[str], tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"")
+    assert "empty" in error_of(enroll("--name", "alice", "--camera", str(clip), "--no-sheet", *options), 6)
+
+
+def test_a_corrupt_gallery_is_left_alone(options: list[str], tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery.db"
+    gallery.write_bytes(b"SQLite format 3\x00" + b"\xaa" * 5000)
+    before = gallery.read_bytes()
+    for arguments in (["--name", "a", "--images", ASTRONAUT, "--no-sheet"], ["--list"], ["--remove", "a"]):
+        error_of(enroll(*arguments, *options), 5)
+    assert gallery.read_bytes() == before
+
+
+def without_override() -> list[str]:
+    """Return the prefix that takes root's right to write everywhere; nothing for anybody else."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and setpriv (util-linux) is absent")
+    return ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+
+
+def test_a_read_only_gallery(stored: Path, options: list[str]) -> None:
+    stored.chmod(0o400)
+    program = [sys.executable, "enroll.py", "--name", "bob", "--images", ASTRONAUT, "--no-sheet", *options]
+    done = subprocess.run(
+        [*without_override(), *program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert "read-only" in error_of(done, 5)
+    stored.chmod(0o600)
+    assert people(stored) == {"Eileen": 1}
+
+
+def test_a_gallery_in_a_folder_that_is_a_file(tmp_path: Path, empty_config: Path) -> None:
+    (tmp_path / "file").write_text("")
+    gallery = str(tmp_path / "file" / "gallery.db")
+    options = ["--gallery", gallery, "--config", str(empty_config), "--no-sheet"]
+    error_of(enroll("--name", "bob", "--images", ASTRONAUT, *options), 5)
+
+
+def test_a_truncated_network(tmp_path: Path, options: list[str]) -> None:
+    manifest = tmp_path / "mobilefacenet.json"
+    shutil.copy(WEIGHTS / "mobilefacenet.json", manifest)
+    network = (WEIGHTS / "mobilefacenet.tflite").read_bytes()
+    (tmp_path / "mobilefacenet.tflite").write_bytes(network[: len(network) // 2])
+    config = tmp_path / "config.toml"
+    config.write_text(f'model = "{manifest}"\n')
+    options = [*options[:2], "--config", str(config)]
+    assert "bytes" in error_of(enroll("--name", "bob", "--images", ASTRONAUT, "--no-sheet", *options), 4)
+
+
+def test_removing_who_is_not_there(stored: Path, options: list[str]) -> None:
+    assert "'bob' is not enrolled: enrolled are Eileen" in error_of(enroll("--remove", "bob", *options), 2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--name", "a", "--list"], ["--name", "a", "--images"], ["--samples", "1"]]
+)
+def test_arguments_that_make_no_sense(arguments: list[str]) -> None:
+    done = enroll(*arguments)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+@pytest.mark.parametrize("samples", ["0", "-1", "51"])
+def test_samples_out_of_range(samples: str, options: list[str]) -> None:
+    done = enroll("--name", "a", "--images", ASTRONAUT, f"--samples={samples}", *options)
+    assert "expected 1 to 50" in error_of(done, 2)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_enrollment_stores_nothing(
+    number: int, code: int, stored: Path, options: list[str], empty_clip: Path
+) -> None:
+    command = [sys.executable, "enroll.py", "--name", "bob", "--camera", str(empty_clip), *options]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "no face" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.2)
+    process.send_signal(number)
+    rest = process.communicate(timeout=30)[1]
+    assert process.returncode == code
+    assert "Traceback" not in rest
+    assert people(stored) == {"Eileen": 1}
