@@ -158,7 +158,7 @@ def similarity(axes: Any, play: Play) -> None:
             kind
         ]
         axes.text(
-            (act.starts_s + act.ends_s) / 2, 1.03, who, ha="center", va="center", color=INK, fontsize=10
+            (act.starts_s + act.ends_s) / 2, 1.13, who, ha="center", va="center", color=INK, fontsize=10
         )
     for act in play.acts:
         compared = [
@@ -176,7 +176,7 @@ def similarity(axes: Any, play: Play) -> None:
         if step.decision.granted:
             axes.axvline(step.at_s, color=BLUE, linewidth=1.2)
             axes.text(step.at_s + 0.06, 0.02, "granted", color=BLUE, fontsize=9, weight="bold")
-    axes.set(xlim=(0, end_s), ylim=(-0.15, 1.12), ylabel="similarity")
+    axes.set(xlim=(0, end_s), ylim=(-0.1, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylabel="similarity")
     axes.tick_params(labelbottom=False, length=0)
     axes.grid(axis="y", color="white", linewidth=1)
     axes.set_axisbelow(True)
