@@ -42,7 +42,7 @@ format: .venv/ready ## format and fix what can be fixed
 benchmark: .venv/ready ## measure speed and size of this machine
 	$(RUN) scripts/benchmark.py $(ARGS)
 
-evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw lfw.zip --pairs lfw_pairs.txt"
+evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw FOLDER"
 	$(RUN) scripts/evaluate.py $(ARGS)
 
 lock: ## choose the exact versions anew (needs uv)

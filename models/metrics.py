@@ -39,6 +39,9 @@ def identity_tar(embeddings: npt.NDArray[np.float32], identities: npt.NDArray[np
     return tar_at(mated, non_mated, fmr) if len(mated) and len(non_mated) else float("nan")
 
 
+HISTOGRAM_EDGES = np.linspace(-1, 1, 161)
+
+
 @dataclass(frozen=True)
 class Interval:
     """A figure with its 95 % interval."""
@@ -89,6 +92,7 @@ class AllPairs:
     non_mated: npt.NDArray[np.float32]
     non_mated_subjects: npt.NDArray[np.int64]
     non_mated_total: int
+    non_mated_counts: npt.NDArray[np.int64]  # of all of them, over HISTOGRAM_EDGES
     subjects: int
 
     def threshold(self, fmr: float) -> float:
@@ -131,6 +135,7 @@ def all_pairs(
     missing = ~embeddings.any(axis=1)
     mated, owners, scores, pairs = [], [], [], []
     total, n = 0, len(embeddings)
+    counts = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
     for start in range(0, n, 512):
         block = embeddings[start : start + 512] @ embeddings.T
         block[missing[start : start + 512]] = -1
@@ -142,16 +147,18 @@ def all_pairs(
         owners.append(subjects[columns[same]])
         others = np.flatnonzero(~same)
         total += len(others)
+        counts += np.histogram(similarity[others], HISTOGRAM_EDGES)[0]
         best = others[np.argsort(-similarity[others])[: max(1, int(len(others) * keep * 4))]]
         scores.append(similarity[best])
         pairs.append(np.stack([subjects[rows[best] + start], subjects[columns[best]]], axis=1))
     ranked = np.concatenate(scores)
     order = np.argsort(-ranked)[: max(1, int(total * keep))]
     return AllPairs(
-        np.concatenate(mated),
-        np.concatenate(owners),
-        ranked[order],
-        np.concatenate(pairs)[order],
-        total,
-        int(subjects.max()) + 1,
+        mated=np.concatenate(mated),
+        mated_subject=np.concatenate(owners),
+        non_mated=ranked[order],
+        non_mated_subjects=np.concatenate(pairs)[order],
+        non_mated_total=total,
+        non_mated_counts=counts,
+        subjects=int(subjects.max()) + 1,
     )

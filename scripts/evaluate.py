@@ -1,6 +1,6 @@
 """Measure models on LFW, from the raw photographs through the board's own detector and alignment.
 
-    python scripts/evaluate.py --lfw FOLDER models/weights/mobilefacenet.json --json lfw.json --picture lfw.png
+    python scripts/evaluate.py --lfw FOLDER [MANIFEST ...] --json lfw.json --picture lfw.png
 
 FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs). Photographs in
 which the detector finds no face count as failures: -1 to everybody. Never train on LFW, never choose settings
@@ -30,8 +30,9 @@ from device.detect import LiteRTDetector
 from device.embed import LiteRTEmbedder
 from device.errors import FaceUnlockError, UsageError
 from device.types import FaceDetection, Image
-from models.metrics import AllPairs, all_pairs, lfw_accuracy
+from models.metrics import HISTOGRAM_EDGES, AllPairs, all_pairs, lfw_accuracy
 
+SHIPPED = Path(__file__).resolve().parent.parent / "models" / "weights" / "mobilefacenet.json"
 FMRS = (1e-3, 1e-4, 1e-5)
 MIN_SCORE = 0.3  # a benchmark photograph shows a face for sure, so a doubtful detection is better than none
 
@@ -47,7 +48,16 @@ class Benchmark:
 
 def load_benchmark(pairs_file: Path) -> Benchmark:
     """Read the official pairs list: a header "10 300", then per fold 300 mated and 300 non-mated lines."""
-    lines = [line.split("\t") for line in pairs_file.read_text().splitlines()]
+    try:
+        lines = [line.split("\t") for line in pairs_file.read_text().splitlines()]
+        return parse_pairs(lines)
+    except (ValueError, IndexError) as error:
+        raise UsageError(
+            f"{pairs_file} is no LFW pairs list ({error}): expected its official lines"
+        ) from None
+
+
+def parse_pairs(lines: list[list[str]]) -> Benchmark:
     fold_count, per_kind = int(lines[0][0]), int(lines[0][1])
     rows: dict[str, int] = {}
 
@@ -98,6 +108,11 @@ def embed_all(
     found = [np.zeros((len(names), embedder.manifest.embedding_dim), np.float32) for embedder in embedders]
     with zipfile.ZipFile(archive) as photographs:
         files = {name.rsplit(".", 1)[0]: name for name in photographs.namelist()}
+        missing = [name for name in names if name not in files]
+        if missing:
+            raise UsageError(
+                f"{archive} lacks {len(missing)} photographs of the pairs list, the first is {missing[0]}"
+            )
         for i, name in enumerate(tqdm(names, unit="photo", desc="LFW")):
             pixels = cv2.imdecode(np.frombuffer(photographs.read(files[name]), np.uint8), cv2.IMREAD_COLOR)
             face = reader.aligned(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
@@ -177,9 +192,15 @@ def draw(results: list[tuple[str, AllPairs]], path: Path) -> None:
     left.grid(alpha=0.3, which="both")
     left.legend()
     name, pairs = results[0]
-    bins = np.linspace(-0.2, 1, 90)
-    right.hist(pairs.mated, bins, density=True, alpha=0.7, label="mated pairs")
-    right.hist(pairs.non_mated, bins, density=True, alpha=0.7, label="non-mated pairs, most similar 2 %")
+    right.hist(pairs.mated, HISTOGRAM_EDGES, density=True, alpha=0.7, label="mated pairs")
+    right.hist(
+        HISTOGRAM_EDGES[:-1],
+        HISTOGRAM_EDGES,
+        weights=pairs.non_mated_counts,
+        density=True,
+        alpha=0.7,
+        label="non-mated pairs",
+    )
     for fmr in FMRS:
         right.axvline(pairs.threshold(fmr), color="black", linewidth=0.8, linestyle=":")
         right.text(
@@ -190,7 +211,7 @@ def draw(results: list[tuple[str, AllPairs]], path: Path) -> None:
             va="top",
             fontsize=8,
         )
-    right.set(xlabel="similarity", ylabel="density", title=name)
+    right.set(xlabel="similarity", ylabel="density", title=name, xlim=(-0.4, 1))
     right.legend(loc="center right", fontsize=8)
     figure.savefig(path, dpi=110)
 
@@ -200,7 +221,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         description="Measure models on LFW through the board's own detector and alignment."
     )
     parser.add_argument(
-        "models", nargs="+", type=Path, help="manifests, such as models/weights/mobilefacenet.json"
+        "models", nargs="*", type=Path, default=[SHIPPED], help="manifests; default: the shipped one"
     )
     parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip and lfw_pairs.txt")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -211,16 +232,28 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
-        for name in ("lfw.zip", "lfw_pairs.txt"):
-            if not (args.lfw / name).is_file():
-                raise UsageError(
-                    f"{args.lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt"
-                )
-        benchmark = load_benchmark(args.lfw / "lfw_pairs.txt")
-        embedders = [LiteRTEmbedder(manifest=path, threads=1) for path in args.models]
+        evaluate(args)
     except FaceUnlockError as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("evaluate.py: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Check what was asked for, run it, print and write the figures."""
+    for name in ("lfw.zip", "lfw_pairs.txt"):
+        if not (args.lfw / name).is_file():
+            raise UsageError(
+                f"{args.lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt"
+            )
+    for path in (args.json, args.picture):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.parent} to write to")
+    benchmark = load_benchmark(args.lfw / "lfw_pairs.txt")
+    embedders = [LiteRTEmbedder(manifest=path, threads=1) for path in args.models]
     embeddings = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders)
     figures, drawn = {}, []
     for embedder, rows in zip(embedders, embeddings, strict=True):
@@ -231,7 +264,6 @@ def main(argv: list[str] | None = None) -> int:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     if args.picture:
         draw(drawn, args.picture)
-    return 0
 
 
 def summary(name: str, figures: dict[str, Any]) -> str:

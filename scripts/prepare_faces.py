@@ -50,7 +50,7 @@ class Preparer:
                 f"{self.photos} holds no photographs ({', '.join(sorted(PICTURES))}): name another folder"
             )
         names = sorted({path.parent.name for path in files if path.parent != self.photos})
-        (self.out / "train").mkdir(parents=True, exist_ok=True)
+        self.make_folder()
         for path in tqdm(files, unit="photo"):
             unknown = path.parent == self.photos
             self.add(path, -1 if unknown else names.index(path.parent.name))
@@ -58,6 +58,12 @@ class Preparer:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(self.rows)
+
+    def make_folder(self) -> None:
+        try:
+            (self.out / "train").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.out}: {error.strerror}: name another folder with --out") from None
 
     def add(self, path: Path, identity: int) -> None:
         """Add the face of one photograph, or count why not."""
@@ -93,6 +99,9 @@ def main(argv: list[str] | None = None) -> int:
     except FaceUnlockError as error:
         print(f"prepare_faces.py: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("prepare_faces.py: interrupted", file=sys.stderr)
+        return 130
     print(f"{len(preparer.rows)} faces in {args.out}; left out: {dict(preparer.left_out) or 'none'}")
     return 0
 

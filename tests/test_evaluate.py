@@ -77,6 +77,26 @@ def test_evaluate_names_what_is_missing(tmp_path):
     assert "has no lfw.zip" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("pairs", "named"),
+    [("no pairs\n", "is no LFW pairs list"), ("1\t1\na\t1\t2\nb\t1\tc\t1\n", "lacks 4 photographs")],
+)
+def test_evaluate_refuses_a_wrong_benchmark_in_one_line(tmp_path, pairs, named):
+    model_file(FACE_DETECTOR), model_file(FACE_MESH)
+    (tmp_path / "lfw_pairs.txt").write_text(pairs)
+    zipfile.ZipFile(tmp_path / "lfw.zip", "w").close()
+    result = run("evaluate.py", MANIFEST, "--lfw", tmp_path, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.strip().count("\n") == 0
+    assert named in result.stderr
+
+
+def test_evaluate_checks_its_outputs_before_it_runs(benchmark, tmp_path):
+    result = run("evaluate.py", MANIFEST, "--lfw", benchmark, "--json", "absent/lfw.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "there is no folder absent" in result.stderr
+
+
 def test_prepare_faces_keeps_single_faces_and_their_identity(tmp_path):
     model_file(FACE_DETECTOR), model_file(FACE_MESH)
     for name in ("astronaut", "hopper"):
