@@ -28,7 +28,8 @@ from models.data import FaceCrops, load_crops
 from models.metrics import pair_similarities, tar_at
 from models.runs import load_network
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
+MODELS = Path(__file__).resolve().parent.parent / "models"
+WEIGHTS, CARDS = MODELS / "weights", MODELS / "cards"
 CALIBRATION_FACES = 400
 LARGEST_LFW_LOSS = 0.2  # points
 LARGEST_BYTES = 1_500_000
@@ -98,7 +99,34 @@ def ship(folder: Path, name: str) -> str:
     manifest["evaluation"] = {"int8": figures, "fp32": reference, "int8_loss_lfw": loss}
     shutil.copyfile(folder / f"{name}.tflite", WEIGHTS / f"{name}.tflite")
     export.write_manifest(manifest, WEIGHTS / f"{name}.json")
+    card = CARDS / f"{name}.md"
+    card.write_text(with_figures(card.read_text(), manifest))
     return f"shipped {manifest['model_id']}: LFW {figures['lfw_accuracy']}, int8 loss {loss}"
+
+
+def with_figures(card: str, manifest: dict[str, Any]) -> str:
+    """Return the text of a model card with its tables written anew from the manifest."""
+    evaluation = manifest["evaluation"]
+    figures = ["| | LFW | TAR@1e-3 | TAR@1e-4 | TAR@1e-5 |", "|---|---|---|---|---|"]
+    for kind in ("int8", "fp32"):
+        row = evaluation[kind]
+        tars = [row[f"tar_at_{fmr}"] for fmr in manifest["thresholds"]]
+        cells = [f"{row['lfw_accuracy']:.2f} ± {row['lfw_standard_error']:.2f}"]
+        cells += [f"{tar['value']:.2f} [{tar['low']:.2f}, {tar['high']:.2f}]" for tar in tars]
+        figures.append(f"| {kind} | {' | '.join(cells)} |")
+    thresholds = ["| FMR asked | threshold | FMR on the others | TAR on the others |", "|---|---|---|---|"]
+    for fmr, row in evaluation["int8"]["thresholds"].items():
+        share, accepted = f"{row['fmr_on_others']:.2g}", f"{row['tar_on_others']:.2f} %"
+        thresholds.append(f"| {fmr} | {row['threshold']:.4f} | {share} | {accepted} |")
+    training = f"`{manifest['model_id']}`, {manifest['bytes']:,} bytes, {manifest['training']['samples']:,} faces seen."
+    return block(block(card, "figures", [training, "", *figures]), "thresholds", thresholds)
+
+
+def block(text: str, name: str, lines: list[str]) -> str:
+    """Replace what stands between the markers of a block."""
+    start, end = f"<!-- {name}: written by scripts/quantize.py --ship -->\n", f"<!-- end of {name} -->"
+    before, rest = text.split(start)
+    return before + start + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1]
 
 
 def main(argv: list[str] | None = None) -> int:
