@@ -93,6 +93,17 @@ def test_a_finished_run_is_left_alone(workshop, trained):
     assert (trained / "checkpoint.pt").stat().st_mtime_ns == before
 
 
+def test_two_processes_train_one_network(workshop):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [ROOT / "scripts" / "train.py", workshop / "recipe.toml", "--data", workshop / "data"]
+    command += ["--out", workshop / "shared", "--threads", "1"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+    assert result.returncode == 0, result.stderr
+    state = torch.load(workshop / "shared" / "checkpoint.pt", weights_only=True)
+    assert state["place"]["phase"] == 3
+    assert state["place"]["samples"] == 80  # 16 + 32 + 32: whole steps of two batches of eight
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(workshop, trained, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text(RECIPE.replace("seed = 3", "seed = 4"))
