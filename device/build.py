@@ -72,7 +72,7 @@ def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, g
 
 def build_lock(config: Config, *, pin_factory: Any) -> PulseLock:
     """Claim the pin, locked."""
-    check_pin(config.lock.pin, config.status.serial_port, active_high=config.lock.active_high)
+    check_pin(config.lock, config.status.serial_port)
     return open_lock(config.lock, pin_factory=pin_factory)
 
 

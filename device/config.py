@@ -23,7 +23,6 @@ else:
 from device.errors import ConfigError
 
 SYSTEM_CONFIG = Path("/etc/face-unlock/config.toml")  # what the service runs on
-UART_PINS = (14, 15)  # GPIO14 and 15 carry the serial log
 
 
 def setting(
@@ -327,7 +326,7 @@ TYPE_NAMES: dict[type, str] = {
 
 def _check_together(config: Config, origin: str) -> None:
     """Refuse settings that are fine alone and wrong together."""
-    decision, quality, lock = config.decision, config.quality, config.lock
+    decision, quality = config.decision, config.quality
     if decision.k > decision.n:
         raise ConfigError(
             f"{origin}: decision.k: expected at most decision.n = {decision.n}, received {decision.k}"
@@ -336,11 +335,6 @@ def _check_together(config: Config, origin: str) -> None:
         raise ConfigError(
             f"{origin}: quality.min_brightness: expected less than quality.max_brightness = "
             f"{quality.max_brightness:g}, received {quality.min_brightness:g}"
-        )
-    if config.status.serial_port and lock.driver == "gpiozero" and lock.pin in UART_PINS:
-        raise ConfigError(
-            f"{origin}: lock.pin: GPIO{lock.pin} is the serial port's own pin: choose another, or leave "
-            "status.serial_port empty"
         )
     if not config.model or not config.gallery:
         name = "gallery" if config.model else "model"

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from device.config import UART_PINS, load_config
+from device.config import LockConfig, load_config
 from device.errors import ConfigError, FaceUnlockError, LockError
 
 if TYPE_CHECKING:
@@ -39,18 +39,24 @@ if TYPE_CHECKING:
 MAX_OPEN_S = 30.0  # restarted pulses never add up to more, unless one pulse alone is longer
 RETRY_S = 0.2  # a relock that failed is tried again this often
 HIGH_AT_BOOT = range(9)  # GPIO0-8 of a Raspberry Pi wake up with a pull-up, GPIO9-27 with a pull-down
+UART_PINS = (14, 15)  # GPIO14 and 15 carry the serial log
 
 
-def check_pin(pin: int, serial_port: str, *, active_high: bool) -> None:
-    """Refuse a GPIO number (BCM) that opens the door at boot or carries the serial log."""
+def check_pin(settings: LockConfig, serial_port: str) -> None:
+    """Refuse a Raspberry Pi's pin that opens the door at boot or carries the serial log."""
+    if settings.driver != "gpiozero":
+        return
+    pin, high_at_boot = settings.pin, settings.pin in HIGH_AT_BOOT
     on_board = serial_port and not serial_port.startswith(("/dev/ttyUSB", "/dev/ttyACM"))
     if on_board and pin in UART_PINS:
         raise ConfigError(
             f"lock.pin: GPIO{pin} carries the serial log on {serial_port}: choose another pin, such as 17"
         )
-    if active_high and pin in HIGH_AT_BOOT:
+    if high_at_boot == settings.active_high:
+        level, kind = ("high", "active-high") if high_at_boot else ("low", "active-low")
+        choice = "GPIO9 to 27" if high_at_boot else "GPIO2 to 8, or an active-high relay"
         raise ConfigError(
-            f"lock.pin: GPIO{pin} is high at boot, which unlocks an active-high relay: choose GPIO9 to 27"
+            f"lock.pin: GPIO{pin} is {level} at boot, which unlocks an {kind} relay: choose {choice}"
         )
 
 
@@ -99,13 +105,17 @@ class PulseLock(ABC):
                     return not self._read()
         return None
 
+    def check(self) -> None:
+        """Raise LockError when the last relock failed: the door may stand open."""
+        if fault := self._fault:
+            raise LockError(f"the last relock failed: {fault}: check the wiring, then restart")
+
     def unlock(self) -> None:
         """Unlock for one pulse; raise LockError, locked as far as the pin obeys, when it cannot."""
         with self._wake:
             if self._closed:
                 raise LockError("unlock() after close(): build a new lock")
-            if self._fault:
-                raise LockError(f"the last relock failed: {self._fault}: check the wiring, then restart")
+            self.check()
             now_s = time.monotonic()
             was_open = self._relock_at_s is not None
             if not was_open:
@@ -321,9 +331,9 @@ def set_lgpio_folder() -> None:
         os.environ.setdefault("LG_WD", folder)
 
 
-def open_lock(settings: Any, *, pin_factory: Any) -> PulseLock:
-    """Build the lock that a `[lock]` section describes; the mock driver drives no pin."""
-    if settings.driver == "jetson":
+def open_lock(settings: LockConfig, *, pin_factory: Any) -> PulseLock:
+    """Build the lock that a `[lock]` section describes; given pins are the only ones driven, whatever the driver."""
+    if settings.driver == "jetson" and pin_factory is None:
         return JetsonLock(
             chip=settings.chip,
             line=settings.line,
@@ -331,10 +341,11 @@ def open_lock(settings: Any, *, pin_factory: Any) -> PulseLock:
             pulse_s=settings.pulse_s,
             gpiod=None,
         )
-    if settings.driver == "mock" and pin_factory is None:
-        from gpiozero.pins.mock import MockFactory
-
-        pin_factory = MockFactory()
+    # Without this a forgotten variable of a test leaves a door that reports grants and never moves.
+    if pin_factory is None and os.environ.get("GPIOZERO_PIN_FACTORY", "").lower() == "mock":
+        raise LockError(
+            "GPIOZERO_PIN_FACTORY=mock drives no pin, expected real ones: unset it, or run with --demo"
+        )
     return GpioLock(
         pin=settings.pin,
         active_high=settings.active_high,
@@ -343,14 +354,14 @@ def open_lock(settings: Any, *, pin_factory: Any) -> PulseLock:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
     """Drive the configured pin to locked, give it back, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m device.lock", description=main.__doc__)
     parser.add_argument("--relock", action="store_true", required=True, help="lock the door now")
     parser.add_argument("--config", type=Path, help="TOML file; without it the service's, else the defaults")
     args = parser.parse_args(arguments)
     try:
-        lock = open_lock(load_config(args.config).lock, pin_factory=None)
+        lock = open_lock(load_config(args.config).lock, pin_factory=pin_factory)
         lock.close()
     except FaceUnlockError as error:
         print(f"relock: {error}", file=sys.stderr)

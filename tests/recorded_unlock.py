@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gpiozero
 from gpiozero.pins.mock import MockFactory, MockPin
 
 PINS = Path(sys.argv[1])
@@ -58,9 +57,7 @@ if __name__ == "__main__":
     if sys.argv[2] == "relock":
         from device.lock import main
 
-        os.environ["GPIOZERO_PIN_FACTORY"] = "mock"  # else the relock asks for a Raspberry Pi's pins
-        gpiozero.Device.pin_factory = factory
-        sys.exit(main(sys.argv[3:]))
+        sys.exit(main(sys.argv[3:], pin_factory=factory))
     import unlock
 
     if os.environ.get("FAIL_AFTER_GRANT"):

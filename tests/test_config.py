@@ -78,10 +78,6 @@ MISTAKES = {
         "[quality]\nmin_brightness = 200\nmax_brightness = 100",
         "quality.min_brightness: expected less than quality.max_brightness = 100, received 200",
     ),
-    "the log's own pin": (
-        '[lock]\npin = 14\n[status]\nserial_port = "/dev/ttyAMA0"',
-        "lock.pin: GPIO14 is the serial port's own pin",
-    ),
     "no name": ('gallery = ""', "gallery: expected a name, received empty text"),
     "no TOML": ("pin == 17", "not TOML"),
     "a NUL": ('gallery = "a\\u0000b"', "without a NUL character"),

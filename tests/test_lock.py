@@ -17,6 +17,8 @@ from types import SimpleNamespace
 import pytest
 from gpiozero.pins.mock import MockFactory, MockPin
 
+from device import lock as module
+from device.config import LockConfig
 from device.errors import ConfigError, LockError
 from device.lock import MAX_OPEN_S, GpioLock, JetsonLock, check_pin, main, set_lgpio_folder
 
@@ -207,10 +209,12 @@ def test_relock_is_tried_until_the_pin_obeys():
     pin.stuck = True
     time.sleep(PULSE_S * 2)
     assert lock.is_locked is False
-    with pytest.raises(LockError, match="last relock failed"):
-        lock.unlock()
+    for method in (lock.check, lock.unlock):
+        with pytest.raises(LockError, match="last relock failed"):
+            method()
     pin.stuck = False
     wait_until(lambda: lock.is_locked)
+    lock.check()
     lock.unlock()  # and works again
     lock.close()
     assert pin.state is False
@@ -249,16 +253,41 @@ def test_pulse_out_of_range(pins, pulse_s):
     GpioLock(pin=17, active_high=True, pulse_s=1, pin_factory=pins).close()  # the pin was given back
 
 
-def test_check_pin():
-    check_pin(17, "/dev/ttyAMA0", active_high=True)
-    check_pin(14, "", active_high=True)
-    check_pin(15, "/dev/ttyUSB0", active_high=True)  # an adapter on USB leaves the header alone
-    check_pin(4, "", active_high=False)
-    for pin in (14, 15):
-        with pytest.raises(ConfigError, match="serial log"):
-            check_pin(pin, "/dev/serial0", active_high=True)
-    with pytest.raises(ConfigError, match="high at boot"):
-        check_pin(4, "", active_high=True)
+@pytest.mark.parametrize(
+    ("settings", "serial_port", "said"),
+    [
+        (LockConfig(), "/dev/ttyAMA0", None),
+        (LockConfig(pin=14), "", None),
+        (LockConfig(pin=15), "/dev/ttyUSB0", None),  # an adapter on USB leaves the header alone
+        (LockConfig(pin=4, active_high=False), "", None),
+        (LockConfig(pin=4, driver="jetson"), "/dev/ttyTHS1", None),  # the Jetson's lock has a line, no pin
+        (LockConfig(pin=14), "/dev/ttyAMA0", "serial log"),
+        (LockConfig(pin=15), "/dev/serial0", "serial log"),
+        (LockConfig(pin=4), "", "GPIO4 is high at boot"),
+        (LockConfig(pin=17, active_high=False), "", "GPIO17 is low at boot"),
+    ],
+)
+def test_a_pin_that_opens_at_boot_or_carries_the_log_is_refused(settings, serial_port, said):
+    if said is None:
+        check_pin(settings, serial_port)
+    else:
+        with pytest.raises(ConfigError, match=said):
+            check_pin(settings, serial_port)
+
+
+@pytest.mark.parametrize("driver", ["gpiozero", "jetson"])
+def test_pins_of_the_caller_are_the_only_ones_driven(pins, driver):
+    """On a Jetson too: a demo that claims the real line opens the real door."""
+    with module.open_lock(LockConfig(driver=driver), pin_factory=pins) as lock:
+        lock.unlock()
+        assert pins.pin(17).state is True
+
+
+@pytest.mark.parametrize("name", ["mock", "Mock", "MOCK"])
+def test_a_forgotten_mock_of_the_environment_is_refused(monkeypatch, name):
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", name)
+    with pytest.raises(LockError, match="drives no pin"):
+        module.open_lock(LockConfig(), pin_factory=None)
 
 
 def test_lgpio_writes_into_the_runtime_folder(monkeypatch):
@@ -377,12 +406,13 @@ def test_sigkill_leaves_the_pin_as_it_was(tmp_path):
 # --- python -m device.lock --relock
 
 
-def relock(tmp_path, toml, *, modules="pass", **environment):
+def relock(tmp_path, toml, *, modules="pass", pins="None", **environment):
     """Run the command in a process where numpy and cv2 cannot be imported."""
     config = tmp_path / "config.toml"
     config.write_text(toml)
     absent = f"import sys; sys.modules.update(numpy=None, cv2=None); {modules}"
-    code = f"{absent}; from device.lock import main; sys.exit(main())"
+    code = f"{absent}; from gpiozero.pins.mock import MockFactory; from device.lock import main; "
+    code += f"sys.exit(main(pin_factory={pins}))"
     return subprocess.run(
         [sys.executable, "-c", code, "--relock", "--config", config],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -394,12 +424,18 @@ def relock(tmp_path, toml, *, modules="pass", **environment):
 
 
 def test_relock_needs_neither_numpy_nor_opencv(tmp_path):
-    done = relock(tmp_path, "[lock]\npin = 22\n", GPIOZERO_PIN_FACTORY="mock")
+    done = relock(tmp_path, "[lock]\npin = 22\n", pins="MockFactory()")
     assert (done.returncode, done.stdout, done.stderr) == (0, "locked: GPIO22\n", "")
 
 
+def test_relock_that_drives_no_pin_says_so(tmp_path):
+    done = relock(tmp_path, "[lock]\npin = 22\n", GPIOZERO_PIN_FACTORY="mock")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "drives no pin" in done.stderr
+
+
 def test_relock_says_what_is_wrong(tmp_path):
-    done = relock(tmp_path, "[lock]\npin = 'x'\n", GPIOZERO_PIN_FACTORY="mock")
+    done = relock(tmp_path, "[lock]\npin = 'x'\n")
     assert done.returncode == 3
     assert "lock.pin" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -411,17 +447,13 @@ def test_relock_says_what_is_wrong(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_relock_drives_the_pin_to_locked(tmp_path, pins, monkeypatch, capsys):
-    import gpiozero
-
+def test_relock_drives_the_pin_to_locked(tmp_path, pins, capsys):
     pin = pins.pin(17)
     pin.function, pin.state = "output", True  # as a killed process leaves it
     pin.clear_states()
-    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
-    monkeypatch.setattr(gpiozero.Device, "pin_factory", pins)
     config = tmp_path / "config.toml"
     config.write_text("[lock]\npin = 17\n")
-    assert main(["--relock", "--config", str(config)]) == 0
+    assert main(["--relock", "--config", str(config)], pin_factory=pins) == 0
     assert "locked" in capsys.readouterr().out
     assert_waveform(pin, [(0.0, True), (0.0, False)])
 
