@@ -111,6 +111,7 @@ class Gallery:
         self._dimension = dimension
         self._read_only = read_only
         self._loaded: _Loaded | None = None
+        self._opened: tuple[int, ...] | None = None  # what the file was when it was opened; None is closed
         self._open()
 
     def __enter__(self) -> Gallery:
@@ -122,7 +123,7 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        self._loaded = None
+        self._loaded = self._opened = None
         with suppress(sqlite3.Error):
             self._db.close()
 
@@ -174,6 +175,11 @@ class Gallery:
         with self._faults("read"):
             return int(self._db.table("templates").count)
 
+    def templates(self, subject_id: str) -> npt.NDArray[np.float32]:
+        """Return the templates of one subject, (n, D); none of who is not enrolled."""
+        loaded = self._current()
+        return loaded.matrix[np.array([owner == subject_id for owner in loaded.owners], dtype=bool)]
+
     def match(self, probe: Embedding) -> Match | None:
         """Return the template most alike the probe, None where nobody is enrolled; see every commit."""
         if probe.shape != (self._dimension,):
@@ -189,8 +195,8 @@ class Gallery:
 
     def _current(self) -> _Loaded:
         with self._faults("read"):
-            if self._identity() != self._opened:
-                self.close()  # the file was replaced, by a restored backup say: ours is another one
+            if self._opened not in (None, self._identity()):
+                self.close()  # replaced or written over, by a restored backup say: what we hold is another one
                 self._open()
             # Read before the rows: a change in between is then noticed at the next call, not lost.
             version = self._db.conn.execute("PRAGMA data_version").fetchone()[0]
@@ -242,7 +248,7 @@ class Gallery:
                 self._db.close()
                 raise
 
-    def _identity(self) -> tuple[int, int]:
+    def _identity(self) -> tuple[int, ...]:
         try:
             state = self._path.stat()
         except FileNotFoundError as fault:
@@ -253,11 +259,14 @@ class Gallery:
         if not stat.S_ISREG(state.st_mode):
             kind = "folder" if stat.S_ISDIR(state.st_mode) else "device or pipe"
             raise GalleryError(f"gallery {self._path} is a {kind}, expected a file: name a file")
-        return state.st_dev, state.st_ino
+        # `cp backup.db gallery.db` keeps the inode and SQLite's data_version, `cp -p` sets the mtime back.
+        return state.st_dev, state.st_ino, state.st_size, state.st_ctime_ns
 
     def _check_file(self) -> None:
+        # The tables first: another program may be making the gallery, and it marks the file in the same transaction.
+        tables = self._db.table_names()
         application = self._db.conn.execute("PRAGMA application_id").fetchone()[0]
-        if application != APPLICATION_ID and self._db.table_names():
+        if application != APPLICATION_ID and tables:
             raise GalleryError(
                 f"{self._path} is a SQLite file of another program, expected a gallery: name another file"
             )

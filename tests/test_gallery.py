@@ -4,10 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import stat
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +169,27 @@ def test_a_restored_backup_is_noticed(gallery, path, tmp_path):
     for log in tmp_path.glob("gallery.db-*"):
         log.unlink()
     assert gallery.match(units(1, 2)[0]).subject_id == "bob"
+
+
+@pytest.mark.parametrize("copy", [shutil.copyfile, shutil.copy2])
+def test_a_backup_copied_over_the_open_file_is_noticed(path, tmp_path, copy):
+    filled(path)
+    backup = Path(shutil.copy2(path, tmp_path / "backup.db"))
+    with open_gallery(path) as writer:
+        writer.enroll("bob", units(1, 2), replace=False)
+    with open_gallery(path, read_only=True) as door:
+        assert door.match(units(1, 2)[0]).subject_id == "bob"
+        time.sleep(0.02)  # the clock of some file systems moves every 10 ms
+        copy(backup, path)  # the same file, new content: SQLite's own counter does not move
+        assert door.match(units(1, 2)[0]).subject_id == "alice"
+
+
+def test_the_templates_of_a_subject(gallery):
+    assert gallery.templates("alice").shape == (0, D)
+    gallery.enroll("bob", units(2, 2), replace=False)
+    gallery.enroll("alice", units(3, 1), replace=False)
+    assert (gallery.templates("alice") == units(3, 1)).all()
+    assert gallery.templates("carol").shape == (0, D)
 
 
 def test_a_gallery_that_disappears_grants_nobody(gallery, path):
