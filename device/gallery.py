@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -377,7 +378,7 @@ def _connect(path: Path, read_only: bool) -> Database:
         connection.execute("PRAGMA temp_store = MEMORY")  # VACUUM must not spill templates into /tmp
         if not read_only:
             connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute(
                 "PRAGMA synchronous = FULL"
             )  # an enrollment survives a power cut right after it
@@ -385,6 +386,19 @@ def _connect(path: Path, read_only: bool) -> Database:
         connection.close()
         raise
     return db
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the log on; SQLite itself does not wait for another program that does so at the same moment."""
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as fault:
+            if "locked" not in str(fault) or time.monotonic() > until_s:
+                raise
+            time.sleep(0.05)
 
 
 def _create(path: Path) -> None:
