@@ -105,6 +105,17 @@ check_python() {
         fail "$PYTHON: expected Python 3.10 to 3.14: set PYTHON=/path/to/python3.11 and try again"
 }
 
+# A running door would load half of the old program and half of the new one; stopped, it is locked.
+stop_service() {
+    RUNNING=$DRY_RUN
+    if [ -z "$DRY_RUN$ROOT" ]; then
+        case $(systemctl is-active face-unlock.service) in
+            active | activating | reloading) RUNNING=yes ;;
+        esac
+    fi
+    [ -z "$RUNNING" ] || run systemctl stop face-unlock.service
+}
+
 copy_program() {
     run mkdir -p "$APP/models"
     for part in device scripts systemd requirements docs; do
@@ -171,7 +182,7 @@ install_service() {
     run install -D -m 644 "$HERE/systemd/face-unlock.service" "$ROOT/etc/systemd/system/face-unlock.service"
     run_live systemctl daemon-reload
     run_live systemctl enable face-unlock.service
-    run_live systemctl try-restart face-unlock.service
+    [ -z "$RUNNING" ] || run systemctl start face-unlock.service
 }
 
 detect_board
@@ -180,6 +191,7 @@ say "board: $MODEL ($CODENAME, $MACHINE), requirements: $REQUIREMENTS"
 [ -n "$DRY_RUN$ROOT" ] || [ "$(id -u)" = 0 ] || fail "not root: run sudo scripts/install.sh"
 install_packages
 check_python
+stop_service
 copy_program
 make_venv
 install_user

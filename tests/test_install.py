@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,7 +129,14 @@ def test_dry_run_on_a_raspberry_pi_5(run, tmp_path):
         "/etc/systemd/system/face-unlock.service",
     ):
         assert part in joined
-    order = ["apt-get", "venv", "systemd-sysusers", "config.toml", "daemon-reload", "enable", "try-restart"]
+    order = [
+        "apt-get install",
+        "systemctl stop",
+        "rm -rf /opt/face-unlock/device",
+        "-m venv",
+        "systemd-sysusers",
+    ]
+    order += ["config.toml", "daemon-reload", "systemctl enable", "systemctl start"]
     places = [next(n for n, line in enumerate(commands) if word in line) for word in order]
     assert places == sorted(places)
     assert not (tmp_path / "calls").exists()  # nothing was run
@@ -234,6 +242,28 @@ def test_installed_config_is_one_that_loads(run, tmp_path):
         config = load_config(tmp_path / "root/etc/face-unlock/config.toml")
         assert config.gallery == "/var/lib/face-unlock/gallery.db"
         assert config.lock.driver == driver
+
+
+@pytest.mark.parametrize(
+    ("state", "calls"), [("active", "stop start"), ("activating", "stop start"), ("inactive", ""), ("", "")]
+)
+def test_an_update_stops_a_running_door_and_starts_it_again(tmp_path, state, calls):
+    script = SCRIPTS[0].read_text()
+    stop = re.search(r"^stop_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    start = re.search(r"^install_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    (tmp_path / "run.sh").write_text(f"""set -eu
+DRY_RUN='' ROOT='' HERE=''
+systemctl() {{ if [ "$1" = is-active ]; then echo "{state}"; [ "{state}" = active ]; else echo "$1"; fi; }}
+run() {{ if [ "$1" = systemctl ]; then "$@"; fi; }}
+run_live() {{ :; }}
+{stop}
+{start}
+stop_service
+install_service
+""")
+    shell = shutil.which("dash") or "sh"
+    done = subprocess.run([shell, tmp_path / "run.sh"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, calls.split(), "")
 
 
 def test_a_failing_step_ends_the_installation(run, tmp_path, tools):
