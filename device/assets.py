@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import ModelError
+from device.paths import expand
 
 CACHE_VARIABLE = "FACE_UNLOCK_CACHE"
 SYSTEM_CACHE = Path("/var/cache/face-unlock")
@@ -50,11 +51,11 @@ def cache_dir(system: Path = SYSTEM_CACHE) -> Path:
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return expand(named)
     if all((system / asset.name).is_file() for asset in ASSETS):
         return system
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "face-unlock"
+    return expand(home) / "face-unlock"
 
 
 def find_asset(asset: Asset) -> Path:

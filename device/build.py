@@ -16,6 +16,7 @@ from device.embed import LiteRTEmbedder
 from device.enrollment import Collector
 from device.gallery import Gallery
 from device.lock import PulseLock, check_pin, open_lock
+from device.paths import expand
 from device.pipeline import Device
 from device.protocols import Aligner, Detector
 from device.quality import QualityLimits
@@ -126,4 +127,4 @@ def quality_limits(quality: QualityConfig) -> QualityLimits:
 
 def manifest_path(model: str) -> Path:
     """Return the manifest of a model's name, or the path itself where one is given."""
-    return Path(model).expanduser() if model.endswith(".json") else WEIGHTS / f"{model}.json"
+    return expand(model) if model.endswith(".json") else WEIGHTS / f"{model}.json"

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.errors import CameraError, CameraLost
+from device.paths import expand
 from device.types import Frame, Image
 
 OPENING_FACTOR = 3  # a camera may take this many stall timeouts to open and give its first frame
@@ -311,13 +312,17 @@ class ClipCamera:
 
     def __init__(self, *, path: Path, paced: bool) -> None:
         silence_opencv()
-        self.name = str(path)
-        if not path.is_file():
+        self.name = mask_address(str(path))  # a mistyped address ends up here
+        try:
+            is_file = path.is_file()
+        except OSError as error:  # a name too long, a folder that this user may not enter
+            raise CameraError(f"camera {self.name}: {error.strerror}: check camera.source") from None
+        if not is_file:
             raise CameraError(
-                f"camera {path}: no such file: expected a clip, an index, /dev/videoN or rtsp://"
+                f"camera {self.name}: no such file: expected a clip, an index, /dev/videoN or rtsp://"
             )
         if path.stat().st_size == 0:
-            raise CameraError(f"camera {path}: the file is empty: expected a clip such as .mp4 or .avi")
+            raise CameraError(f"camera {self.name}: the file is empty: expected a clip such as .mp4 or .avi")
         self._path = path
         self._paced = paced
         self._closed = threading.Event()
@@ -394,10 +399,11 @@ def open_camera(
             stall_timeout_s=stall_timeout_s,
             controls=controls,
         )
-    if text.isdecimal() or text.startswith("/dev/") or is_address(text):
+    is_device = text.startswith("/dev/") and not Path(text).is_file()  # /dev/shm may hold clips
+    if text.isdecimal() or is_device or is_address(text):
         device = int(text) if text.isdecimal() else text
         return OpenCVCamera(source=device, width=width, height=height, stall_timeout_s=stall_timeout_s)
-    return ClipCamera(path=Path(text).expanduser(), paced=paced)
+    return ClipCamera(path=expand(text), paced=paced)
 
 
 def to_rgb(image: npt.NDArray[Any], order: str = "BGR") -> Image:
@@ -431,13 +437,13 @@ def sensor_time_s(sensor_ns: int | None) -> float:
 
 def is_address(source: int | str) -> bool:
     """Say whether a source is a network address."""
-    return isinstance(source, str) and "://" in source
+    return isinstance(source, str) and "://" in source and not source.startswith("file:")
 
 
 def mask_address(source: int | str) -> str:
     """Return a source as it may be printed: without user, password, query and line breaks."""
-    text = re.sub(r"(://).*@", r"\1***@", str(source), flags=re.DOTALL)
-    text = re.sub(r"\?.*", "?***", text, flags=re.DOTALL) if "://" in text else text
+    text = re.sub(r"(\w:/*).*@", r"\1***@", str(source), flags=re.DOTALL)  # rtsp:/ and rtsp: are typed too
+    text = re.sub(r"\?.*", "?***", text, flags=re.DOTALL) if ":" in text else text
     return " ".join(text.split())
 
 
@@ -450,4 +456,4 @@ def silence_opencv() -> None:
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"(://)\S*@", r"\1***@", text)[:200]
+    return re.sub(r"(\w:/*)\S*@", r"\1***@", text)[:200]

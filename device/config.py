@@ -7,6 +7,7 @@ expected, and the nearest key.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import sys
@@ -21,6 +22,7 @@ else:
     import tomli as tomllib
 
 from device.errors import ConfigError
+from device.paths import expand
 
 SYSTEM_CONFIG = Path("/etc/face-unlock/config.toml")  # what the service runs on
 
@@ -55,8 +57,8 @@ class CameraConfig:
 
     source: int | str = setting(
         "auto",
-        "`auto` (picamera2 where it is installed, else the first camera), `picamera2`, an index, a device, a file "
-        "or an RTSP address",
+        "`auto` (picamera2 where it is installed, else the first camera), `picamera2`, an index, a device, an "
+        "RTSP address, or a file (`--demo` and enrollment)",
         types=(int, str),
     )
     width: int = setting(640, "width that is asked of the camera", unit="px", low=160, high=4096)
@@ -66,7 +68,7 @@ class CameraConfig:
         "a camera without a new frame for this long is lost: lock and reconnect",
         unit="s",
         low=0.5,
-        high=10,
+        high=8,
     )
     controls: dict[str, Any] = setting(
         {}, "libcamera controls, handed to picamera2 as they are (`AeExposureMode`, `AfMode` ...)"
@@ -197,7 +199,7 @@ class Config:
     @property
     def gallery_path(self) -> Path:
         """The gallery file with `~` expanded."""
-        return Path(self.gallery).expanduser()
+        return expand(self.gallery)
 
 
 SECTIONS: dict[str, type] = {
@@ -258,7 +260,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, 20,000 brackets
         raise ConfigError(f"{path}: not TOML: {error}: compare with systemd/config.example.toml") from None
 
 
@@ -295,7 +297,8 @@ def _check(name: str, value: Any, known: Field[Any], origin: str) -> Any:
     rule = known.metadata
     types = rule["types"]
     if types == (float,) and type(value) is int:
-        value = float(value)
+        with contextlib.suppress(OverflowError):  # it stays a whole number, and is refused as one
+            value = float(value)
     # bool is an int to isinstance; `pin = true` must not become pin 1
     if type(value) not in types:
         expected = " or ".join(TYPE_NAMES[t] for t in types)
@@ -351,6 +354,9 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value}"
-    text = f'"{value}"' if isinstance(value, str) else f"{value}"
+    try:
+        text = f'"{value}"' if isinstance(value, str) else f"{value}"
+    except (ValueError, RecursionError):  # 5,000 digits, 20,000 tables in each other
+        return "a value too long to be shown"
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
     return text if len(text) <= 60 else text[:57] + "..."

@@ -238,7 +238,7 @@ def _checked(key: str, value: Any, kind: type) -> Any:
     if key == "reason" and not re.fullmatch(r"[a-z_]+", text):
         raise ValueError(f"field 'reason': expected a word such as no_face, received {text!r}")
     # an address may carry a password, and this line leaves the board
-    return re.sub(r"(://)\S*@", r"\1***@", " ".join(text.split()))
+    return re.sub(r"(\w:/*)\S*@", r"\1***@", " ".join(text.split()))
 
 
 def serial_writer(port: str, baud: int) -> LineWriter:
@@ -268,11 +268,3 @@ def stdout_writer() -> LineWriter:
             """Leave stdout to the process."""
 
     return LineWriter(open_output=Stdout, reopen=False)
-
-
-def open_status(*, serial_port: str, baud: int, stdout: bool, demo: bool) -> StatusLog:
-    """Build the log of a `[status]` section; an empty port means no serial log."""
-    writers = [stdout_writer()] if stdout else []
-    if serial_port:
-        writers.append(serial_writer(serial_port, baud))
-    return StatusLog(writers=writers, demo=demo)

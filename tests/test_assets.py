@@ -11,7 +11,7 @@ import pytest
 
 from device import assets
 from device.assets import ASSETS, FACE_DETECTOR, FACE_MESH, Asset, cache_dir, digest, find_asset
-from device.errors import ModelError
+from device.errors import ConfigError, ModelError
 from scripts import fetch_models
 from tests.photos import model_file
 
@@ -58,8 +58,11 @@ def run(
     )
 
 
-def test_the_variable_names_the_folder(cache: Path) -> None:
+def test_the_variable_names_the_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir() == cache
+    monkeypatch.setenv("FACE_UNLOCK_CACHE", "~nosuch/cache")
+    with pytest.raises(ConfigError, match="home folder"):
+        cache_dir()
 
 
 def test_the_system_folder_is_taken_only_when_it_holds_both_files(

@@ -19,6 +19,8 @@ TINY = Path(__file__).parent / "data" / "tiny.json"
 def test_a_model_is_a_name_or_a_path() -> None:
     assert manifest_path("mobilefacenet") == WEIGHTS / "mobilefacenet.json"
     assert manifest_path("/somewhere/mine.json") == Path("/somewhere/mine.json")
+    with pytest.raises(ConfigError, match="home folder"):
+        manifest_path("~nosuch/mine.json")
 
 
 def test_the_threshold_travels_with_the_model() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import cv2
@@ -22,7 +23,7 @@ from device.camera import (
     sensor_time_s,
     to_rgb,
 )
-from device.errors import CameraError, CameraLost
+from device.errors import CameraError, CameraLost, FaceUnlockError
 
 BLUE_BGR = (255, 0, 0)
 STALL_S = 0.15
@@ -260,6 +261,32 @@ def test_mask_address():
     assert mask_address("http://c/d?user=a&password=b") == "http://c/d?***"
     assert mask_address("/dev/video0") == "/dev/video0"
     assert mask_address(0) == "0"
+    for mistyped in ("rtsp:/a:secret@c/d", "rtsp:a:secret@c/d", "a:secret@c/d", "rtsp:/c/d?password=secret"):
+        assert "secret" not in mask_address(mistyped)
+
+
+@pytest.mark.parametrize("source", ["rtsp:/admin:secret@door.local/x", "rtsp//admin:secret@door.local/x"])
+def test_a_mistyped_address_keeps_its_password(source):
+    with pytest.raises(CameraError, match="no such file") as caught:
+        opened(source)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "~nosuch/clip.mp4", "file:///clip.mp4"])
+def test_a_path_that_cannot_be_is_one_line(source):
+    with pytest.raises(FaceUnlockError, match=r"File name too long|home folder|no such file") as caught:
+        opened(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_below_dev_is_a_clip_too():
+    path = Path("/dev/shm/face-unlock-test.avi")
+    if not path.parent.is_dir():
+        pytest.skip("no /dev/shm")
+    try:
+        assert not opened(str(write_clip(path))).live
+    finally:
+        path.unlink()
 
 
 # --- pixels

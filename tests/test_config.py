@@ -81,6 +81,14 @@ MISTAKES = {
     "no name": ('gallery = ""', "gallery: expected a name, received empty text"),
     "no TOML": ("pin == 17", "not TOML"),
     "a NUL": ('gallery = "a\\u0000b"', "without a NUL character"),
+    "20,000 brackets": (f"gallery = {'[' * 20000}", "not TOML"),
+    "5,000 digits": (f"threads = {'9' * 5000}", "not TOML"),
+    "5,000 digits more": (
+        f"threads = 0x{'9' * 5000}",
+        "threads: expected 1 to 16, received a value too long",
+    ),
+    "a huge number of seconds": (f"[lock]\npulse_s = 0x{'9' * 500}", "lock.pulse_s: expected a number"),
+    "20,000 tables": (f"gallery.{'a.' * 20000}b = 1", "gallery: expected text in quotes"),
     "a screenful": (f'[detector]\nkind = "{"x" * 5000}"', "..."),
 }
 
@@ -146,3 +154,5 @@ def test_a_setting_in_seconds_pixels_or_degrees_says_so_in_its_name() -> None:
 def test_the_home_folder_is_expanded() -> None:
     assert "~" not in str(Config().gallery_path)
     assert math.isfinite(Config().false_match_rate)
+    with pytest.raises(ConfigError, match=r"~nosuch/gallery\.db: nobody"):
+        Config(gallery="~nosuch/gallery.db").gallery_path  # noqa: B018

@@ -21,8 +21,8 @@ from device.status import (
     LineWriter,
     StatusLog,
     make_line,
-    open_status,
     serial_writer,
+    stdout_writer,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +137,10 @@ def test_text_stays_one_line_short_and_without_passwords():
     assert line["error"].startswith("rtsp://***@door/x failed")
     assert len(line["error"]) <= 200
     assert line["camera"] == "rtsp://***@c"
+    line = make_line(
+        "stopping", {"error": "camera rtsp:/admin:secret@door/x: no such file"}, at=AT, demo=False
+    )
+    assert line["error"] == "camera rtsp:/***@door/x: no such file"
     text = json.dumps(make_line("granted", {"subject_id": "Zoë\u202e\x1b[2J"}, at=AT, demo=False))
     assert text.isascii()
     assert text.isprintable()
@@ -250,7 +254,7 @@ def read_lines(reader, count, seconds=10.0):
 
 def test_serial_port(line):
     reader, port = line
-    log = open_status(serial_port=port, baud=115200, stdout=False, demo=False)
+    log = StatusLog(writers=[serial_writer(port, 115200)], demo=False)
     log.event("started")
     log.event("granted", subject_id="alice")
     data = read_lines(reader, 2)
@@ -282,7 +286,7 @@ def test_port_that_comes_later(line, tmp_path, monkeypatch):
     monkeypatch.setattr("device.status.REOPEN_S", (0.01, 0.02))
     reader, port = line
     plugged = tmp_path / "ttyUSB0"
-    log = open_status(serial_port=str(plugged), baud=115200, stdout=False, demo=False)
+    log = StatusLog(writers=[serial_writer(str(plugged), 115200)], demo=False)
     log.event("started")
     time.sleep(0.05)
     plugged.symlink_to(port)
@@ -293,7 +297,7 @@ def test_port_that_comes_later(line, tmp_path, monkeypatch):
 def test_unplugged_port_harms_nothing(monkeypatch):
     monkeypatch.setattr("device.status.REOPEN_S", (0.01, 0.02))
     reader, writer = os.openpty()
-    log = open_status(serial_port=os.ttyname(writer), baud=115200, stdout=False, demo=False)
+    log = StatusLog(writers=[serial_writer(os.ttyname(writer), 115200)], demo=False)
     log.event("started")
     assert b"started" in read_lines(reader, 1)
     os.close(reader)
@@ -320,8 +324,8 @@ def run_child(code, **options):
 
 CHILD = """
 import time
-from device.status import open_status
-log = open_status(serial_port="", baud=9600, stdout=True, demo=True)
+from device.status import StatusLog, stdout_writer
+log = StatusLog(writers=[stdout_writer()], demo=True)
 for n in range(200):
     log.event("heartbeat", frames=n)
     {pause}
@@ -351,7 +355,7 @@ def test_broken_pipe_does_not_end_the_program():
 
 
 def test_stdout_that_pytest_captures(capsys):
-    log = open_status(serial_port="", baud=9600, stdout=True, demo=False)
+    log = StatusLog(writers=[stdout_writer()], demo=False)
     log.event("ready")
     log.close()
     assert json.loads(capsys.readouterr().out)["event"] == "ready"
