@@ -1,7 +1,7 @@
 """Unlock the door for an enrolled face.
 
     python unlock.py                                    the board: camera, pin and gallery of the config
-    python unlock.py --demo --camera clip.mp4           no pins: a mock, and every line says so
+    python unlock.py --demo --camera clip.mp4           no pins: a mock, and every line says so; a clip needs it
 
 Every way out ends locked. Exit codes stand in device/errors.py; with --once, 1 says that nobody was granted.
 """
@@ -9,13 +9,14 @@ Every way out ends locked. Exit codes stand in device/errors.py; with --once, 1 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -23,15 +24,16 @@ from typing import Any
 
 from device import __version__
 from device.build import build_camera, build_device
-from device.camera import ClipCamera, LiveCamera
 from device.config import Config, load_config
-from device.errors import CameraLost, FaceUnlockError, LockError
+from device.errors import CameraLost, FaceUnlockError, LockError, UsageError
 from device.notify import Notifier
 from device.pipeline import Device, handle_frame
+from device.protocols import Camera
 from device.status import LineWriter, StatusLog, serial_writer, stdout_writer
 from device.types import Decision, Frame, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
+PULSE_GRACE_S = 2.0  # a pulse that lasts longer than it may by this much has nobody who ends it
 EVERYDAY = (Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN)  # nobody was refused
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
 DEMO_MARK = "[demo: no pin is driven] "
@@ -48,9 +50,11 @@ class Stopped(BaseException):
 def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
     """Run until a signal, the end of a clip or a fault, and return the exit code."""
     args = parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that it cannot write must not end the log
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with stop_signals():
-            return run(args, pin_factory)
+        with stop_signals() as check_stop:
+            return run(args, pin_factory, check_stop)
     except Stopped as stop:
         return EXIT_CODES[signal.Signals(stop.number)]
     except FaceUnlockError as error:
@@ -73,14 +77,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(args: argparse.Namespace, pin_factory: Any) -> int:
+def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], None]) -> int:
     """Build the door, watch the camera, and take everything down again, the lock first."""
     config = configured(args)
-    pin_factory = choose_pins(args.demo, pin_factory)
+    if args.demo and pin_factory is None:
+        from gpiozero.pins.mock import MockFactory
+
+        pin_factory = MockFactory()
     camera = build_camera(config)
+    if not camera.live and pin_factory is None:
+        raise UsageError(
+            f"camera {camera.name}: a recorded clip opens no real door: run with --demo, or name a camera"
+        )
     status = open_log(config, args)
     notifier = Notifier.from_environment(os.environ)
-    exit_code, reason = 1, "fault"
+    exit_code, reason, fault = 1, "fault", None
     try:
         status.event("started", version=__version__, camera=camera.name, lock=config.lock.driver)
         device = build_device(config, pin_factory=pin_factory)
@@ -88,8 +99,9 @@ def run(args: argparse.Namespace, pin_factory: Any) -> int:
             if args.max_seconds:
                 signal.setitimer(signal.ITIMER_REAL, args.max_seconds)
             announce(device, config, status, notifier)
-            granted = Watch(camera, device, status, notifier, config.status.heartbeat_s, args.once).run()
-            finish_pulse(device)
+            watch = Watch(camera, device, status, notifier, config.status.heartbeat_s, args.once, check_stop)
+            granted = watch.run()
+            finish_pulse(device, config.lock.pulse_s, check_stop)
         finally:
             device.close()
         exit_code, reason = (0, "granted" if granted else "end") if granted or not args.once else (1, "end")
@@ -97,13 +109,13 @@ def run(args: argparse.Namespace, pin_factory: Any) -> int:
         exit_code, reason = EXIT_CODES[signal.Signals(stop.number)], stop_reason(stop)
         if args.once and stop.number == signal.SIGALRM:
             exit_code = 1
-    except FaceUnlockError as error:
-        exit_code, reason = error.exit_code, "fault"
+    except Exception as error:
+        exit_code, fault = getattr(error, "exit_code", 1), str(error) or type(error).__name__
         raise
     finally:
         notifier.stopping()
         camera.close()
-        status.event("stopping", reason=reason, exit_code=exit_code)
+        status.event("stopping", reason=reason, exit_code=exit_code, error=fault)
         status.close()
     return exit_code
 
@@ -116,30 +128,16 @@ def configured(args: argparse.Namespace) -> Config:
     return replace(config, gallery=args.gallery) if args.gallery else config
 
 
-def choose_pins(demo: bool, pin_factory: Any) -> Any:
-    """Return gpiozero's pins: the mock for --demo, else the caller's or the board's (None)."""
-    if demo and pin_factory is None:
-        from gpiozero.pins.mock import MockFactory
-
-        return MockFactory()
-    # Without this a forgotten variable of a test leaves a door that reports grants and never moves.
-    if pin_factory is None and os.environ.get("GPIOZERO_PIN_FACTORY") == "mock":
-        raise LockError(
-            "GPIOZERO_PIN_FACTORY=mock drives no pin, expected real ones: unset it, or run with --demo"
-        )
-    return pin_factory
-
-
 def announce(device: Device, config: Config, status: StatusLog, notifier: Notifier) -> None:
     """Say that the door is watched, and tell each change of the bolt from now on."""
 
     def tell(locked: bool) -> None:
         status.event("locked") if locked else status.event("unlocked", pulse_s=config.lock.pulse_s)
 
-    device.lock.on_change = tell  # type: ignore[attr-defined]
+    device.lock.on_change = tell
     people, templates = len(device.gallery.subjects()), device.gallery.count()
-    model = device.embedder.model_id  # type: ignore[attr-defined]
-    status.event("ready", model=model, subjects=people, templates=templates, is_locked=device.lock.is_locked)
+    model, is_locked = device.embedder.model_id, device.lock.is_locked
+    status.event("ready", model=model, subjects=people, templates=templates, is_locked=is_locked)
     notifier.ready(f"watching, {people} subjects enrolled")
 
 
@@ -148,22 +146,23 @@ class Watch:
 
     def __init__(
         self,
-        camera: LiveCamera | ClipCamera,
+        camera: Camera,
         device: Device,
         status: StatusLog,
         notifier: Notifier,
         heartbeat_s: float,
         once: bool,
+        check_stop: Callable[[], None],
     ) -> None:
         self._camera, self._device, self._status, self._notifier = camera, device, status, notifier
-        self._heartbeat_s, self._once = heartbeat_s, once
+        self._heartbeat_s, self._once, self._check_stop = heartbeat_s, once, check_stop
         self._started_s = self._beat_s = time.monotonic()
         self._frames = self._frames_at_beat = 0
         self._lost = False
         self._wait_s = RECONNECT_S[0]
 
     def run(self) -> bool:
-        """Watch until the clip ends or, with --once, until a grant; return whether the last frame was granted."""
+        """Watch until the clip ends (False) or, with --once, until a grant (True)."""
         while True:
             try:
                 return any(self._handle(frame).granted and self._once for frame in self._camera.frames())
@@ -171,6 +170,7 @@ class Watch:
                 self._lose(error)
 
     def _handle(self, frame: Frame) -> Decision:
+        self._check_stop()
         if self._lost:
             self._status.event("camera_back", camera=self._camera.name)
         # A clip has its own time: what was filmed last year is not stale.
@@ -178,10 +178,13 @@ class Watch:
         decision = handle_frame(frame, self._device, now_s)
         self._frames += 1
         if decision.granted:
+            if self._once:
+                signal.setitimer(signal.ITIMER_REAL, 0)  # the grant came in time, and its pulse may end
             self._status.event("granted", subject_id=decision.subject_id)
             self._notifier.status(f"granted {decision.subject_id}")
         elif decision.reason not in EVERYDAY:
             self._status.event("refused", reason=str(decision.reason))
+        self._device.lock.check()
         self._beat()
         return decision
 
@@ -219,34 +222,57 @@ class Watch:
             self._status.event(
                 "camera_lost", camera=self._camera.name, error=str(error), retry_s=self._wait_s
             )
+        self._notifier.watchdog(time.monotonic())  # locked and trying is all there is to do now
         self._pause(self._wait_s)
         self._wait_s = min(2 * self._wait_s, RECONNECT_S[1])
 
     def _pause(self, wait_s: float) -> None:
         until_s = time.monotonic() + wait_s
         while (now_s := time.monotonic()) < until_s:
+            self._check_stop()
+            self._device.lock.check()
             self._heartbeat(now_s)
             time.sleep(min(0.5, until_s - now_s))
 
 
-def finish_pulse(device: Device) -> None:
+def finish_pulse(device: Device, pulse_s: float, check_stop: Callable[[], None]) -> None:
     """Let a running pulse end before the pin is given back: who was granted still has to open the door."""
+    until_s = time.monotonic() + pulse_s + PULSE_GRACE_S
     while device.lock.is_locked is False:
+        check_stop()
+        device.lock.check()
+        if time.monotonic() > until_s:
+            raise LockError(
+                f"{device.lock}: still unlocked after its pulse of {pulse_s:g} s: check the wiring"
+            )
         time.sleep(0.02)
 
 
-@contextmanager
-def stop_signals() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM, SIGHUP and the timer into one Stopped; later ones wait until the door is locked."""
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], None]]:
+    """Turn SIGINT, SIGTERM, SIGHUP and the timer into one Stopped; later ones wait until the door is locked.
+
+    Yields a check that raises it again: Python drops an exception that a handler raises within a `__del__`, and
+    MediaPipe's images have one in each frame.
+    """
+    caught: list[int] = []
+
+    def check() -> None:
+        if caught:
+            raise Stopped(caught[0])
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for each in EXIT_CODES:
             signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
+        caught.append(number)
+        check()
 
-    before = {each: signal.signal(each, stop) for each in EXIT_CODES}
+    numbers = set(EXIT_CODES)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+        numbers.remove(signal.SIGHUP)
+    before = {each: signal.signal(each, stop) for each in numbers}
     try:
-        yield
+        yield check
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for each, handler in before.items():
@@ -293,10 +319,10 @@ def describe(line: dict[str, Any]) -> str:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"expected more than 0 seconds, received {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 1e6:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected more than 0 seconds, received {text}")
 
 
 if __name__ == "__main__":

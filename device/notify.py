@@ -1,8 +1,8 @@
 """Notifier: tell systemd that the door is ready, alive or stopping (sd_notify(3), a datagram on AF_UNIX).
 
-The beat may only be sent after a handled frame: a process that lives while its camera loop does not is started
-anew. Without a camera there are no frames, so `camera_lost()` stretches the watchdog to ten minutes in which the
-same process tries to get the camera back; `camera_back()` restores it.
+The beat may only be sent by the camera loop, after a handled frame: a process that lives while its camera loop does
+not is started anew. Without a camera there are no frames; then each finished try to get it back beats, and as one may
+take long, `camera_lost()` stretches the watchdog to ten minutes and `camera_back()` restores it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Notifier:
         self._send(f"STATUS={_one_line(text)}")
 
     def watchdog(self, now_s: float) -> None:
-        """Beat, after a handled frame; four times per watchdog interval at most, so call it for each
-        frame."""
+        """Beat, after a handled frame or a failed reconnection; four times per watchdog interval at most,
+        so call it for each."""
         if self._watchdog_us is None:
             return
         interval_s = self._watchdog_us / 1e6 / BEATS_PER_WATCHDOG
@@ -57,7 +57,7 @@ class Notifier:
             self._send("WATCHDOG=1")
 
     def camera_lost(self) -> None:
-        """Stretch the watchdog: no frames, no beats, but the process is wanted."""
+        """Stretch the watchdog: a beat comes after each try to reconnect only."""
         self._camera_is_lost = True
         if self._watchdog_us is not None:
             self._send(f"WATCHDOG_USEC={max(CAMERA_LOST_WATCHDOG_US, self._watchdog_us)}")
@@ -67,7 +67,7 @@ class Notifier:
         if self._watchdog_us is None or not self._camera_is_lost:
             return
         self._camera_is_lost = False
-        # First the beat: the shorter interval counts from the last one, which may be minutes old by now.
+        # First the beat: the shorter interval counts from the last one, which may be older than that by now.
         self._last_beat_s = now_s
         self._send("WATCHDOG=1")
         self._send(f"WATCHDOG_USEC={self._watchdog_us}")

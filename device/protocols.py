@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from device.types import AlignedFace, Embedding, FaceDetection, Frame, Image
 
 
 class Camera(Protocol):
+    @property
+    def name(self) -> str:
+        """The source as it may be printed: without a password."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """True: frames are taken now, and their age is real; False: a recording with its own time."""
+        ...
+
     def frames(self) -> Iterator[Frame]:
         """Yield the newest frame each time; end with a file's end, raise CameraLost when the source fails."""
         ...
@@ -29,15 +39,25 @@ class Aligner(Protocol):
 
 
 class Embedder(Protocol):
+    @property
+    def model_id(self) -> str: ...
+
     def embed(self, face: Image) -> Embedding:
         """Return the L2-normalized embedding of a (112, 112, 3) uint8 RGB aligned face."""
         ...
 
 
 class Lock(Protocol):
+    on_change: Callable[[bool], None] | None
+    """Told of each change of the bolt, True is locked."""
+
     @property
     def is_locked(self) -> bool | None:
         """True locked, False unlocked, None when the pin cannot be read."""
+        ...
+
+    def check(self) -> None:
+        """Raise LockError when the last relock failed."""
         ...
 
     def unlock(self) -> None:

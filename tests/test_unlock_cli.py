@@ -13,9 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 
+import unlock
+from device.errors import CameraLost, LockError
+from device.types import Decision, Frame, Reason
 from tests.conftest import ROOT, run_program
 
 PULSE_S = 1.0
@@ -138,6 +143,35 @@ def test_two_signals_in_a_row_still_end_locked(door: Door, person_clip: Path) ->
     assert door.levels() == [1, 0]
 
 
+def test_a_signal_that_python_swallows_still_ends_the_program(door: Door, empty_clip: Path) -> None:
+    door.start("--camera", str(empty_clip), SIGTERM_IN_DEL="1")
+    code, lines, _ = door.end()
+    assert code == 0
+    assert lines[-1]["reason"] == "sigterm"
+
+
+def test_nohup_keeps_the_program_running(door: Door, person_clip: Path) -> None:
+    process = door.start("--camera", str(person_clip), NOHUP="1")
+    door.wait_until_high()
+    process.send_signal(signal.SIGHUP)
+    code, lines, _ = door.end()
+    assert (code, lines[-1]["reason"]) == (0, "end")
+    assert door.pulses_s() == [pytest.approx(PULSE_S, abs=0.35)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--once"]])
+def test_a_bolt_that_does_not_lock_ends_the_program_and_says_so(
+    door: Door, person_clip: Path, arguments: list[str]
+) -> None:
+    door.start("--camera", str(person_clip), *arguments, STUCK_OPEN="1")
+    code, lines, err = door.end()
+    assert code == 7
+    assert "reads back as the opposite" in err
+    assert door.levels() == [1]
+    assert (lines[-1]["event"], lines[-1]["exit_code"]) == ("stopping", 7)
+    assert "reads back as the opposite" in lines[-1]["error"]
+
+
 def test_an_exception_in_mid_pulse_ends_locked(door: Door, person_clip: Path) -> None:
     door.configure(LONG_PULSE_S)
     door.start("--camera", str(person_clip), FAIL_AFTER_GRANT="1")
@@ -206,16 +240,12 @@ def test_demo_says_so_on_every_line(enrolled_gallery: Path, person_clip: Path, e
 def test_without_pins_there_is_no_way_around_demo(
     enrolled_gallery: Path, person_clip: Path, empty_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [
-        "--camera",
-        str(person_clip),
-        "--gallery",
-        str(enrolled_gallery),
-        "--config",
-        str(empty_config),
-    ]
-    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
-    done = run_program("unlock.py", *options)
+    options = ["--gallery", str(enrolled_gallery), "--config", str(empty_config)]
+    done = run_program("unlock.py", "--camera", str(person_clip), *options)
+    assert done.returncode == 2
+    assert "--demo" in done.stderr  # a film of somebody enrolled is no visitor
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "Mock")
+    done = run_program("unlock.py", "--camera", "0", *options)
     assert done.returncode == 7
     assert "drives no pin" in done.stderr
     assert "--demo" in done.stderr
@@ -246,7 +276,10 @@ BAD = {
     "no clip": (["--camera", "missing.mp4"], 6, "missing.mp4"),
     "no config": (["--config", "missing.toml"], 3, "missing.toml"),
     "no gallery": (["--gallery", "missing.db"], 5, "missing.db"),
-    "a word for seconds": (["--max-seconds", "soon"], 2, "--max-seconds"),
+    "a word for seconds": (["--max-seconds", "soon"], 2, "expected more than 0 seconds, received soon"),
+    "a path of 5,000 letters": (["--camera", "x" * 5000], 6, "unlock: camera xxx"),
+    "nobody's home": (["--camera", "~nosuch/x.mp4"], 3, "~nosuch/x.mp4"),
+    "nobody's gallery": (["--gallery", "~nosuch/x.db"], 3, "~nosuch/x.db"),
     "no time at all": (["--max-seconds", "0"], 2, "--max-seconds"),
     "unknown flag": (["--open"], 2, "--open"),
 }
@@ -282,42 +315,93 @@ def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, empty_confi
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The loop itself: frames, a loss, a failing retry, frames again."""
-    from unittest.mock import MagicMock
+def test_a_fault_is_told_on_the_status_lines(person_clip: Path, empty_config: Path) -> None:
+    options = ["--camera", str(person_clip), "--gallery", "missing.db", "--config", str(empty_config)]
+    done = run_program("unlock.py", "--demo", "--json", *options)
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (last["event"], last["reason"], last["exit_code"]) == ("stopping", "fault", 5)
+    assert "missing.db" in last["error"]
 
-    import numpy as np
 
-    import unlock
-    from device.errors import CameraLost
-    from device.types import Decision, Frame, Reason
+def test_a_terminal_that_knows_no_umlauts(
+    person_clip: Path, empty_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tmp_path / "Zoë.mp4"
+    clip.symlink_to(person_clip)
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    options = ["--camera", str(clip), "--gallery", "missing.db", "--config", str(empty_config)]
+    done = run_program("unlock.py", "--demo", *options)
+    assert "Zo\\xeb.mp4" in done.stdout
+    assert "stopping" in done.stdout
 
-    calls: list[str] = []
-    frame = Frame(np.zeros((4, 4, 3), np.uint8), 0.0)
 
-    class Camera:
-        name, live, tries = "fake", True, 0
+class Camera:
+    """Yields the scripted frames; an exception in the script is raised in its place."""
 
-        def frames(self) -> Iterator[Frame]:
-            self.tries += 1
-            if self.tries == 2:
-                raise CameraLost("camera fake: still unplugged")
-            yield frame
-            if self.tries == 1:
-                raise CameraLost("camera fake: unplugged")
+    name, live = "fake", True
 
-        def close(self) -> None: ...
+    def __init__(self, *tries: list[Frame | CameraLost]) -> None:
+        self.tries = iter(tries)
 
+    def frames(self) -> Iterator[Frame]:
+        for step in next(self.tries):
+            if isinstance(step, CameraLost):
+                raise step
+            yield step
+
+    def close(self) -> None: ...
+
+
+FRAME = Frame(np.zeros((4, 4, 3), np.uint8), 0.0)
+
+
+def watch(camera: Camera, calls: list[str], *, once: bool) -> unlock.Watch:
     device, status, notifier = MagicMock(), MagicMock(), MagicMock()
     device.lock.lock.side_effect = lambda: calls.append("lock")
     device.forget.side_effect = lambda: calls.append("forget")
     status.event.side_effect = lambda name, **_: calls.append(name)
     notifier.camera_lost.side_effect = lambda: calls.append("stretch")
     notifier.camera_back.side_effect = lambda _: calls.append("restore")
-    decision = Decision(granted=False, reason=Reason.NO_FACE, captured_at_s=0.0)
+    notifier.watchdog.side_effect = lambda _: calls.append("beat")
+    return unlock.Watch(
+        camera, device, status, notifier, heartbeat_s=60.0, once=once, check_stop=lambda: None
+    )
+
+
+def decide(monkeypatch: pytest.MonkeyPatch, calls: list[str], *, granted: bool) -> None:
+    reason = Reason.GRANTED if granted else Reason.NO_FACE
+    decision = Decision(granted=granted, reason=reason, captured_at_s=0.0, subject_id="Eileen")
     monkeypatch.setattr(unlock, "handle_frame", lambda *_: calls.append("frame") or decision)
+
+
+def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop itself: frames, a loss, a failing retry, frames again; each finished try is a sign of life."""
+    calls: list[str] = []
+    camera = Camera([FRAME, CameraLost("unplugged")], [CameraLost("still unplugged")], [FRAME])
+    decide(monkeypatch, calls, granted=False)
     monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
-    watch = unlock.Watch(Camera(), device, status, notifier, heartbeat_s=60.0, once=False)
-    assert watch.run() is False
-    lost = ["lock", "forget", "stretch", "camera_lost"]
-    assert calls == ["frame", *lost, "lock", "forget", "camera_back", "frame", "restore"]
+    assert watch(camera, calls, once=False).run() is False
+    lost = ["lock", "forget", "stretch", "camera_lost", "beat"]
+    again = ["lock", "forget", "beat"]
+    assert calls == ["frame", "beat", *lost, *again, "camera_back", "frame", "restore", "beat"]
+
+
+def test_time_that_ends_in_the_pulse_of_a_grant_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    decide(monkeypatch, calls, granted=True)
+    signal.setitimer(signal.ITIMER_REAL, 600)
+    try:
+        assert watch(Camera([FRAME]), calls, once=False).run() is False
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        assert watch(Camera([FRAME]), calls, once=True).run() is True
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def test_a_pulse_that_nobody_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlock, "PULSE_GRACE_S", 0.1)
+    device = MagicMock()
+    device.lock.is_locked = False
+    with pytest.raises(LockError, match="still unlocked"):
+        unlock.finish_pulse(device, 0.1, lambda: None)
