@@ -10,12 +10,22 @@ Exit codes stand in device/errors.py; an enrollment that SIGTERM interrupts stor
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until main() takes over: the libraries load for a second, and a Ctrl-C in it is no fault to trace.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"enroll: interrupted\n") and 130))
+
+import argparse
+import io
+import json
+import stat
+import struct
+import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -31,17 +41,22 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_IMAGE_PIXELS))
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from device.build import build_camera, build_collector, build_embedder, build_gallery
 from device.config import Config, load_config
 from device.enrollment import Collector, contact_sheet
 from device.errors import EnrollmentError, FaceUnlockError, GalleryError, UsageError
 from device.gallery import Gallery, check_subject_id
+from device.similarity import cosine_matrix
 from device.types import Image
 
 MAX_FILE_BYTES = 64_000_000
 MAX_SIDE_PX = 2048  # a larger photograph is scaled down: a face needs no more
+MAX_SAMPLES = 50
 SUFFIXES = "a photograph such as .jpg, .png or .webp"
+SHEET_TITLE = b"tEXtTitle\0face-unlock contact sheet"  # a PNG's text chunk
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Output:
@@ -80,8 +95,10 @@ class Output:
 def main(arguments: list[str] | None = None) -> int:
     """Enroll, list or remove, and return the exit code."""
     args = parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of somebody's name
     try:
-        with sigterm_raises():
+        with stop_signals_raise():
             config = load_config(args.config)
             config = replace(config, gallery=args.gallery) if args.gallery else config
             output = Output(args.json)
@@ -96,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"enroll: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("enroll: interrupted: nothing was stored", file=sys.stderr)
+        print("enroll: interrupted: nothing was changed", file=sys.stderr)
         return 130
 
 
@@ -129,41 +146,44 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
     """Collect samples of one person, check them against the gallery and store them."""
     name = check_subject_id(args.name)
-    if args.samples is not None and not 1 <= args.samples <= 50:
-        raise UsageError(f"--samples: expected 1 to 50, received {args.samples}")
-    images = [read_image(path) for path in args.images] if args.images else None
-    samples = args.samples or (len(images) if images else config.enrollment.samples)
+    if args.samples is not None and not 1 <= args.samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples: expected 1 to {MAX_SAMPLES}, received {args.samples}")
+    usual = min(len(args.images), MAX_SAMPLES) if args.images else config.enrollment.samples
+    samples = args.samples or usual
+    sheet = None if args.no_sheet else args.sheet or default_sheet(name)
     embedder = build_embedder(config)
     # The gallery before the camera: who stood still for a minute should not hear then that it cannot be written.
     with build_gallery(config, embedder, read_only=False) as gallery:
         check_writable(config.gallery_path)
-        collector = build_collector(config, embedder, samples=samples, guided=images is None)
+        check_sheet(sheet)  # the gallery's own files exist by now
+        collector = build_collector(config, embedder, samples=samples, guided=not args.images)
+        known = gallery.templates(name)[: 0 if args.replace else None]
+        collector.remember(known)
         with closing(collector):
-            if images is None:
-                watch_camera(args.camera, config, collector, samples, output)
+            if args.images:
+                look_at(args.images, collector, samples, output)
             else:
-                look_at(args.images, images, collector, samples, output)
-        known = {subject.subject_id for subject in gallery.subjects()}
+                watch_camera(args.camera, config, collector, samples, output)
         threshold = embedder.manifest.threshold(config.false_match_rate)
-        if name in known and not args.replace:
-            check_same_person(name, collector, gallery, threshold)
+        check_same_person(name, collector, known, threshold)
         alike = look_alikes(name, collector, gallery, threshold)
+        ignore_stop_signals()
         gallery.enroll(name, collector.templates(), replace=args.replace)
-    finish(args, name, alike, collector, output)
+    finish(sheet, name, alike, collector, output)
 
 
-def look_at(
-    paths: list[Path], images: list[Image], collector: Collector, samples: int, output: Output
-) -> None:
+def look_at(paths: list[Path], collector: Collector, samples: int, output: Output) -> None:
     """Take every usable photograph; name those that are not, and fail when none is."""
     with output.progress(samples) as show:
-        for path, image in zip(paths, images, strict=True):
+        for path in paths:
+            # After the last sample too: a bad file is named before anything is stored.
+            image = read_image(path)
+            if collector.is_complete:
+                continue
             verdict = collector.offer(image)
             show(len(collector.samples), "")
             if not verdict.accepted:
                 output.warn(f"{path}: not used: {verdict.hint}")
-            if collector.is_complete:
-                break
     if not collector.samples:
         raise EnrollmentError(
             f"no good face in {len(paths)} photographs ({collector.most_common_failure}): nothing was stored: "
@@ -193,10 +213,11 @@ def watch_camera(
         )
 
 
-def check_same_person(name: str, collector: Collector, gallery: Gallery, threshold: float) -> None:
+def check_same_person(
+    name: str, collector: Collector, known: npt.NDArray[np.float32], threshold: float
+) -> None:
     """Refuse to add a stranger's face to an enrolled name: it would open the door in that name."""
-    matches = [gallery.match(sample.embedding) for sample in collector.samples]
-    if not any(m is not None and m.subject_id == name and m.similarity >= threshold for m in matches):
+    if len(known) and not (cosine_matrix(known, collector.templates()) >= threshold).any():
         raise EnrollmentError(
             f"this is not the face that is enrolled as {name!r}: nothing was stored: choose another --name, "
             "or --replace"
@@ -210,15 +231,13 @@ def look_alikes(name: str, collector: Collector, gallery: Gallery, threshold: fl
     return sorted(alike - {name})
 
 
-def finish(
-    args: argparse.Namespace, name: str, alike: list[str], collector: Collector, output: Output
-) -> None:
+def finish(sheet: Path | None, name: str, alike: list[str], collector: Collector, output: Output) -> None:
     """Tell what was stored, warn of look-alikes, and write the contact sheet."""
     for other in alike:
         output.warn(
             f"warning: {name!r} looks like {other!r}, who is enrolled: the door may take one for the other"
         )
-    sheet = None if args.no_sheet else write_sheet(args.sheet or default_sheet(name), collector, output)
+    sheet = write_sheet(sheet, collector, output) if sheet else None
     count = len(collector.samples)
     where = f"; contact sheet {sheet} (private to you; delete it once you have looked)" if sheet else ""
     output.say(
@@ -233,7 +252,7 @@ def finish(
 
 def list_subjects(config: Config, output: Output) -> None:
     """Print who is enrolled; an absent gallery holds nobody."""
-    if not config.gallery_path.exists():
+    if not gallery_exists(config.gallery_path):
         output.say(f"nobody is enrolled: {config.gallery_path} does not exist yet", "list", subjects=[])
         return
     with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=True) as gallery:
@@ -249,17 +268,17 @@ def list_subjects(config: Config, output: Output) -> None:
 def remove_subject(config: Config, text: str, sheet: Path | None, output: Output) -> None:
     """Delete a person's templates, and the contact sheet where enrollment put it."""
     name = check_subject_id(text)
-    if not config.gallery_path.exists():
+    check_sheet(sheet)
+    if not gallery_exists(config.gallery_path):
         raise UsageError(f"{name!r} is not enrolled: {config.gallery_path} does not exist")
     with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False) as gallery:
         known = [subject.subject_id for subject in gallery.subjects()]
         if name not in known:
             raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+        ignore_stop_signals()
         removed = gallery.remove(name)
     path = sheet or default_sheet(name)
-    erased = path.is_file() and is_png(path)
-    if erased:
-        path.unlink()
+    erased = erase_sheet(path, output)
     output.say(
         f"removed {name}: {counted(removed)}{f', and {path}' if erased else ''}",
         "removed",
@@ -311,6 +330,18 @@ def shrink(image: Image) -> Image:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
+def gallery_exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise GalleryError(
+            f"gallery {str(path)[:120]}: {error.strerror}: check the path and the rights"
+        ) from error
+    return True
+
+
 def check_writable(path: Path) -> None:
     """Fail before anybody stands before the camera when the gallery cannot be written."""
     if not (os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK)):
@@ -327,38 +358,86 @@ def default_sheet(name: str) -> Path:
     return Path(f"enroll-{name}.png")
 
 
-def is_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8) == b"\x89PNG\r\n\x1a\n"
+def check_sheet(path: Path | None) -> None:
+    """Refuse a path where anything but a contact sheet lies: it would be written over, or deleted."""
+    if path is not None and os.path.lexists(path) and not is_sheet(path):
+        raise UsageError(
+            f"--sheet {path}: expected a new file or a contact sheet, received another: name another path"
+        )
+
+
+def is_sheet(path: Path) -> bool:
+    """Say whether a file is a contact sheet of this program."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):  # a link's target, a folder, a pipe
+            return False
+        with path.open("rb") as file:
+            return SHEET_TITLE in file.read(100)
+    except OSError:
+        return False
 
 
 def write_sheet(path: Path, collector: Collector, output: Output) -> Path | None:
     """Write the faces that became templates, readable by the owner only; an enrollment does not fail over it."""
-    sheet = cv2.cvtColor(contact_sheet(collector.samples), cv2.COLOR_RGB2BGR)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(cv2.imencode(".png", sheet)[1].tobytes())
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".enroll-") as folder:
+            draft = Path(folder) / "sheet.png"
+            draft.write_bytes(encode_sheet(contact_sheet(collector.samples)))
+            draft.chmod(0o600)
+            draft.replace(path)
     except OSError as error:
         output.warn(f"warning: no contact sheet: {path}: {error.strerror}: choose --sheet PATH or --no-sheet")
         return None
     return path
 
 
+def encode_sheet(image: Image) -> bytes:
+    """Encode an (H, W, 3) uint8 RGB image as PNG with the title that tells a contact sheet from other files."""
+    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    size, check = (
+        len(SHEET_TITLE) - 4,
+        zlib.crc32(SHEET_TITLE),
+    )  # the size is that of the text, without "tEXt"
+    return png[:33] + struct.pack(">I", size) + SHEET_TITLE + struct.pack(">I", check) + png[33:]
+
+
+def erase_sheet(path: Path, output: Output) -> bool:
+    """Delete a contact sheet, if there is one, and say whether that was done."""
+    if not is_sheet(path):
+        return False
+    try:
+        path.unlink()
+    except OSError as error:
+        output.warn(f"warning: {path} is still there: {error.strerror}: delete it")
+        return False
+    return True
+
+
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the program, so that camera and gallery are closed; the exit code is 128 + n."""
+def stop_signals_raise() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP unwind the program, so that camera and gallery are closed.
+
+    The exit code of the last two is 128 + n. What is ignored already (nohup) stays so.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGHUP)}
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
     try:
+        for each in STOP_SIGNALS:
+            if before[each] is not signal.SIG_IGN:
+                signal.signal(each, stop)
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def ignore_stop_signals() -> None:
+    """Let the last moments run to their end: what is stored is then told as stored."""
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ class Collector:
         self._guided = guided
         self._good_frames = 0  # since the last kept sample
         self._failures: Counter[str] = Counter()
+        self._stored: list[Embedding] = []
         self.samples: list[Sample] = []
 
     @property
@@ -110,6 +111,10 @@ class Collector:
         self.samples.append(sample)
         self._good_frames = 0
         return Verdict(True, self._instruction())
+
+    def remember(self, templates: npt.NDArray[np.float32]) -> None:
+        """Refuse what is nearly the same as one of these (n, D) templates, stored for the subject before."""
+        self._stored = list(templates)
 
     def templates(self) -> npt.NDArray[np.float32]:
         """Return the kept embeddings, (n, D) float32."""
@@ -142,7 +147,8 @@ class Collector:
         wanted = self._wanted_pose()
         if wanted and not wanted.is_shown(sample.pose) and self._good_frames <= PATIENCE_FRAMES:
             return "pose not shown", wanted.instruction
-        if nearest is not None and nearest > self._duplicate:
+        earlier = [*self._stored, *(kept.embedding for kept in self.samples)]
+        if any(float(embedding @ sample.embedding) > self._duplicate for embedding in earlier):
             return (
                 "nearly the same as an earlier sample",
                 "nearly the same as an earlier sample: move a little",

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 import zlib
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import cv2
 import numpy as np
 import pytest
 
+import enroll as enroll_program
 from device.build import WEIGHTS
 from device.gallery import Gallery
 from tests.conftest import ROOT, run_program
 from tests.photos import photo_path
+from tests.test_gallery import plain_user
 
 pytestmark = pytest.mark.usefixtures("real_model")
 ASTRONAUT = "tests/data/astronaut.jpg"
@@ -98,6 +101,89 @@ def test_the_same_photograph_twice_is_one_template(options: list[str]) -> None:
     assert done.returncode == 0
     assert "nearly the same" in done.stderr
     assert "1 template," in done.stdout
+
+
+def test_the_same_photograph_later_is_refused(stored: Path, options: list[str]) -> None:
+    line = error_of(enroll("--name", "Eileen", "--images", ASTRONAUT, "--no-sheet", *options), 8)
+    assert "nearly the same as an earlier sample" in line
+    assert people(stored) == {"Eileen": 1}
+
+
+def test_photographs_are_in_memory_one_at_a_time(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read, alive = enroll_program.read_image, []
+
+    def counted(path: Path) -> np.ndarray:
+        image = read(path)
+        alive.append(weakref.ref(image))
+        assert sum(each() is not None for each in alive) <= 2
+        return image
+
+    monkeypatch.setattr(enroll_program, "read_image", counted)
+    assert enroll_program.main(["--name", "alice", "--images", *[ASTRONAUT] * 4, "--no-sheet", *options]) == 0
+    assert len(alive) == 4
+
+
+def test_a_bad_file_after_the_last_sample_is_named_too(options: list[str], tmp_path: Path) -> None:
+    arguments = ["--images", ASTRONAUT, "missing.jpg", "--samples", "1", "--no-sheet"]
+    assert "missing.jpg" in error_of(enroll("--name", "alice", *arguments, *options), 2)
+    assert people(tmp_path / "gallery.db") == {}
+
+
+@pytest.mark.parametrize("sheet", ["gallery.db", "gallery.db-shm", "photo.png", "notes.txt", "", "link.png"])
+@pytest.mark.parametrize("what", ["--name", "--remove"])
+def test_only_a_contact_sheet_is_written_over_or_deleted(
+    what: str,
+    sheet: str,
+    stored: Path,
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    shutil.copy(ROOT / "README.md", tmp_path / "gallery.db-shm")
+    cv2.imwrite(str(tmp_path / "photo.png"), cv2.imread(str(ROOT / ASTRONAUT)))
+    (tmp_path / "link.png").symlink_to("photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    source = ["--images", str(tmp_path / "photo.png"), "--replace"] if what == "--name" else []
+    assert enroll_program.main([what, "Eileen", *source, "--sheet", str(tmp_path / sheet), *options]) == 2
+    assert "expected a new file or a contact sheet" in capsys.readouterr().err
+    assert people(stored) == {"Eileen": 1}
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "photo.png").read_bytes() == before
+    assert (tmp_path / "link.png").is_symlink()
+
+
+@pytest.mark.parametrize("sheet", ["gallery.db", "gallery.db-wal"])
+def test_a_new_gallery_is_no_contact_sheet(sheet: str, options: list[str], tmp_path: Path) -> None:
+    arguments = ["--images", ASTRONAUT, "--sheet", str(tmp_path / sheet)]
+    assert enroll_program.main(["--name", "alice", *arguments, *options]) == 2
+    assert people(tmp_path / "gallery.db") == {}
+
+
+def test_a_contact_sheet_is_written_over(options: list[str], tmp_path: Path) -> None:
+    sheet = ["--sheet", str(tmp_path / "sheet.png")]
+    for _ in range(2):
+        done = enroll("--name", "alice", "--images", ASTRONAUT, "--replace", *sheet, *options)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".db", ".png"]
+
+
+def test_a_folder_without_a_contact_sheet_is_a_warning(options: list[str], tmp_path: Path) -> None:
+    sheet = ["--sheet", str(tmp_path / "missing" / "sheet.png")]
+    done = enroll("--name", "alice", "--images", ASTRONAUT, *sheet, *options)
+    assert done.returncode == 0
+    assert "warning: no contact sheet" in done.stderr
+    assert "enrolled alice: 1 template, no picture in the gallery\n" in done.stdout
+
+
+def test_a_terminal_without_the_letters_of_a_name(
+    options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = enroll("--name", "Zo\u00eb", "--images", ASTRONAUT, "--no-sheet", *options)
+    assert done.returncode == 0, done.stderr
+    assert "enrolled Zo\\xeb: 1 template" in done.stdout
+    assert "Zo\\xeb: 1 template" in enroll("--list", *options).stdout
 
 
 def test_a_clip_is_a_camera(options: list[str], person_clip: Path) -> None:
@@ -237,6 +323,21 @@ def test_a_gallery_in_a_folder_that_is_a_file(tmp_path: Path, empty_config: Path
     error_of(enroll("--name", "bob", "--images", ASTRONAUT, *options), 5)
 
 
+@pytest.mark.parametrize("arguments", [["--list"], ["--remove", "bob"]])
+def test_a_gallery_that_cannot_be_reached(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--config", "/dev/null", "--gallery"]
+    assert enroll_program.main([*arguments, *options, "x" * 5000]) == 5
+    assert "too long" in capsys.readouterr().err
+    with plain_user() as folder:
+        (folder / "private").mkdir()
+        (folder / "private").chmod(0o000)
+        assert enroll_program.main([*arguments, *options, str(folder / "private" / "gallery.db")]) == 5
+        (folder / "private").rmdir()
+    told = capsys.readouterr().err
+    assert "Permission denied" in told
+    assert told.count("\n") == 1
+
+
 def test_a_truncated_network(tmp_path: Path, options: list[str]) -> None:
     manifest = tmp_path / "mobilefacenet.json"
     shutil.copy(WEIGHTS / "mobilefacenet.json", manifest)
@@ -282,3 +383,37 @@ def test_an_interrupted_enrollment_stores_nothing(
     assert process.returncode == code
     assert "Traceback" not in rest
     assert people(stored) == {"Eileen": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("method", ["enroll", "remove"])
+def test_what_is_stored_already_is_told_as_stored(
+    number: int,
+    method: str,
+    stored: Path,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    change = getattr(Gallery, method)
+
+    def change_and_interrupt(*arguments: object, **options: object) -> object:
+        changed = change(*arguments, **options)
+        os.kill(os.getpid(), number)
+        return changed
+
+    monkeypatch.setattr(Gallery, method, change_and_interrupt)
+    what = ["--name", "bob", "--images", ASTRONAUT] if method == "enroll" else ["--remove", "Eileen"]
+    before = signal.getsignal(number)
+    assert enroll_program.main([*what, "--no-sheet", *options]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("enrolled bob" if method == "enroll" else "removed Eileen")
+    assert "interrupted" not in told.err
+    assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_while_the_libraries_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tqdm.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = enroll("--list")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "enroll: interrupted\n")

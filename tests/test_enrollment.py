@@ -81,6 +81,14 @@ def test_a_near_duplicate_is_refused() -> None:
     assert "nearly the same" in verdict.hint
 
 
+def test_a_near_duplicate_of_a_stored_template_is_refused() -> None:
+    scene = Scene()
+    scene.collector.remember(np.stack([direction(0), direction(90)]))
+    assert "nearly the same" in scene.offer(5).hint
+    assert scene.offer(45).accepted
+    assert scene.collector.templates().shape == (1, 2)
+
+
 def test_somebody_else_does_not_slip_in_between() -> None:
     scene = Scene()
     assert scene.offer(0).accepted
