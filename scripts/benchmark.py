@@ -489,19 +489,22 @@ def report_of_child(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    if options.make_models:
-        make_models(options.make_models)
-        return 0
-    if options.report:
-        print(json.dumps(report_of_child(options)))
-        return 0
-    cv2.setNumThreads(1)
     try:
+        if options.make_models:
+            make_models(options.make_models)
+            return 0
+        if options.report:
+            print(json.dumps(report_of_child(options)))
+            return 0
+        cv2.setNumThreads(1)
         with tempfile.TemporaryDirectory() as folder:
             report = Benchmark(options, Path(folder)).run()
     except FaceUnlockError as fault:
         print(f"benchmark.py: {fault}", file=sys.stderr)
         return fault.exit_code
+    except KeyboardInterrupt:
+        print("benchmark.py: interrupted", file=sys.stderr)
+        return 130
     print(json.dumps(report, indent=1) if options.json else table(report))
     return 0
 

@@ -8,6 +8,7 @@ own mock. Writes demo.png; exits with 1 if the stranger is let in or the enrolle
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -137,6 +138,10 @@ def faults(result: Play) -> list[str]:
             )
         if any(step.decision.detection for step in steps) != (act.who != "nobody"):
             found.append(f"{act.who}: the detector {'saw somebody' if act.who == 'nobody' else 'saw nobody'}")
+    granted_s = [step.at_s for step in result.steps if step.decision.granted]
+    unlocked_s = [at_s for at_s, high in result.pin if high]
+    if granted_s and unlocked_s and unlocked_s[0] < granted_s[0]:
+        found.append(f"the pin unlocked {granted_s[0] - unlocked_s[0]:.3f} s before the grant")
     if [high for _, high in result.pin] != [False, True, False, False]:
         found.append(f"the pin went {result.pin}, expected one pulse that ends locked")
     return found
@@ -151,12 +156,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each person stays (4)")
     args = parser.parse_args(arguments)
     try:
+        check(args.picture, args.seconds)
         with tempfile.TemporaryDirectory(prefix="face-unlock-demo-") as folder:
             result = run(Path(folder), args.seconds)
-        demo_picture.draw(result, args.picture)
+        draw(result, args.picture)
     except FaceUnlockError as error:
         print(f"{MARK} demo: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{MARK} demo: interrupted", file=sys.stderr)
+        return 130
     print(f"{MARK} wrote {args.picture.name}")
     found = faults(result)
     for line in found:
@@ -166,6 +175,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if found else 0
 
 
+def check(picture: Path, seconds: float) -> None:
+    """Refuse before the clip plays what would fail after it."""
+    if picture.suffix != ".png" or not os.access(picture.absolute().parent, os.W_OK):
+        raise UsageError(
+            f"--picture: expected a .png in a folder that can be written, received {str(picture)[:120]}"
+        )
+    if not 1 <= seconds <= 60:
+        raise UsageError(f"--seconds: expected 1 to 60, received {seconds:g}")
+
+
+def draw(result: Play, picture: Path) -> None:
+    """Write the picture; a disk that is full, say, is one line."""
+    try:
+        demo_picture.draw(result, picture)
+    except OSError as error:
+        raise UsageError(f"--picture: {str(picture)[:120]}: {error.strerror}: name another file") from error
+
+
 def run(folder: Path, seconds: float) -> Play:
     """Enroll, make the clip and play it."""
     photos = photographs()
@@ -173,7 +200,10 @@ def run(folder: Path, seconds: float) -> Play:
     # /dev/null is an empty config: the demo shows the defaults, whatever this machine is set to.
     options = ["--gallery", gallery, "--config", "/dev/null", "--no-sheet"]
     print(f"{MARK} enrolling {SUBJECT} from {photos[SUBJECT].name}", flush=True)
-    if code := enroll.main(["--name", SUBJECT, "--images", str(photos[SUBJECT]), *options]):
+    code = enroll.main(["--name", SUBJECT, "--images", str(photos[SUBJECT]), *options])
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
         raise FaceUnlockError(f"the enrollment ended with exit code {code}: its line stands above")
     clip, acts = film(folder, photos, seconds)
     print(

@@ -18,6 +18,7 @@ from device.types import Decision, Image, Reason
 GREEN, RED, GRAY, BLUE, INK = "#1a9850", "#d6453d", "#8a8f98", "#2b6cb0", "#1f2933"
 SHADES = {"nobody": "#f3f4f6", "stranger": "#fdecea", "subject": "#e8f5ec"}
 FRAMES = 8
+EDGE = 1.6  # of the grant's line and of the pin's: a wider one would seem to rise before the grant
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def similarity(axes: Any, play: Play) -> None:
     )
     for step in play.steps:
         if step.decision.granted:
-            axes.axvline(step.at_s, color=BLUE, linewidth=1.2)
+            axes.axvline(step.at_s, color=BLUE, linewidth=EDGE)
             axes.text(step.at_s + 0.06, 0.02, "granted", color=BLUE, fontsize=9, weight="bold")
     axes.set(xlim=(0, end_s), ylim=(-0.1, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylabel="similarity")
     axes.tick_params(labelbottom=False, length=0)
@@ -185,7 +186,7 @@ def similarity(axes: Any, play: Play) -> None:
 def lock(axes: Any, play: Play) -> None:
     """Plot the lock's pin as a step."""
     times, levels = [at for at, _ in play.pin], [float(high) for _, high in play.pin]
-    axes.step(times, levels, where="post", color=BLUE, linewidth=2)
+    axes.step(times, levels, where="post", color=BLUE, linewidth=EDGE)
     axes.fill_between(times, levels, step="post", color=BLUE, alpha=0.18, linewidth=0)
     axes.set(ylim=(-0.15, 1.2), yticks=[0, 1], yticklabels=["locked", "unlocked"], xlabel="seconds")
     axes.tick_params(length=0)

@@ -175,11 +175,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if not 1 <= args.fps <= 120:
             raise UsageError(f"--fps: expected 1 to 120, received {args.fps:g}")
+        if args.seed < 0:
+            raise UsageError(f"--seed: expected 0 or more, received {args.seed}")
         scenes = [parse_scene(text) for text in args.scenes]
         count = write_clip(args.clip, render(scenes, fps=args.fps, seed=args.seed), fps=args.fps)
     except FaceUnlockError as error:
         print(f"make_clip: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"make_clip: interrupted: {args.clip} is not complete", file=sys.stderr)
+        return 130
     print(f"{args.clip}: {count} frames, {count / args.fps:.1f} s")
     return 0
 

@@ -117,3 +117,12 @@ def test_a_photograph_that_is_none_says_so(tmp_path):
     wrong.write_text("no picture")
     with pytest.raises(benchmark.AbsentError, match="is no picture"):
         benchmark.photograph(wrong)
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark.Benchmark, "run", interrupt)
+    assert benchmark.main(["--quick", "--manifest", str(TINY)]) == 130
+    assert capsys.readouterr().err == "benchmark.py: interrupted\n"

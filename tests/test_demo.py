@@ -75,6 +75,7 @@ def test_a_good_play_has_no_faults() -> None:
         ({"steps": [step(0.5, None), *GOOD.steps[1:]]}, "nobody: the detector saw somebody"),
         ({"pin": [(0, False), (2.5, True), (4, True)]}, "expected one pulse that ends locked"),
         ({"pin": [(0, False), (4, False)]}, "expected one pulse that ends locked"),
+        ({"pin": [(0, False), (2.4, True), (2.9, False), (4, False)]}, "unlocked 0.100 s before the grant"),
     ],
 )
 def test_a_bad_play_is_a_failure(change: dict[str, object], said: str) -> None:
@@ -86,3 +87,44 @@ def test_a_failure_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(demo, "run", lambda *_: stranger_in)
     monkeypatch.setattr(demo.demo_picture, "draw", lambda *_: None)
     assert demo.main(["--picture", str(tmp_path / "demo.png")]) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--picture", "/nonexistent/x.png"],
+        ["--picture", "demo.mp4"],
+        ["--picture", "tests"],
+        ["--seconds", "nan"],
+        ["--seconds", "-1"],
+    ],
+)
+def test_a_bad_argument_is_named_before_the_demo_runs(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "run", lambda *_: pytest.fail("the demo ran"))
+    assert demo.main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(demo, "run", lambda *_: GOOD)
+    assert demo.main(["--picture", str(tmp_path / ("x" * 252 + ".png"))]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("where", ["the clip", "the enrollment"])
+def test_ctrl_c_is_one_line(
+    where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if where == "the clip":
+        monkeypatch.setattr(demo, "run", interrupt)
+    else:
+        monkeypatch.setattr("enroll.enroll", interrupt)
+    assert demo.main([]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"{demo.MARK} demo: interrupted"

@@ -52,6 +52,7 @@ def test_a_person_comes_in_stays_and_leaves() -> None:
         ["clip.mp4", "missing.jpg:1"],
         ["clip.mp4", "README.md:1"],
         ["clip.mp4", "nobody:1", "--fps", "0"],
+        ["clip.mp4", "nobody:1", "--seed", "-1"],
         ["nosuchfolder/clip.mp4", "nobody:0.2"],
     ],
 )
@@ -61,3 +62,15 @@ def test_bad_arguments_are_one_line(arguments: list[str], tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("make_clip: ")
+
+
+def test_ctrl_c_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(make_clip, "film", interrupt)
+    clip = tmp_path / "clip.mp4"
+    assert make_clip.main([str(clip), "nobody:1"]) == 130
+    assert capsys.readouterr().err == f"make_clip: interrupted: {clip} is not complete\n"
