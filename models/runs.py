@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from torch import nn
 from models.mobilefacenet import MobileFaceNet
 from models.quantization_aware import plain, prepare
 
+START = "start.json"  # in a run's folder: how the run that it started from was trained
+
 
 def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the averaged network of a run's folder in eval mode, and how it was trained."""
+    """Return the averaged network of a run's folder in eval mode, and how it was trained, from its first face on."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     recipe, place = state["recipe"], state["place"]
     network: nn.Module = MobileFaceNet(act=recipe["act"])
@@ -25,4 +28,8 @@ def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     if recipe.get("quantization_aware"):
         plain(network)
     training = {"recipe": recipe, "samples": place["samples"], "hours": round(place["seconds"] / 3600, 2)}
+    if (run / START).exists():
+        training["start"] = json.loads((run / START).read_text())
+        for total in ("samples", "hours"):
+            training[total] = round(training[total] + training["start"][total], 2)
     return network.eval(), training

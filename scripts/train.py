@@ -31,7 +31,7 @@ from models.distillation import OBJECTIVES, inherit, pull_to_identity
 from models.metrics import identity_tar
 from models.mobilefacenet import MobileFaceNet
 from models.quantization_aware import prepare
-from models.runs import load_network
+from models.runs import START, load_network
 from models.teacher import load_teacher
 from models.training import Recipe, Run, fit, is_main, load_recipe, world_size
 
@@ -81,7 +81,7 @@ def train(args: argparse.Namespace) -> None:
     )
     clean = teacher_embeddings(args.data, crops, teacher)
     targets = pull_to_identity(clean, crops.identities, recipe.identity_pull)
-    student = make_student(recipe, teacher, args.start)
+    student = make_student(recipe, teacher, args.start, args.out)
     run = Run(args.out, recipe, student, device)
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     if run.resume() and is_main():
@@ -96,14 +96,16 @@ def train(args: argparse.Namespace) -> None:
     )
 
 
-def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None) -> nn.Module:
+def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out: Path) -> nn.Module:
     """Make the network of a recipe, with the weights that it starts from."""
     if recipe.init == "run":
         if start is None:
             raise ValueError(
                 'the recipe says init = "run": name the folder of the run to start from with --start'
             )
-        student, _ = load_network(start)
+        student, training = load_network(start)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / START).write_text(json.dumps(training, indent=2) + "\n")
     else:
         student = MobileFaceNet(act=recipe.act)
     if recipe.init == "teacher":

@@ -112,6 +112,25 @@ def test_a_checkpoint_of_another_recipe_is_refused(workshop, trained, tmp_path):
         run.resume()
 
 
+def test_a_run_that_starts_from_another_remembers_it(workshop, trained):
+    from models.runs import load_network
+
+    text = RECIPE.replace('init = "teacher"', 'init = "run"\nquantization_aware = true')
+    (workshop / "int8.toml").write_text(text[: text.index("[[phase]]")] + text[text.rindex("[[phase]]") :])
+    command = [sys.executable, ROOT / "scripts" / "train.py", workshop / "int8.toml", "--start", trained]
+    command += ["--data", workshop / "data", "--out", workshop / "int8"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+    assert result.returncode == 0, result.stderr
+    network, training = load_network(workshop / "int8")
+    assert training["samples"] == 64 + 24
+    assert training["start"]["samples"] == 64
+    assert network(torch.zeros(1, 3, 112, 112)).shape == (1, 128)
+    command[command.index(trained)] = workshop / "absent"
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("train.py: ")
+
+
 class Square(torch.nn.Module):
     def __init__(self, student):
         super().__init__()
