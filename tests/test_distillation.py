@@ -44,13 +44,13 @@ def test_an_onnx_file_of_another_network_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED_TEACHER.exists(), reason="the published teacher is not beside the project")
-def test_published_teacher_gives_what_onnxruntime_gives(faces):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    expected = runtime.InferenceSession(str(SHARED_TEACHER)).run(
-        None, {"data": (faces * 128 + 127.5).numpy()}
-    )[0]
+def test_published_teacher_gives_what_onnx_says(faces):
+    from onnx.reference import ReferenceEvaluator
+
+    face = faces[:1]
+    (expected,) = ReferenceEvaluator(str(SHARED_TEACHER)).run(None, {"data": (face * 128 + 127.5).numpy()})
     with torch.no_grad():
-        assert np.allclose(load_teacher(SHARED_TEACHER)(faces).numpy(), expected, atol=1e-3)
+        assert np.allclose(load_teacher(SHARED_TEACHER)(face).numpy(), expected, atol=1e-3)
 
 
 def test_a_prelu_student_inherits_everything_but_the_slopes(tmp_path):

@@ -49,7 +49,6 @@ def benchmark(tmp_path_factory):
     return folder
 
 
-@pytest.mark.skipif(not MANIFEST.exists(), reason="no trained weights in models/weights")
 def test_evaluate_reads_photographs_and_writes_figures_and_picture(benchmark, tmp_path):
     result = run(
         "evaluate.py",
