@@ -10,7 +10,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 PIP := -m pip install --disable-pip-version-check --quiet --constraint requirements/constraints.txt
 RUN := .venv/bin/python
 TRAIN := .venv-train/bin/python
-LOCKED := requirements/constraints.txt requirements/board.txt requirements/test.txt
+# MediaPipe's wheel ends the process on ARMv8.0 (Raspberry Pi 3, 4, Zero 2 W): there the same network runs on LiteRT alone.
+BOARD := $(shell [ "$$(uname -m)" = aarch64 ] && ! grep -qw atomics /proc/cpuinfo && echo board-litert || echo board)
+LIBRARY := $(if $(filter board,$(BOARD)),mediapipe.tasks.python.vision,cv2)
+LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/test.txt
 
 .PHONY: help setup demo test test-train check format benchmark evaluate lock clean
 
@@ -56,9 +59,9 @@ clean: ## remove the virtual environments and caches; galleries and weights stay
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 to 3.14 with venv found: apt install python3-venv, or make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "setting up .venv with $(PYTHON) (some minutes once)"
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
-	@$(RUN) $(PIP) --requirement requirements/board.txt --requirement requirements/test.txt
-	@$(RUN) -c "import cv2, mediapipe.tasks.python.vision" >/dev/null || { \
-		echo "make: OpenCV or MediaPipe cannot load (above): apt install libgl1 libglib2.0-0 libegl1 libgles2" >&2; exit 1; }
+	@$(RUN) $(PIP) --requirement requirements/$(BOARD).txt --requirement requirements/test.txt
+	@$(RUN) -c "import $(LIBRARY)" >/dev/null || { \
+		echo "make: $(LIBRARY) cannot load (above): apt install libgl1 libglib2.0-0 libegl1 libgles2" >&2; exit 1; }
 	@$(RUN) scripts/fetch_models.py
 	@touch $@
 
@@ -66,6 +69,6 @@ clean: ## remove the virtual environments and caches; galleries and weights stay
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10 to 3.14 with venv found: apt install python3-venv, or make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "setting up .venv-train with $(PYTHON) (some minutes once)"
 	@test -x $(TRAIN) || $(PYTHON) -m venv .venv-train
-	@$(TRAIN) $(PIP) --requirement requirements/board.txt --requirement requirements/test.txt --requirement requirements/train.txt
+	@$(TRAIN) $(PIP) --requirement requirements/$(BOARD).txt --requirement requirements/test.txt --requirement requirements/train.txt
 	@$(TRAIN) scripts/fetch_models.py
 	@touch $@

@@ -186,7 +186,7 @@ def look_at(paths: list[Path], collector: Collector, samples: int, output: Outpu
                 output.warn(f"{path}: not used: {verdict.hint}")
     if not collector.samples:
         raise EnrollmentError(
-            f"no good face in {len(paths)} photographs ({collector.most_common_failure}): nothing was stored: "
+            f"none of {len(paths)} photographs can be used ({collector.most_common_failure}): nothing was stored: "
             "take others"
         )
 

@@ -151,7 +151,7 @@ class Collector:
         if any(float(embedding @ sample.embedding) > self._duplicate for embedding in earlier):
             return (
                 "nearly the same as an earlier sample",
-                "nearly the same as an earlier sample: move a little",
+                f"nearly the same as an earlier sample{': move a little' if self._guided else ''}",
             )
         return "", ""
 
