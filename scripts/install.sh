@@ -178,6 +178,22 @@ install_config() {
     run_live chown root:face-unlock "$ETC/config.toml"
 }
 
+# One command to enroll with, from any folder. The contact sheet lands beside the gallery, where only the service's
+# user reads, and that user need not be able to enter the folder the command is typed in.
+install_command() {
+    COMMAND=$ROOT/usr/local/bin/face-unlock-enroll
+    if [ -n "$DRY_RUN" ]; then say "+ write $COMMAND"; return 0; fi
+    mkdir -p "$ROOT/usr/local/bin"
+    cat >"$COMMAND" <<'END'
+#!/bin/sh
+# face-unlock-enroll --name NAME | --list | --remove NAME: enroll.py as the service's user, in its folder
+cd /
+exec sudo -u face-unlock sh -c 'cd /var/lib/face-unlock && exec "$@"' sh \
+    /opt/face-unlock/.venv/bin/python /opt/face-unlock/enroll.py "$@"
+END
+    chmod 755 "$COMMAND"
+}
+
 install_service() {
     run install -D -m 644 "$HERE/systemd/face-unlock.service" "$ROOT/etc/systemd/system/face-unlock.service"
     run_live systemctl daemon-reload
@@ -197,8 +213,9 @@ make_venv
 install_user
 fetch_models
 install_config
+install_command
 install_service
 say "installed. Next:"
 say "  edit /etc/face-unlock/config.toml (lock.pin, camera.source)"
-say "  sudo -u face-unlock /opt/face-unlock/.venv/bin/python /opt/face-unlock/enroll.py --name NAME"
+say "  face-unlock-enroll --name NAME    (--list, --remove NAME)"
 say "  sudo systemctl start face-unlock; journalctl -fu face-unlock"

@@ -233,6 +233,37 @@ def test_install_twice_then_remove(run, tmp_path):
     assert tree(root) == {}
 
 
+def test_the_enroll_command_runs_as_the_service_in_its_folder(run, tmp_path, tools):
+    assert "+ write /usr/local/bin/face-unlock-enroll" in run("install.sh", "--dry-run", root=False).stdout
+    done = run("install.sh")
+    assert "face-unlock-enroll --name NAME" in done.stdout
+    command = tmp_path / "root/usr/local/bin/face-unlock-enroll"
+    assert oct(command.stat().st_mode)[-3:] == "755"
+    # everything after `sudo -u face-unlock`, with the board's folders put below the temporary root
+    (tools / "sudo").write_text('#!/bin/sh\n[ "$1 $2" = "-u face-unlock" ] || exit 9\nshift 2\nexec "$@"\n')
+    (tools / "sudo").chmod(0o755)
+    for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
+        command.write_text(command.read_text().replace(folder, f"{tmp_path}/root{folder}"))
+    python = tmp_path / "root/opt/face-unlock/.venv/bin/python"
+    python.write_text('#!/bin/sh\npwd\nfor each; do echo "$each"; done\nexit 3\n')
+    told = subprocess.run(
+        [command, "--name", "Anna Maria", "--no-sheet"],
+        env={"PATH": f"{tools}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (3, "")
+    root = tmp_path / "root"
+    assert told.stdout.splitlines() == [
+        f"{root}/var/lib/face-unlock",
+        f"{root}/opt/face-unlock/enroll.py",
+        *("--name", "Anna Maria", "--no-sheet"),
+    ]
+    assert run("uninstall.sh").returncode == 0
+    assert not command.exists()
+
+
 def test_installed_config_is_one_that_loads(run, tmp_path):
     from device.config import load_config
 
