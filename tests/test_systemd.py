@@ -81,6 +81,13 @@ def test_life_of_the_service():
         assert ("DeviceAllow", f"char-{needed} rw") in settings()
 
 
+def test_without_a_gallery_the_start_is_skipped():
+    example = (SYSTEMD / "config.example.toml").read_text()
+    assert f'gallery = "{value("ConditionPathExists")}"' in example
+    head = UNIT.read_text().partition("[Service]")[0]
+    assert "ConditionPathExists=" in head  # elsewhere systemd ignores it
+
+
 def test_paths_of_the_unit_are_those_of_the_installer():
     installer = (SYSTEMD.parent / "scripts" / "install.sh").read_text()
     for path in ("/opt/face-unlock", "/etc/face-unlock", "/var/cache/face-unlock", "/var/lib/face-unlock"):
