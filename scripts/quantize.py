@@ -16,10 +16,15 @@ import argparse
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if find_spec("torch") is None:
+    sys.exit(
+        "quantize.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+    )
 
 import numpy as np
 

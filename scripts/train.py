@@ -13,9 +13,14 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if find_spec("torch") is None:
+    sys.exit(
+        "train.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+    )
 
 import cv2
 import numpy as np

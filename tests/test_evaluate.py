@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -120,3 +121,11 @@ def test_prepare_faces_of_an_empty_folder_is_one_line(tmp_path):
     result = run("prepare_faces.py", tmp_path, "--out", tmp_path / "data", cwd=tmp_path)
     assert result.returncode == 2
     assert "holds no photographs" in result.stderr
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
+@pytest.mark.parametrize("script", ["train.py", "quantize.py"])
+def test_training_scripts_without_torch_say_where_it_is(script, tmp_path):
+    result = run(script, "--help", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "run it with .venv-train/bin/python" in result.stderr
