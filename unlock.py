@@ -288,7 +288,7 @@ def open_log(config: Config, args: argparse.Namespace) -> StatusLog:
     settings = config.status
     writers = [stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)]
     if settings.serial_port:
-        writers.append(serial_writer(settings.serial_port, settings.baud))
+        writers.append(serial_writer(settings.serial_port, settings.baud, DEMO_MARK if args.demo else ""))
     return StatusLog(writers=writers, demo=args.demo)
 
 

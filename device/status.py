@@ -5,7 +5,8 @@
 Only the fields of `FIELDS` exist, each of its one type: a similarity, an embedding or a picture has no way
 out, not even by mistake. `event()` puts a line into a bounded queue per output; a thread each writes. An
 output that is missing, blocked or unplugged loses its oldest lines, counts them (`dropped` in its next line)
-and is opened again. A `refused` event is told when its reason changes, else once in 5 s.
+and is opened again; of a serial port, stderr tells once that it is away and once that it is back. A `refused`
+event is told when its reason changes, else once in 5 s.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import os
 import re
 import sys
 import threading
@@ -46,6 +48,7 @@ FIELDS: dict[str, type] = {
     "templates": int,
     "frames": int,
     "is_locked": bool,
+    "camera_lost": bool,
     "exit_code": int,
     "fps": float,
     "pulse_s": float,
@@ -73,11 +76,20 @@ class LineWriter:
     Args:
         open_output: opens the output; it may fail, hang and be called again.
         reopen: False when a lost output does not come back (a pipe).
+        tell: hears once of each outage and of its end, in the output's own thread; None: nobody does.
     """
 
-    def __init__(self, *, open_output: Callable[[], Output], reopen: bool) -> None:
+    def __init__(
+        self,
+        *,
+        open_output: Callable[[], Output],
+        reopen: bool,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         self._open_output = open_output
         self._reopen = reopen
+        self._tell = tell
+        self._out = False
         self._lines: collections.deque[dict[str, Any]] = collections.deque()
         self._changed = threading.Condition()
         self._dropped = 0
@@ -112,15 +124,21 @@ class LineWriter:
     def _run(self) -> None:
         wait_s = REOPEN_S[0]
         while not self._closing:
-            with contextlib.suppress(Exception):  # no port, no permission, unplugged, timed out: all the same
+            what = "cannot be opened"
+            try:  # no port, no permission, unplugged, timed out: all the same
                 output = self._open_output()
+                what = "cannot be written"
                 try:
                     while (line := self._next()) is not None:
                         self._write(output, line)
                         wait_s = REOPEN_S[0]
+                        self._tell_change(out=False, text="is back")
                 finally:
                     with contextlib.suppress(Exception):
                         output.close()
+            except Exception as error:
+                again = f"trying again every {REOPEN_S[1]:g} s"
+                self._tell_change(out=True, text=f"{what}: {_cause(error)}: {again}")
             if not self._reopen:
                 return
             with self._changed:
@@ -128,6 +146,13 @@ class LineWriter:
                 if not self._closing:
                     self._changed.wait_for(lambda: self._closing, wait_s)
             wait_s = min(wait_s * 2, REOPEN_S[1])
+
+    def _tell_change(self, *, out: bool, text: str) -> None:
+        """Tell that an outage began or ended, once each."""
+        changed, self._out = out != self._out, out
+        if changed and self._tell is not None and not self._closing:
+            with contextlib.suppress(Exception):
+                self._tell(text)
 
     def _next(self) -> dict[str, Any] | None:
         """Wait for a line; None when closing."""
@@ -241,15 +266,26 @@ def _checked(key: str, value: Any, kind: type) -> Any:
     return re.sub(r"(\w:/*)\S*@", r"\1***@", " ".join(text.split()))
 
 
-def serial_writer(port: str, baud: int) -> LineWriter:
-    """Write to a serial port, which may be absent now and plugged in later."""
+def serial_writer(port: str, baud: int, prefix: str = "") -> LineWriter:
+    """Write to a serial port, which may be absent now and plugged in later; say on stderr when it is away."""
 
     def open_port() -> Output:
         import serial
 
         return serial.Serial(port, baud, write_timeout=WRITE_TIMEOUT_S, exclusive=True)
 
-    return LineWriter(open_output=open_port, reopen=True)
+    def tell(text: str) -> None:
+        if sys.stderr is not None:  # else number 2 may be another file by now
+            # Past Python's buffer: a stopped terminal holds this thread, and no lock that another one needs.
+            os.write(2, f"{prefix}serial port {port}: {text}\n".encode(errors="backslashreplace"))
+
+    return LineWriter(open_output=open_port, reopen=True, tell=tell)
+
+
+def _cause(error: Exception) -> str:
+    """Say in a line why an output failed; pyserial packs the number, the port and the cause into one text."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else " ".join(str(error).split()) or type(error).__name__
 
 
 def stdout_writer() -> LineWriter:

@@ -115,6 +115,7 @@ def test_demo_marks_every_line():
         ("granted", {"subject_id": 0.31}),
         ("heartbeat", {"frames": 0.31}),
         ("heartbeat", {"frames": True}),
+        ("heartbeat", {"camera_lost": 1}),
         ("opened", {}),
     ],
 )
@@ -305,6 +306,66 @@ def test_unplugged_port_harms_nothing(monkeypatch):
     for _ in range(10):
         log.event("heartbeat")
     log.close(0.1)
+
+
+def test_a_port_that_cannot_be_opened_is_told_once_and_once_when_it_is_back(
+    line, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr("device.status.REOPEN_S", (0.01, 0.02))
+    reader, port = line
+    plugged = tmp_path / "ttyUSB0"
+    log = StatusLog(writers=[serial_writer(str(plugged), 115200, "[demo] ")], demo=False)
+    log.event("started")
+    time.sleep(0.3)  # many tries
+    plugged.symlink_to(port)
+    assert b'"started"' in read_lines(reader, 1)
+    log.event("ready")
+    assert b'"ready"' in read_lines(reader, 1)
+    log.close()
+    assert capfd.readouterr().err.splitlines() == [
+        f"[demo] serial port {plugged}: cannot be opened: No such file or directory: trying again every 0.02 s",
+        f"[demo] serial port {plugged}: is back",
+    ]
+
+
+def test_a_port_that_works_says_nothing_on_stderr(line, capfd):
+    reader, port = line
+    log = StatusLog(writers=[serial_writer(port, 115200)], demo=False)
+    log.event("started")
+    read_lines(reader, 1)
+    log.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_each_outage_is_told_again(monkeypatch):
+    monkeypatch.setattr("device.status.REOPEN_S", (0.01, 0.02))
+    output, told = Memory(), []
+    writer = LineWriter(open_output=output.open, reopen=True, tell=told.append)
+    log = StatusLog(writers=[writer], demo=False)
+    for outage in (1, 2):
+        output.fail = True
+        log.event("heartbeat", frames=outage)
+        wait_until(lambda n=outage: len(told) == 2 * n - 1)
+        output.fail = False
+        wait_until(lambda n=outage: len(told) == 2 * n)
+    log.close()
+    assert told == ["cannot be written: unplugged: trying again every 0.02 s", "is back"] * 2
+
+
+def test_a_stderr_that_takes_nothing_delays_no_event_and_no_end():
+    hang = threading.Event()
+
+    def absent():
+        raise FileNotFoundError("/dev/ttyUSB0")
+
+    writer = LineWriter(open_output=absent, reopen=True, tell=lambda _: hang.wait())
+    log = StatusLog(writers=[writer], demo=False)
+    started_s = time.monotonic()
+    for _ in range(1000):
+        log.event("heartbeat")
+    log.close(0.2)
+    assert time.monotonic() - started_s < 5
+    hang.set()
 
 
 # --- stdout
