@@ -7,10 +7,7 @@ on a board without a network; it is unzipped, never installed, so one wheel serv
 FACE_UNLOCK_CACHE, else /var/cache/face-unlock where that holds the files, else the user's cache. A second run
 checks the files and does nothing.
 
-To get the wheel on another computer:
-
-    python -m pip download mediapipe==0.10.18 --no-deps --only-binary=:all: \\
-        --platform manylinux2014_x86_64 --python-version 3.11
+To get the wheel on another computer: the command that `--help` ends with.
 
 Exit codes: 0 files in place, 2 wrong argument or folder not writable, 4 not fetched or not the expected
 files, 130 Ctrl-C.
@@ -38,6 +35,7 @@ PIP_DOWNLOAD = [
     *("--platform", "manylinux2014_x86_64", "--python-version", "3.11"),
     f"mediapipe=={MEDIAPIPE_VERSION}",
 ]
+WHEEL_COMMAND = " ".join(["python3 -m pip", *PIP_DOWNLOAD])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=f"To get the wheel on a computer with a network:\n\n  {WHEEL_COMMAND}\n\n"
+        "then copy it here and give it to --wheel.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--wheel", type=Path, metavar="FILE", help="take this mediapipe wheel; no network is used"
     )

@@ -6,7 +6,7 @@
 # configuration and the gallery are left as they are.
 #
 #   --dry-run     print each command, do nothing
-#   --no-apt      the packages are there, or there is no network
+#   --no-apt      leave the system's packages alone; pip still needs a package index
 #   --wheel FILE  take MediaPipe's networks from this mediapipe 0.10.18 wheel
 #
 # Tests and image builders: FACE_UNLOCK_ROOT is put before every path; then nothing of the running system is touched.
@@ -22,7 +22,12 @@ while [ $# -gt 0 ]; do
     case $1 in
         --dry-run) DRY_RUN=yes ;;
         --no-apt) APT='' ;;
-        --wheel) [ $# -gt 1 ] || fail "--wheel: expected a file"; WHEEL=$2; shift ;;
+        --wheel)
+            [ $# -gt 1 ] || fail "--wheel: expected a file"
+            [ -f "$2" ] || fail "--wheel $2: no such file: expected the mediapipe 0.10.18 wheel"
+            WHEEL=$2
+            shift
+            ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;
     esac
@@ -73,7 +78,7 @@ detect_board() {
 }
 
 choose_requirements() {
-    # The mediapipe wheel aborts on an ARM core without LSE atomics (Raspberry Pi 3 and 4): ask before it is loaded.
+    # The mediapipe wheel aborts on an ARM core without LSE atomics (Raspberry Pi 3, 4, Zero 2 W): ask before it is loaded.
     REQUIREMENTS=board.txt
     case $MACHINE in
         aarch64 | arm64) grep -qw atomics "$CPUINFO" || REQUIREMENTS=board-litert.txt ;;
@@ -107,13 +112,25 @@ check_python() {
 
 # A running door would load half of the old program and half of the new one; stopped, it is locked.
 stop_service() {
-    RUNNING=$DRY_RUN
+    RUNNING=''
+    if [ -n "$DRY_RUN" ]; then say "+ systemctl stop face-unlock.service (if it is running)"; fi
     if [ -z "$DRY_RUN$ROOT" ]; then
         case $(systemctl is-active face-unlock.service) in
             active | activating | reloading) RUNNING=yes ;;
         esac
     fi
-    [ -z "$RUNNING" ] || run systemctl stop face-unlock.service
+    if [ -n "$RUNNING" ]; then
+        trap tell_that_it_is_stopped EXIT
+        trap 'exit 130' INT
+        trap 'exit 143' HUP TERM
+        run systemctl stop face-unlock.service
+    fi
+}
+
+# On exit, from the stop to the start.
+tell_that_it_is_stopped() {
+    say "install.sh: failed: the service is stopped and the door locked: run the installer again, then" \
+        "sudo systemctl start face-unlock" >&2
 }
 
 copy_program() {
@@ -135,7 +152,14 @@ copy_program() {
 }
 
 make_venv() {
-    if [ ! -x "$APP/.venv/bin/python" ]; then
+    # Without the system's packages there is neither lgpio nor picamera2 in it.
+    if grep -qsi '^include-system-site-packages *= *false' "$APP/.venv/pyvenv.cfg"; then
+        run rm -rf "$APP/.venv"
+        MAKE_VENV=yes
+    elif [ ! -x "$APP/.venv/bin/python" ]; then
+        MAKE_VENV=yes
+    fi
+    if [ -n "${MAKE_VENV:-}" ]; then
         run "$PYTHON" -m venv --system-site-packages "$APP/.venv"
     fi
     run "$APP/.venv/bin/python" -m pip install --disable-pip-version-check --quiet \
@@ -198,7 +222,11 @@ install_service() {
     run install -D -m 644 "$HERE/systemd/face-unlock.service" "$ROOT/etc/systemd/system/face-unlock.service"
     run_live systemctl daemon-reload
     run_live systemctl enable face-unlock.service
-    [ -z "$RUNNING" ] || run systemctl start face-unlock.service
+    if [ -n "$DRY_RUN" ]; then say "+ systemctl start face-unlock.service (if it was running)"; fi
+    if [ -n "$RUNNING" ]; then
+        trap - EXIT
+        run systemctl start face-unlock.service
+    fi
 }
 
 detect_board

@@ -156,6 +156,14 @@ def test_wrong_wheels_are_named_and_leave_what_is_there(
     assert len(list(cache.iterdir())) == 1
 
 
+def test_help_names_the_command_that_gets_the_wheel(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fetch_models.main(["--help"])
+    [line] = [line.strip() for line in capsys.readouterr().out.splitlines() if "pip download" in line]
+    assert line.split()[3:] == fetch_models.PIP_DOWNLOAD
+    assert line.endswith(f"mediapipe=={assets.MEDIAPIPE_VERSION}")
+
+
 def test_a_missing_wheel_and_an_unknown_option_are_usage_errors(cache: Path, tmp_path: Path) -> None:
     done = run("--wheel", str(tmp_path / "none.whl"))
     assert (done.returncode, "No such file" in done.stderr) == (2, True)
@@ -203,4 +211,3 @@ def test_a_write_that_fails_leaves_no_scrap(
 
 def test_the_assets_are_one_pinned_release() -> None:
     assert assets.MEDIAPIPE_VERSION in fetch_models.PIP_DOWNLOAD[-1]
-    assert assets.MEDIAPIPE_VERSION in fetch_models.__doc__

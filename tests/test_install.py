@@ -120,6 +120,8 @@ def test_dry_run_on_a_raspberry_pi_5(run, tmp_path):
     commands = [line for line in done.stdout.splitlines() if line.startswith("+ ")]
     joined = "\n".join(commands)
     for part in (
+        "systemctl stop face-unlock.service (if it is running)",
+        "systemctl start face-unlock.service (if it was running)",
         "python3-venv python3-picamera2 python3-libcamera python3-lgpio libgl1 libglib2.0-0 libegl1 libgles2",
         "python3 -m venv --system-site-packages /opt/face-unlock/.venv",
         "--constraint /opt/face-unlock/requirements/constraints.txt",
@@ -155,10 +157,12 @@ def test_board_decides_about_packages_and_requirements(run):
     assert 'driver = "jetson"' in orin
 
 
-def test_no_apt_and_wheel(run):
-    done = run("install.sh", "--dry-run", "--no-apt", "--wheel", "m.whl")
+def test_no_apt_and_wheel(run, tmp_path):
+    wheel = tmp_path / "m.whl"
+    wheel.touch()
+    done = run("install.sh", "--dry-run", "--no-apt", "--wheel", str(wheel))
     assert "apt-get" not in done.stdout
-    assert "fetch_models.py --wheel m.whl" in done.stdout
+    assert f"fetch_models.py --wheel {wheel}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -166,6 +170,7 @@ def test_no_apt_and_wheel(run):
     [
         (["--dryrun"], {}, 2, "--dry-run"),
         (["--wheel"], {}, 1, "expected a file"),
+        (["--wheel", "gone.whl"], {}, 1, "--wheel gone.whl: no such file"),
         (["--dry-run"], {"MACHINE": "armv7l"}, 1, "64-bit"),
         (["--dry-run"], {"MODEL_FILE": "/nowhere"}, 1, "expected a Raspberry Pi or a Jetson"),
         (["--dry-run"], {"OS_RELEASE": "/nowhere"}, 1, "cannot be read"),
@@ -281,20 +286,40 @@ def test_installed_config_is_one_that_loads(run, tmp_path):
 def test_an_update_stops_a_running_door_and_starts_it_again(tmp_path, state, calls):
     script = SCRIPTS[0].read_text()
     stop = re.search(r"^stop_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    tell = re.search(r"^tell_that_it_is_stopped\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
     start = re.search(r"^install_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
     (tmp_path / "run.sh").write_text(f"""set -eu
 DRY_RUN='' ROOT='' HERE=''
 systemctl() {{ if [ "$1" = is-active ]; then echo "{state}"; [ "{state}" = active ]; else echo "$1"; fi; }}
 run() {{ if [ "$1" = systemctl ]; then "$@"; fi; }}
 run_live() {{ :; }}
+say() {{ printf '%s\\n' "$*"; }}
+{tell}
 {stop}
 {start}
 stop_service
+$1
 install_service
 """)
     shell = shutil.which("dash") or "sh"
-    done = subprocess.run([shell, tmp_path / "run.sh"], capture_output=True, text=True, check=False)
+    done = subprocess.run([shell, tmp_path / "run.sh", ":"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, calls.split(), "")
+    failed = subprocess.run(
+        [shell, tmp_path / "run.sh", "false"], capture_output=True, text=True, check=False
+    )
+    assert (failed.returncode, failed.stdout.split()) == (1, calls.split()[:1])
+    told = "the service is stopped and the door locked: run the installer again" in failed.stderr
+    assert told == bool(calls)
+
+
+def test_a_venv_without_the_systems_packages_is_made_anew(run, tmp_path):
+    run("install.sh")
+    venv = tmp_path / "root/opt/face-unlock/.venv"
+    for given, made in (("true", 1), ("false", 2)):
+        (venv / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = {given}\n")
+        assert run("install.sh").returncode == 0
+        assert (tmp_path / "calls").read_text().count("-m venv --system-site-packages") == made
+    assert not (venv / "pyvenv.cfg").exists()  # the old one went as a whole
 
 
 def test_a_failing_step_ends_the_installation(run, tmp_path, tools):
