@@ -8,13 +8,28 @@ Every way out ends locked. Exit codes stand in device/errors.py; with --once, 1 
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until main() takes over: the libraries load for a second, and a Ctrl-C in it is no fault to trace.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"unlock: interrupted\n") and 130))
+
+    def tell_missing(kind: Any, error: Any, trace: Any) -> None:
+        """Say in one line that the libraries are those of another Python; trace any other fault."""
+        if issubclass(kind, ModuleNotFoundError):
+            print(f"unlock: {error}: run it with .venv/bin/python (make setup makes it)", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = tell_missing
+
 import argparse
 import contextlib
 import io
 import json
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -72,7 +87,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
     parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
     parser.add_argument("--once", action="store_true", help="end after the first grant and its pulse")
-    parser.add_argument("--max-seconds", type=_seconds, metavar="N", help="end after so many seconds")
+    parser.add_argument(
+        "--max-seconds", type=_seconds, metavar="N", help="end after so many seconds, frames or none"
+    )
     parser.add_argument("--json", action="store_true", help="status lines as JSON")
     return parser.parse_args(arguments)
 
@@ -92,8 +109,9 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     status = open_log(config, args)
     notifier = Notifier.from_environment(os.environ)
     exit_code, reason, fault = 1, "fault", None
+    lock = "mock" if args.demo else config.lock.driver
     try:
-        status.event("started", version=__version__, camera=camera.name, lock=config.lock.driver)
+        status.event("started", version=__version__, camera=camera.name, lock=lock)
         device = build_device(config, pin_factory=pin_factory)
         try:
             if args.max_seconds:
@@ -208,6 +226,7 @@ class Watch:
             fps=fps,
             uptime_s=now_s - self._started_s,
             is_locked=self._device.lock.is_locked,
+            camera_lost=self._lost,
         )
         self._beat_s, self._frames_at_beat = now_s, self._frames
 
@@ -308,6 +327,14 @@ class Console:
 def describe(line: dict[str, Any]) -> str:
     """Say a status line in words: the event, then its details."""
     details = dict(line)
+    if line["event"] == "camera_lost":
+        if details.get("camera", "") in details.get("error", ""):
+            details.pop("camera", None)  # the error names it
+        details.pop("retry_s", None)
+        again = f"trying again, at most every {RECONNECT_S[1]:g} s"
+        return ": ".join(
+            ["camera lost", *(details[key] for key in ("camera", "error") if key in details), again]
+        )
     event = details.pop("event").replace("_", " ")
     said = [str(details.pop(key)).replace("_", " ") for key in ("subject_id", "reason") if key in details]
     said += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -213,6 +214,7 @@ def test_max_seconds_is_a_clean_end(door: Door, empty_clip: Path) -> None:
     beats = [line for line in lines if line["event"] == "heartbeat"]
     assert beats
     assert beats[0]["is_locked"] is True
+    assert beats[0]["camera_lost"] is False
 
 
 def test_demo_says_so_on_every_line(enrolled_gallery: Path, person_clip: Path, empty_config: Path) -> None:
@@ -232,6 +234,7 @@ def test_demo_says_so_on_every_line(enrolled_gallery: Path, person_clip: Path, e
     assert all("[demo: no pin is driven]" in line for line in lines)
     as_json = run_program("unlock.py", *options, "--json", "--max-seconds", "1").stdout.splitlines()
     assert as_json
+    assert json.loads(as_json[0])["lock"] == "mock"  # no driver of the board is in use
     assert all(json.loads(line)["demo"] is True for line in as_json)
     broken = run_program("unlock.py", *options[:1], "--camera", "missing.mp4")
     assert broken.stderr.startswith("[demo: no pin is driven] unlock: camera missing.mp4")
@@ -335,6 +338,33 @@ def test_a_terminal_that_knows_no_umlauts(
     assert "stopping" in done.stdout
 
 
+def test_ctrl_c_while_the_libraries_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run_program("unlock.py", "--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "unlock: interrupted\n")
+
+
+def test_a_python_without_the_libraries_says_which_one_has_them() -> None:
+    done = run_program("-S", "unlock.py", "--help")  # -S: no site-packages
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"unlock: No module named '\w+': run it with \.venv/bin/python \(make setup makes it\)\n", done.stderr
+    )
+
+
+def test_every_reason_stands_in_tune() -> None:
+    page = (ROOT / "docs/tune.md").read_text(encoding="utf-8")
+    assert [each for each in Reason if f"| `{each}` |" not in page] == []
+
+
+@pytest.mark.parametrize("error", ["camera 0: no frame for 5 s: check cable and power", "unplugged"])
+def test_a_lost_camera_in_words_is_named_once_and_tried_again(error: str) -> None:
+    line = {"event": "camera_lost", "at": "now", "error": error, "camera": "camera 0", "retry_s": 0.5}
+    named = error if error.startswith("camera 0") else f"camera 0: {error}"
+    assert unlock.describe(line) == f"camera lost: {named}: trying again, at most every 10 s"
+
+
 class Camera:
     """Yields the scripted frames; an exception in the script is raised in its place."""
 
@@ -384,6 +414,23 @@ def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
     lost = ["lock", "forget", "stretch", "camera_lost", "beat"]
     again = ["lock", "forget", "beat"]
     assert calls == ["frame", "beat", *lost, *again, "camera_back", "frame", "restore", "beat"]
+
+
+def test_the_heartbeat_says_that_the_camera_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    decide(monkeypatch, calls, granted=False)
+    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
+    door = watch(Camera([CameraLost("unplugged")], [FRAME]), calls, once=False)
+    said: list[bool] = []
+    monkeypatch.setattr(
+        door._status,
+        "event",
+        lambda name, **fields: name == "heartbeat" and said.append(fields["camera_lost"]),
+    )
+    monkeypatch.setattr(door, "_heartbeat_s", 0.0)
+    door.run()
+    assert said[0] is True
+    assert said[-1] is False
 
 
 def test_time_that_ends_in_the_pulse_of_a_grant_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
