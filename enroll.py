@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until main() takes over: the libraries load for a second, and a Ctrl-C in it is no fault to trace.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"enroll: interrupted\n") and 130))
+from device.start import guard_start
+
+if __name__ == "__main__":
+    guard_start("enroll")
 
 import argparse
 import io

@@ -12,19 +12,10 @@ import os
 import signal
 import sys
 
+from device.start import guard_start
+
 if __name__ == "__main__":
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until main() takes over: the libraries load for a second, and a Ctrl-C in it is no fault to trace.
-        signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, b"unlock: interrupted\n") and 130))
-
-    def tell_missing(kind: Any, error: Any, trace: Any) -> None:
-        """Say in one line that the libraries are those of another Python; trace any other fault."""
-        if issubclass(kind, ModuleNotFoundError):
-            print(f"unlock: {error}: run it with .venv/bin/python (make setup makes it)", file=sys.stderr)
-        else:
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = tell_missing
+    guard_start("unlock")
 
 import argparse
 import contextlib

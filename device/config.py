@@ -164,7 +164,7 @@ class LockConfig:
 class StatusConfig:
     """What a headless board tells."""
 
-    serial_port: str = setting("", "serial port of the status lines, `/dev/ttyAMA0`; empty: none")
+    serial_port: str = setting("", "serial port of the status lines, `/dev/serial0`; empty: none")
     baud: int = setting(
         115200,
         "speed of that port",

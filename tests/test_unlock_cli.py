@@ -345,12 +345,12 @@ def test_ctrl_c_while_the_libraries_load(tmp_path: Path, monkeypatch: pytest.Mon
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "unlock: interrupted\n")
 
 
-def test_a_python_without_the_libraries_says_which_one_has_them() -> None:
-    done = run_program("-S", "unlock.py", "--help")  # -S: no site-packages
+@pytest.mark.parametrize("program", ["unlock", "enroll"])
+def test_a_python_without_the_libraries_says_which_one_has_them(program: str) -> None:
+    done = run_program("-S", f"{program}.py", "--help")  # -S: no site-packages
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(
-        r"unlock: No module named '\w+': run it with \.venv/bin/python \(make setup makes it\)\n", done.stderr
-    )
+    advice = r"run it with \.venv/bin/python \(make setup makes it\)"
+    assert re.fullmatch(rf"{program}: No module named '\w+': {advice}\n", done.stderr)
 
 
 def test_every_reason_stands_in_tune() -> None:
