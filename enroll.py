@@ -65,7 +65,6 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._bar: tqdm[Any] | None = None
         self._last_hint = ""
 
     def say(self, text: str, event: str, **fields: Any) -> None:
