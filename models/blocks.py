@@ -19,6 +19,10 @@ def activation(name: str, channels: int) -> nn.Module:
     raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, received {name!r}")
 
 
+class Sum(nn.Identity):
+    """Mark the place of a sum of two branches: what int8 rounds there is put in by `quantization_aware`."""
+
+
 class ConvBlock(nn.Sequential):
     """Convolution, batch norm and, unless linear, an activation."""
 
@@ -26,7 +30,7 @@ class ConvBlock(nn.Sequential):
         self,
         c_in: int,
         c_out: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         *,
         stride: int = 1,
         padding: int = 0,
@@ -45,21 +49,87 @@ class ConvBlock(nn.Sequential):
 class Bottleneck(nn.Module):
     """Inverted residual with a linear bottleneck (MobileNetV2, arXiv 1801.04381, Table 1).
 
-    Expand by `t`, 3x3 depthwise, linear projection; a shortcut only where stride is 1 and channels match.
+    Expand by `t` (not at all where it is 1), 3x3 depthwise, linear projection; a shortcut only where stride is 1 and
+    channels match.
     """
 
     def __init__(self, c_in: int, c_out: int, *, stride: int, t: int, act: str) -> None:
         super().__init__()
         hidden = c_in * t
         self.shortcut = stride == 1 and c_in == c_out
-        self.expand = ConvBlock(c_in, hidden, 1, act=act)
+        self.expand = ConvBlock(c_in, hidden, 1, act=act) if t > 1 else nn.Identity()
         self.depthwise = ConvBlock(hidden, hidden, 3, stride=stride, padding=1, groups=hidden, act=act)
         self.project = ConvBlock(hidden, c_out, 1)
-        self.sum = nn.Identity()  # a place for what happens to the sum in int8
+        self.sum = Sum()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.depthwise(self.expand(x)))
         return self.sum(x + y) if self.shortcut else y
+
+
+def bottlenecks(c_in: int, row: tuple[int, int, int, int], act: str) -> nn.Sequential:
+    """Make one row (t, c, n, s) of a table: `n` bottlenecks, the first with stride `s`."""
+    t, c, n, s = row
+    blocks = [Bottleneck(c_in if i == 0 else c, c, stride=s if i == 0 else 1, t=t, act=act) for i in range(n)]
+    return nn.Sequential(*blocks)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by what the whole picture says of it (arXiv 1709.01507, Eq. 2-4), reduction `ratio`."""
+
+    def __init__(self, channels: int, act: str, ratio: int = 4) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, channels // ratio, 1),
+            activation(act, channels // ratio),
+            nn.Conv2d(channels // ratio, channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+class Staged(nn.Module):
+    """A network of four parts: up to 28x28, 14x14 and 7x7 (of a 112x112 face), and the head.
+
+    The parts are what stage-wise distillation teaches one by one. `stage_act` says what the values between them are:
+    "linear" for linear bottlenecks, else the activation's name.
+    """
+
+    stage_act = "linear"
+
+    def __init__(self, act: str, input_px: tuple[int, int], stages: list[nn.Module]) -> None:
+        super().__init__()
+        self.act, self.input_px = act, input_px
+        self.stages = nn.ModuleList(stages)
+        initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def stage_outputs(self, x: Tensor) -> list[Tensor]:
+        """Return the output of every stage; the last is the embedding."""
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
+
+
+def initialize(network: nn.Module) -> None:
+    """Draw convolutions from He's normal distribution (fan-out)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+
+
+def scaled(channels: int, width: float, divisor: int = 8) -> int:
+    """Return `channels` times the width multiplier, to the nearest multiple of `divisor` (MobileNetV2, section 5)."""
+    return max(divisor, int(channels * width + divisor / 2) // divisor * divisor)
 
 
 def multiply_adds(network: nn.Module, example: Tensor) -> int:

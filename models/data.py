@@ -172,40 +172,73 @@ class Batch:
 
 
 def batches(
-    crops: FaceCrops, augment: Augment, size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
+    crops: FaceCrops,
+    augment: Augment,
+    size: int,
+    seed: int,
+    start: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    faces_per_identity: int = 0,
 ) -> Iterator[Batch]:
     """Yield training batches without end: every epoch a new order, the same again for the same seed and start.
 
     `start` counts batches already seen, so that a resumed run goes on where it was; process `rank` of `world` takes
-    its own part of each epoch.
+    its own part of each epoch. With `faces_per_identity` (K), a batch is P identities of K faces each.
     """
-    rows = np.flatnonzero(~crops.held_out)
-    per_epoch = len(rows) // (size * world)
-    if per_epoch == 0:
-        raise ValueError(f"{len(rows)} training faces are fewer than one batch of {size} x {world} processes")
+    chooser = IdentityRows(crops, faces_per_identity, seed) if faces_per_identity else EpochRows(crops, seed)
+
+    def make(number: int) -> Batch:
+        rows = chooser.choose(number, size, rank, world)
+        rng = np.random.default_rng((seed, number, rank))
+        return Batch(to_tensor(np.stack([augment(crops.images[i], rng) for i in rows])), rows)
+
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(make_batch, crops, augment, rows, size, seed, start, per_epoch, rank, world)
+        pending = pool.submit(make, start)
         while True:
             batch, start = pending.result(), start + 1
-            pending = pool.submit(make_batch, crops, augment, rows, size, seed, start, per_epoch, rank, world)
+            pending = pool.submit(make, start)
             yield batch
 
 
-def make_batch(
-    crops: FaceCrops,
-    augment: Augment,
-    rows: npt.NDArray[np.int64],
-    size: int,
-    seed: int,
-    number: int,
-    per_epoch: int,
-    rank: int,
-    world: int,
-) -> Batch:
-    """Make batch `number` of the run: a pure function of its arguments."""
-    epoch, place = divmod(number, per_epoch)
-    order = np.random.default_rng((seed, epoch)).permutation(rows)
-    first = (place * world + rank) * size
-    chosen = order[first : first + size]
-    rng = np.random.default_rng((seed, number, rank))
-    return Batch(to_tensor(np.stack([augment(crops.images[i], rng) for i in chosen])), chosen)
+class EpochRows:
+    """Choose all training faces once an epoch, each epoch in a new order."""
+
+    def __init__(self, crops: FaceCrops, seed: int) -> None:
+        self.rows, self.seed = np.flatnonzero(~crops.held_out), seed
+
+    def choose(self, number: int, size: int, rank: int, world: int) -> npt.NDArray[np.int64]:
+        """Return the rows of batch `number` of the run: a pure function of its arguments."""
+        per_epoch = len(self.rows) // (size * world)
+        if per_epoch == 0:
+            raise ValueError(
+                f"{len(self.rows)} training faces are fewer than one batch of {size} x {world} processes"
+            )
+        epoch, place = divmod(number, per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        first = (place * world + rank) * size
+        return order[first : first + size]
+
+
+class IdentityRows:
+    """Choose P identities at random and K faces of each, for triplets (FaceNet, arXiv 1503.03832, section 3.2)."""
+
+    def __init__(self, crops: FaceCrops, faces: int, seed: int) -> None:
+        known = np.flatnonzero(~crops.held_out & (crops.identities >= 0))
+        known = known[crops.identities[known].argsort(kind="stable")]
+        _, starts = np.unique(crops.identities[known], return_index=True)
+        self.groups = [group for group in np.split(known, starts[1:]) if len(group) >= faces]
+        self.faces, self.seed = faces, seed
+
+    def choose(self, number: int, size: int, rank: int, world: int) -> npt.NDArray[np.int64]:
+        """Return the rows of batch `number` of the run: a pure function of its arguments."""
+        identities = size // self.faces
+        if len(self.groups) < identities or size % self.faces:
+            raise ValueError(
+                f"a batch of {size} needs {size / self.faces:g} identities of {self.faces} faces, there are"
+                f" {len(self.groups)}"
+            )
+        rng = np.random.default_rng((self.seed, number, rank, self.faces))
+        chosen = rng.choice(len(self.groups), identities, replace=False)
+        return np.concatenate([rng.choice(self.groups[i], self.faces, replace=False) for i in chosen])

@@ -17,24 +17,27 @@ import numpy.typing as npt
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import quantizer, recipe
-from torch import nn
 
 from device.geometry import ALIGNMENT_ID
 from device.quantization import dequantize, quantize
+from models.blocks import Staged
 from models.data import PIXEL_MEAN, PIXEL_STD
 
-INT8_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "RESHAPE", "FULLY_CONNECTED"})
+INT8_OPERATORS = frozenset(
+    {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "RESHAPE", "FULLY_CONNECTED"}
+    | {"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "LOGISTIC", "MUL"}
+)
 
 
-def to_litert(network: nn.Module, path: Path) -> None:
-    """Write `network`, (1, 3, 112, 112) in torch, as a float32 .tflite with (1, 112, 112, 3) input."""
+def to_litert(network: Staged, path: Path) -> None:
+    """Write `network`, (1, 3, H, W) in torch, as a float32 .tflite with (1, H, W, 3) input."""
     channels_last = litert_torch.to_channel_last_io(network.eval(), args=[0])
-    example = (torch.zeros(1, 112, 112, 3),)
+    example = (torch.zeros(1, *network.input_px, 3),)
     litert_torch.convert(channels_last, example).export(str(path))
 
 
 def to_int8(float_model: Path, samples: npt.NDArray[np.uint8], path: Path) -> None:
-    """Quantize `float_model` to int8 in and out; `samples` (N, 112, 112, 3) uint8 RGB set the ranges."""
+    """Quantize `float_model` to int8 in and out; `samples` (N, H, W, 3) uint8 RGB set the ranges."""
     job = quantizer.Quantizer(str(float_model))
     job.load_quantization_recipe(recipe.static_wi8_ai8())
     signature, inputs = next(iter(Interpreter(str(float_model)).get_signature_list().items()))
@@ -64,7 +67,7 @@ def operators(model: Path) -> set[str]:
 
 
 def embeddings(model: Path, images: npt.NDArray[np.uint8], threads: int = 1) -> npt.NDArray[np.float32]:
-    """Run a .tflite file, float32 or int8, over (N, 112, 112, 3) uint8 RGB faces; returns L2-normalized (N, D)."""
+    """Run a .tflite file, float32 or int8, over (N, H, W, 3) uint8 RGB faces; returns L2-normalized (N, D)."""
     interpreter = Interpreter(str(model), num_threads=threads)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.blocks import Bottleneck, ConvBlock
+from models.blocks import ConvBlock, Sum
 
 RANGE_MOMENTUM = 0.01
 INT8 = (-128, 127)
@@ -64,21 +64,29 @@ def fold(network: nn.Module) -> nn.Module:
 
 def prepare(network: nn.Module) -> nn.Module:
     """Fold a network and put the rounding in, in place; return it."""
-    for block in [m for m in fold(network).modules() if isinstance(m, (ConvBlock, Bottleneck))]:
-        if isinstance(block, ConvBlock):
-            parametrize.register_parametrization(block[0], "weight", RoundWeight())
-            block.append(RoundActivation())
-        elif block.shortcut:
-            block.sum = RoundActivation()
+    for block in [m for m in fold(network).modules() if isinstance(m, ConvBlock)]:
+        parametrize.register_parametrization(block[0], "weight", RoundWeight())
+        block.append(RoundActivation())
+    replace(network, Sum, RoundedSum)
     return network
 
 
 def plain(network: nn.Module) -> nn.Module:
     """Take the rounding out of a prepared network, in place; the weights stay on their int8 grid."""
-    for block in [m for m in network.modules() if isinstance(m, (ConvBlock, Bottleneck))]:
-        if isinstance(block, ConvBlock):
-            parametrize.remove_parametrizations(block[0], "weight")
-            del block[-1]
-        elif block.shortcut:
-            block.sum = nn.Identity()
+    for block in [m for m in network.modules() if isinstance(m, ConvBlock)]:
+        parametrize.remove_parametrizations(block[0], "weight")
+        del block[-1]
+    replace(network, RoundedSum, Sum)
     return network
+
+
+class RoundedSum(RoundActivation):
+    """What a `Sum` becomes."""
+
+
+def replace(network: nn.Module, kind: type[nn.Module], other: type[nn.Module]) -> None:
+    """Put a new `other` in the place of every module of `kind`."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, kind):
+                setattr(parent, name, other())

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from models.mobilefacenet import MobileFaceNet
+from models.blocks import Staged
+from models.networks import make_network
 from models.quantization_aware import plain, prepare
 
 START = "start.json"  # in a run's folder: how the run that it started from was trained
 
 
-def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(run: Path) -> tuple[Staged, dict[str, Any]]:
     """Return the averaged network of a run's folder in eval mode, and how it was trained, from its first face on."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     recipe, place = state["recipe"], state["place"]
-    network: nn.Module = MobileFaceNet(act=recipe["act"])
+    network = make_network(recipe["network"], recipe["act"])
     if recipe.get("quantization_aware"):
         prepare(network)
     network.load_state_dict(
@@ -32,4 +32,5 @@ def load_network(run: Path) -> tuple[nn.Module, dict[str, Any]]:
         training["start"] = json.loads((run / START).read_text())
         for total in ("samples", "hours"):
             training[total] = round(training[total] + training["start"][total], 2)
-    return network.eval(), training
+    network.eval()
+    return network, training

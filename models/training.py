@@ -35,6 +35,7 @@ class Phase:
     learning_rate: float
     warmup_samples: int = 2_000
     final_share: float = 0.01  # of the learning rate, at the end
+    faces_per_identity: int = 0  # K of P x K batches of labeled faces; 0: batches of all faces
 
     def rate(self, seen: int) -> float:
         """Return the learning rate after `seen` samples of this phase."""
@@ -90,11 +91,19 @@ class Place:
 class Run:
     """One training run: student, its running average, optimizer and place, in a folder."""
 
-    def __init__(self, folder: Path, recipe: Recipe, student: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        student: nn.Module,
+        device: torch.device,
+        classifier: nn.Module | None = None,
+    ) -> None:
         self.folder, self.recipe, self.device = folder, recipe, device
         self.student = student.to(device, memory_format=torch.channels_last)
+        self.classifier = (classifier or nn.Identity()).to(device)  # trained along, never shipped
         self.average = AveragedModel(self.student, avg_fn=running_average(recipe.ema_decay), use_buffers=True)
-        self.optimizer = make_optimizer(self.student, recipe)
+        self.optimizer = make_optimizer([self.student, self.classifier], recipe)
         self.place = Place()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -114,6 +123,7 @@ class Run:
         if state["recipe"] != json.loads(json.dumps(asdict(self.recipe))):
             raise ValueError(f"{self.checkpoint} is of another recipe: choose another --out or remove it")
         self.student.load_state_dict(state["student"])
+        self.classifier.load_state_dict(state["classifier"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.place = Place(**state["place"])
@@ -124,6 +134,7 @@ class Run:
         state = {
             "recipe": json.loads(json.dumps(asdict(self.recipe))),
             "student": self.student.state_dict(),
+            "classifier": self.classifier.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "place": asdict(self.place),
@@ -149,10 +160,11 @@ def running_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return average
 
 
-def make_optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(modules: list[nn.Module], recipe: Recipe) -> torch.optim.Optimizer:
     """Make AdamW; vectors (batch norms, slopes) are not decayed."""
-    matrices = [p for p in student.parameters() if p.ndim > 1]
-    vectors = [p for p in student.parameters() if p.ndim <= 1]
+    parameters = [p for module in modules for p in module.parameters()]
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -163,7 +175,7 @@ def make_optimizer(student: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def fit(
     run: Run,
     objective: Callable[[str, nn.Module], nn.Module],
-    stream: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
+    stream: Callable[[Phase, int], Iterator[tuple[Tensor, ...]]],
     evaluate: Callable[[nn.Module], dict[str, float]],
     *,
     checkpoint_s: float,
@@ -173,7 +185,7 @@ def fit(
 
     Args:
         objective: makes the loss module of a phase from its name and the student.
-        stream: yields (inputs, targets) from a batch number of the whole run on; the objective knows what they are.
+        stream: yields a phase's batches, from a batch number of the whole run on: the tensors that the objective takes.
         evaluate: maps the averaged network to development figures.
         checkpoint_s: seconds between checkpoints.
         evaluate_every: samples between evaluations.
@@ -192,14 +204,14 @@ def fit_phase(
     run: Run,
     phase: Phase,
     loss_module: nn.Module,
-    stream: Callable[[int], Iterator[tuple[Tensor, Tensor]]],
+    stream: Callable[[Phase, int], Iterator[tuple[Tensor, ...]]],
     evaluate: Callable[[nn.Module], dict[str, float]],
     checkpoint_s: float,
     evaluate_every: int,
 ) -> None:
     size = run.recipe.batch * world_size()
     total = math.ceil(phase.samples / size)
-    pairs = stream(run.place.samples // size)
+    batches = stream(phase, run.place.samples // size)
     bar = tqdm(
         total=phase.samples,
         initial=run.place.batch * size,
@@ -210,7 +222,7 @@ def fit_phase(
     saved_at_s = last_s = time.monotonic()
     while run.place.batch < total:
         seen = run.place.batch * size
-        losses = step(run, loss_module, next(pairs), phase.rate(seen), seen / phase.samples)
+        losses = step(run, loss_module, next(batches), phase.rate(seen), seen / phase.samples)
         run.place.batch += 1
         run.place.samples += size
         now_s = time.monotonic()
@@ -233,21 +245,21 @@ def fit_phase(
 
 
 def step(
-    run: Run, loss_module: nn.Module, pair: tuple[Tensor, Tensor], rate: float, progress: float
+    run: Run, loss_module: nn.Module, batch: tuple[Tensor, ...], rate: float, progress: float
 ) -> dict[str, Tensor]:
     """Take one optimizer step on one batch in bfloat16 autocast.
 
     Raises:
         FloatingPointError: the loss is not finite; the last checkpoint is from before.
     """
-    inputs = pair[0].to(run.device, memory_format=torch.channels_last)
-    targets = pair[1].to(run.device)
+    inputs = batch[0].to(run.device, memory_format=torch.channels_last)
+    targets = [tensor.to(run.device) for tensor in batch[1:]]
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.student.train()
     # bfloat16 has no more digits than int8: it would hide the rounding that is to be learned
     with torch.autocast(run.device.type, torch.bfloat16, enabled=not run.recipe.quantization_aware):
-        losses = loss_module(inputs, targets, progress)
+        losses = loss_module(inputs, *targets, progress)
     if not torch.isfinite(losses["total"]):
         raise FloatingPointError(
             f"the loss is {losses['total'].item()} after {run.place.samples} samples: lower the rate"

@@ -28,19 +28,23 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from models.blocks import Staged
 from models.data import Augment, FaceCrops, batches, load_crops, to_tensor
-from models.distillation import OBJECTIVES, inherit, pull_to_identity
+from models.distillation import CLASSIFYING, OBJECTIVES, Lesson, inherit, pull_to_identity, resize
+from models.heads import Classifier
 from models.metrics import identity_tar
 from models.mobilefacenet import MobileFaceNet
+from models.networks import make_network
 from models.quantization_aware import prepare
 from models.runs import START, load_network
 from models.teacher import load_teacher
-from models.training import Recipe, Run, fit, is_main, load_recipe, world_size
+from models.training import Phase, Recipe, Run, fit, is_main, load_recipe, world_size
 
 DEVELOPMENT_FACES = 1_278
+CALIBRATION_FACES = 256
 EMBED_BATCH = 142
 
 
@@ -87,21 +91,42 @@ def train(args: argparse.Namespace) -> None:
     clean = teacher_embeddings(args.data, crops, teacher)
     targets = pull_to_identity(clean, crops.identities, recipe.identity_pull)
     student = make_student(recipe, teacher, args.start, args.out)
-    run = Run(args.out, recipe, student, device)
+    lesson = Lesson(student, teacher, to_tensor(crops.images[~crops.held_out][:CALIBRATION_FACES]).to(device))
+    widened = lesson.embedding(torch.from_numpy(targets).to(device)).cpu()
+    labels = class_labels(crops)
+    classifier = make_classifier(recipe, widened, labels)
+    run = Run(args.out, recipe, student, device, classifier)
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     if run.resume() and is_main():
         print(f"goes on after {run.place.samples} samples", flush=True)
     fit(
         run,
-        lambda name, network: OBJECTIVES[name](network, teacher),
-        lambda start: pairs(crops, targets, recipe.batch, recipe.seed, start),
-        Development(crops, clean),
+        lambda name, network: OBJECTIVES[name](network, lesson, classifier),
+        lambda phase, start: stream(crops, targets, labels, recipe, phase, start),
+        Development(crops, lesson.embedding(torch.from_numpy(clean).to(device)).cpu().numpy()),
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
     )
 
 
-def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out: Path) -> nn.Module:
+def class_labels(crops: FaceCrops) -> npt.NDArray[np.int64]:
+    """Number the training identities from 0; -1 for unknown and held-out faces."""
+    known = ~crops.held_out & (crops.identities >= 0)
+    labels = np.full(len(crops), -1, np.int64)
+    labels[known] = np.unique(crops.identities[known], return_inverse=True)[1]
+    return labels
+
+
+def make_classifier(recipe: Recipe, targets: Tensor, labels: npt.NDArray[np.int64]) -> Classifier | None:
+    """Start the class weights at the identities' mean target, where a phase classifies."""
+    if not CLASSIFYING & {phase.objective for phase in recipe.phases}:
+        return None
+    known = torch.from_numpy(np.flatnonzero(labels >= 0))
+    centers = torch.zeros(int(labels.max()) + 1, targets.shape[1])
+    return Classifier(centers.index_add(0, torch.from_numpy(labels)[known], F.normalize(targets[known])))
+
+
+def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out: Path) -> Staged:
     """Make the network of a recipe, with the weights that it starts from."""
     if recipe.init == "run":
         if start is None:
@@ -112,10 +137,14 @@ def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out
         out.mkdir(parents=True, exist_ok=True)
         (out / START).write_text(json.dumps(training, indent=2) + "\n")
     else:
-        student = MobileFaceNet(act=recipe.act)
+        student = make_network(recipe.network, recipe.act)
     if recipe.init == "teacher":
+        if not isinstance(student, MobileFaceNet):
+            raise ValueError(f'{recipe.network} has another table than the teacher: init = "random" or "run"')
         inherit(student, teacher)
-    return prepare(student) if recipe.quantization_aware else student
+    if recipe.quantization_aware:
+        prepare(student)
+    return student
 
 
 def join_processes(kind: str) -> torch.device:
@@ -126,16 +155,31 @@ def join_processes(kind: str) -> torch.device:
     return torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
 
 
-def pairs(
-    crops: FaceCrops, targets: npt.NDArray[np.float32], batch: int, seed: int, start: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield augmented faces and the target embeddings of their clean crops."""
+def stream(
+    crops: FaceCrops,
+    targets: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    recipe: Recipe,
+    phase: Phase,
+    start: int,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield augmented faces, the target embeddings of their clean crops, and their labels."""
     rank = dist.get_rank() if dist.is_initialized() else 0
-    for item in batches(crops, Augment(), batch, seed, start, rank, world_size()):
-        yield item.faces, torch.from_numpy(targets[item.rows])
+    found = batches(
+        crops,
+        Augment(),
+        recipe.batch,
+        recipe.seed,
+        start,
+        rank,
+        world_size(),
+        faces_per_identity=phase.faces_per_identity,
+    )
+    for item in found:
+        yield item.faces, torch.from_numpy(targets[item.rows]), torch.from_numpy(labels[item.rows])
 
 
-def teacher_embeddings(data: Path, crops: FaceCrops, teacher: nn.Module) -> npt.NDArray[np.float32]:
+def teacher_embeddings(data: Path, crops: FaceCrops, teacher: Staged) -> npt.NDArray[np.float32]:
     """Return the teacher's embedding of every crop: those stored beside the data, else computed now."""
     stored = data / "teacher_embeddings.npz"
     if stored.exists():
@@ -147,14 +191,15 @@ def teacher_embeddings(data: Path, crops: FaceCrops, teacher: nn.Module) -> npt.
 
 
 @torch.no_grad()
-def embed(network: nn.Module, faces: Tensor) -> Tensor:
-    """Return the L2-normalized embeddings of (N, 3, 112, 112) faces in eval mode."""
+def embed(network: Staged, faces: Tensor) -> Tensor:
+    """Return the L2-normalized embeddings of (N, 3, 112, 112) faces in eval mode, brought to the network's size."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     with torch.autocast(device.type, torch.bfloat16):
         parts = [
-            network(part.to(device, memory_format=torch.channels_last)) for part in faces.split(EMBED_BATCH)
+            network(resize(part, network.input_px).to(device, memory_format=torch.channels_last))
+            for part in faces.split(EMBED_BATCH)
         ]
     network.train(was_training)
     return F.normalize(torch.cat(parts).float())
@@ -169,7 +214,7 @@ class Development:
         self.faces, self.identities = to_tensor(crops.images[rows]), crops.identities[rows]
         self.targets = targets[rows] / np.linalg.norm(targets[rows], axis=1, keepdims=True)
 
-    def __call__(self, network: nn.Module) -> dict[str, float]:
+    def __call__(self, network: Staged) -> dict[str, float]:
         embeddings = embed(network, self.faces).cpu().numpy()
         figures = {
             "dev_cosine": float((embeddings * self.targets).sum(axis=1).mean()),

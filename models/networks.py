@@ -1,0 +1,43 @@
+"""The networks by the name that recipes, weights and the board's config use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.blocks import Staged
+from models.mobilefacenet import MobileFaceNet
+from models.mobilenet_v1 import FaceNet, MobileNetV1Face
+from models.mobilenet_v2 import MobileNetV2Face
+from models.vargfacenet import VarGFaceNet
+
+WIDTH = (
+    0.5  # of the two MobileNets shipped: four times as many faces an hour on the machine they were trained on
+)
+
+SYSTEMS: dict[str, Callable[[str], Staged]] = {
+    "mobilefacenet": MobileFaceNet,
+    "mobilenetv1": lambda act: MobileNetV1Face(act, WIDTH),
+    "mobilenetv2": lambda act: MobileNetV2Face(act, WIDTH),
+    "facenet": FaceNet,
+    "vargfacenet": VarGFaceNet,
+}
+VARIANTS: dict[str, Callable[[str], Staged]] = {
+    "mobilefacenet_m": lambda act: MobileFaceNet(act, variant="m"),
+    "mobilefacenet_s": lambda act: MobileFaceNet(act, variant="s"),
+    "mobilefacenet_112x96": lambda act: MobileFaceNet(act, input_px=(112, 96)),
+    "mobilefacenet_96x96": lambda act: MobileFaceNet(act, input_px=(96, 96)),
+    "mobilefacenet_pool": lambda act: MobileFaceNet(act, stem="pool"),
+    "landmarks": lambda act: MobileFaceNet(act, input_px=(96, 96), dim=254),
+}
+NETWORKS = SYSTEMS | VARIANTS
+
+
+def make_network(name: str, act: str) -> Staged:
+    """Make the network `name` with random weights.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network is one of {', '.join(NETWORKS)}, received {name!r}")
+    return NETWORKS[name](act)
