@@ -53,6 +53,13 @@ def load_crops(folder: Path, limit: int | None = None) -> FaceCrops:
     return FaceCrops(images, identities, keys % HELD_OUT_ONE_IN == 0)
 
 
+def resized(images: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Bring (N, h, w, 3) faces to (N, *size, 3), bilinear."""
+    if images.shape[1:3] == size:
+        return images
+    return np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in images])
+
+
 def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     """Turn (N, 112, 112, 3) uint8 RGB into (N, 3, 112, 112) float32, (pixel - 127.5) / 128, channels last in memory."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()

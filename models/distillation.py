@@ -53,11 +53,10 @@ def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
 
 
 class Lift(nn.Module):
-    """Say a stage's output of the teacher in the shape of a student that has another table.
+    """Bring a stage's output of the teacher to the shape of a student that has another table.
 
-    A linear student gets a rotation of the directions that vary most (or of all, and mixtures of them, where it has more
-    channels than the teacher); a rectified one mixtures of unit spread through its own activation. The matrix is fixed:
-    it follows from `calibration`, the teacher's (N, C, h, w) output for some faces, and from a seed.
+    A linear student gets mixtures of the directions that vary most; a rectified one gets mixtures of equal spread
+    through its own activation. The matrix is fixed: it follows from `calibration`, the teacher's (N, C, h, w) output for some faces, and from a seed.
     """
 
     matrix: Tensor
@@ -89,7 +88,7 @@ class Lesson:
     """The teacher as one student sees it: the student's own picture size, its stages' shapes, its embedding's width.
 
     Args:
-        calibration: some faces (N, 3, 112, 112), from which the lifts follow; not needed by a student of the same table.
+        calibration: some faces (N, 3, 112, 112), from which the lifts follow; a student of the same table needs none.
     """
 
     def __init__(self, student: Staged, teacher: MobileFaceNet, calibration: Tensor | None = None) -> None:
@@ -192,7 +191,7 @@ class CleanTarget(Objective):
 
 
 class SoftmaxTriplet(Objective):
-    """FaceNet's training: softmax over the identities and semi-hard triplets of a P x K batch, the teacher beside them."""
+    """FaceNet's training: softmax over identities and semi-hard triplets of a P x K batch, the teacher beside them."""
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         embedding = self.student(self.lesson.view(faces)).float()

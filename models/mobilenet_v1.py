@@ -1,6 +1,6 @@
 """MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications.
 
-Howard et al., 2017, arXiv 1704.04861. The rows are Table 1: output channels and stride of each depthwise separable pair.
+Howard et al., 2017, arXiv 1704.04861. The rows are Table 1: output channels and stride of each separable pair.
 """
 
 from __future__ import annotations

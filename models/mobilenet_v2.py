@@ -1,6 +1,6 @@
 """MobileNetV2: Inverted Residuals and Linear Bottlenecks.
 
-Sandler, Howard, Zhu, Zhmoginov, Chen, 2018, arXiv 1801.04381. The rows are Table 2: expansion, channels, repeats, stride.
+Sandler, Howard, Zhu, Zhmoginov, Chen, 2018, arXiv 1801.04381. The rows are those of Table 2.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from models.blocks import ConvBlock, Staged, bottlenecks, scaled
 from models.heads import classifier_head, global_depthwise_head
 
 STEM, LAST = 32, 1280
-# (t, c, n, s)
+# (t, c, n, s): expansion, channels, repeats, first stride
 ROWS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),

@@ -28,7 +28,7 @@ def variable_group(
 def separable(
     c_in: int, c_out: int, *, stride: int = 1, factor: int = EXPANSION, act: str, last: str | None = None
 ) -> nn.Sequential:
-    """Make a 3x3 variable group convolution, `factor` times as wide, and a pointwise one, linear unless `last` is given."""
+    """Make a 3x3 variable group convolution, `factor` times as wide, and a pointwise one, linear without `last`."""
     wide = c_in * factor
     return nn.Sequential(
         variable_group(c_in, wide, 3, stride=stride, padding=1, act=act), ConvBlock(wide, c_out, 1, act=last)
@@ -80,8 +80,8 @@ def stage(c_in: int, c: int, blocks: int, act: str) -> nn.Sequential:
 class VarGFaceNet(Staged):
     """Map (N, 3, 112, 112) faces to (N, 512) embeddings that are not normalized.
 
-    The head keeps the full picture through the first convolution (head setting), and the embedding block widens to 1024,
-    weighs the 7x7 places with a variable group convolution, halves, and ends in a linear layer (embedding setting).
+    The first convolution keeps the full picture (head setting); the embedding block widens to 1024, weighs the 7x7
+    places with a variable group convolution, halves, and ends in a linear layer (embedding setting).
     """
 
     def __init__(self, act: str = "relu6", dim: int = 512) -> None:
