@@ -1,0 +1,59 @@
+"""MobileFaceNet's trunk as a landmark regressor: a loose square around a face in, 127 points out.
+
+The table is MobileFaceNet's (arXiv 1804.07573, Table 1) on a 96x96 input, thinner where the picture is large: that is
+where the time goes, and 127 points need less there than an identity does. The head ends in 254 numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.blocks import ConvBlock, Staged, bottlenecks
+from models.landmarks import OUTPUTS
+
+INPUT_PX = 96
+STEM = 16
+# (t, c, n, s) of the bottleneck rows
+ROWS = ((2, 32, 2, 2), (4, 64, 1, 2), (2, 64, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
+HEAD = 256
+
+
+class LandmarkNetwork(Staged):
+    """Map (N, 3, 96, 96) RGB squares, (pixel - 127.5) / 128, to (N, 254): x, y of 127 points in shares of the side."""
+
+    def __init__(self, act: str = "relu6") -> None:
+        rows, c_in = [], STEM
+        for row in ROWS:
+            rows.append(bottlenecks(c_in, row, act))
+            c_in = row[1]
+        stem = nn.Sequential(
+            ConvBlock(3, STEM, 3, stride=2, padding=1, act=act),
+            ConvBlock(STEM, STEM, 3, padding=1, groups=STEM, act=act),
+        )
+        head = nn.Sequential(
+            ConvBlock(c_in, HEAD, 1, act=act),
+            ConvBlock(HEAD, HEAD, INPUT_PX // 16, groups=HEAD),  # linear global depthwise convolution
+            Places(HEAD, OUTPUTS, 1),
+            nn.Flatten(),
+        )
+        stages = [nn.Sequential(stem, rows[0]), nn.Sequential(*rows[1:3]), nn.Sequential(*rows[3:]), head]
+        super().__init__(act, (INPUT_PX, INPUT_PX), stages)
+        self.start_at(torch.full((OUTPUTS,), 0.5))
+
+    def start_at(self, mean: Tensor) -> None:
+        """Let an untrained network answer with the `mean` shape, 254 numbers."""
+        places = next(layer for layer in self.modules() if isinstance(layer, Places))
+        assert places.bias is not None
+        with torch.no_grad():
+            places.weight.mul_(0.02)
+            places.bias.copy_(mean.flatten())
+
+
+class Places(nn.Conv2d):
+    """A convolution whose bias is added apart: bfloat16 would round a place near 0.5 by up to a fifth of a pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        return F.conv2d(x, self.weight) + self.bias[:, None, None]

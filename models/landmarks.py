@@ -1,0 +1,162 @@
+"""The 127 points of the landmark network: which points of MediaPipe's face mesh they are, and how far off a guess is.
+
+The mesh: "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019, arXiv 1907.06724; 468 points.
+Kept are both eyes' contours, brows, nose, lips and jaw; 57 pairs and 13 points of the midline. The mesh has no irises:
+an iris' place is the center of its eye's contour. Left out is what a door has no use for: cheeks and forehead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from device.geometry import apply_transform, similarity_transform
+
+# (subject's right, left) points of the mesh, which a mirrored picture exchanges
+PAIRS: dict[str, tuple[tuple[int, int], ...]] = {
+    "eyes": (
+        *((33, 263), (7, 249), (163, 390), (144, 373), (145, 374), (153, 380), (154, 381), (155, 382)),
+        *((133, 362), (246, 466), (161, 388), (160, 387), (159, 386), (158, 385), (157, 384), (173, 398)),
+    ),
+    "brows": (
+        *((46, 276), (53, 283), (52, 282), (65, 295), (55, 285)),
+        *((70, 300), (63, 293), (105, 334), (66, 296), (107, 336)),
+    ),
+    "nose": ((129, 358), (98, 327)),
+    "lips": (
+        *((61, 291), (146, 375), (91, 321), (181, 405), (84, 314)),
+        *((185, 409), (40, 270), (39, 269), (37, 267)),
+        *((78, 308), (95, 324), (88, 318), (178, 402), (87, 317)),
+        *((191, 415), (80, 310), (81, 311), (82, 312)),
+    ),
+    "jaw": (
+        *((127, 356), (234, 454), (93, 323), (132, 361), (58, 288), (172, 397)),
+        *((136, 365), (150, 379), (149, 378), (176, 400), (148, 377)),
+    ),
+}
+MIDLINE: dict[str, tuple[int, ...]] = {
+    "nose": (168, 6, 197, 195, 5, 4, 1, 2),
+    "lips": (0, 17, 13, 14),
+    "jaw": (152,),
+}
+
+
+def _listed() -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+    """Return the points, the place of each one's mirror image among them, and the part of the face of each."""
+    points: list[int] = []
+    mirror: dict[int, int] = {}
+    parts: list[str] = []
+    for part, pairs in PAIRS.items():
+        middle = MIDLINE.get(part, ())
+        points += [right for right, _ in pairs] + [left for _, left in pairs] + list(middle)
+        parts += [part] * (2 * len(pairs) + len(middle))
+        mirror |= dict(pairs) | {left: right for right, left in pairs} | {point: point for point in middle}
+    return tuple(points), tuple(points.index(mirror[point]) for point in points), tuple(parts)
+
+
+LANDMARKS, MIRROR, PARTS = _listed()
+OUTPUTS = 2 * len(LANDMARKS)  # x, y of each point, in [0, 1] of the input's side
+# Whose means are the five points of the alignment (`device.geometry`): right eye, left eye, nose tip, mouth corners.
+FIVE_POINTS = tuple(
+    tuple(LANDMARKS.index(point) for point in group)
+    for group in (
+        (33, 133, 159, 145, 158, 153, 160, 144),
+        (362, 263, 386, 374, 385, 380, 387, 373),
+        (1,),
+        (61,),
+        (291,),
+    )
+)
+# Per eye: the upper and lower lid's points, pair by pair, and the two corners
+LIDS = tuple(
+    (tuple(LANDMARKS.index(i) for i in upper), tuple(LANDMARKS.index(i) for i in lower), corners)
+    for upper, lower, corners in (
+        ((160, 159, 158), (144, 145, 153), (LANDMARKS.index(33), LANDMARKS.index(133))),
+        ((387, 386, 385), (373, 374, 380), (LANDMARKS.index(263), LANDMARKS.index(362))),
+    )
+)
+WING_WIDTH, WING_CURVE = 0.15, 0.03  # shares of the inter-ocular distance
+
+
+def five(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return (..., 5, 2) eyes, nose tip and mouth corners of (..., 127, 2) points."""
+    return np.stack(
+        [points[..., list(group), :].mean(axis=-2, dtype=np.float64) for group in FIVE_POINTS], -2
+    )
+
+
+def inter_ocular(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return the distance (...) between the centers of the two eyes of (..., 127, 2) points."""
+    found = five(points)
+    return np.linalg.norm(found[..., 1, :] - found[..., 0, :], axis=-1)
+
+
+def openness(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return how open the right and the left eye are, (..., 2): mean height of the lids over the eye's width.
+
+    The eye aspect ratio: "Real-Time Eye Blink Detection using Facial Landmarks", 2016, Equation 1, with three heights.
+    """
+    eyes = []
+    for upper, lower, (outer, inner) in LIDS:
+        heights = np.linalg.norm(points[..., list(upper), :] - points[..., list(lower), :], axis=-1)
+        eyes.append(heights.mean(-1) / np.linalg.norm(points[..., outer, :] - points[..., inner, :], axis=-1))
+    return np.stack(eyes, axis=-1).astype(np.float64)
+
+
+def mean_error(guess: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return the error of every point, (..., 127), as a share of the true inter-ocular distance."""
+    distance = np.linalg.norm(guess.astype(np.float64) - truth, axis=-1)
+    return distance / inter_ocular(truth)[..., None]
+
+
+def misfit(points: npt.NDArray[np.floating], mean_shape: npt.NDArray[np.floating]) -> float:
+    """Return how far (127, 2) points are from a face's shape: root mean square of what a similarity transform leaves,
+    as a share of the mean shape's inter-ocular distance.
+    """
+    try:
+        fitted = apply_transform(similarity_transform(points, mean_shape), points)
+    except ValueError:  # all in one place
+        return float("inf")
+    residual = np.sqrt(((fitted - mean_shape) ** 2).sum(axis=1).mean())
+    return float(residual / inter_ocular(mean_shape))
+
+
+def mirrored(points: npt.NDArray[np.floating], side: float) -> npt.NDArray[np.floating]:
+    """Return (..., 127, 2) points of the picture, `side` wide, seen in a mirror; pixel centers are whole numbers."""
+    turned = points[..., list(MIRROR), :].copy()
+    turned[..., 0] = side - 1 - turned[..., 0]
+    return turned
+
+
+def wing_loss(guess: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
+    """Wing loss of (B, N, 2) points, in shares of `unit` (B,): small errors weigh more than in L1.
+
+    "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks", 2018, arXiv 1711.06753,
+    Equation 5.
+    """
+    error = (guess - truth).abs() / unit[:, None, None]
+    offset = WING_WIDTH - WING_WIDTH * np.log1p(WING_WIDTH / WING_CURVE)
+    inner = WING_WIDTH * torch.log1p(error / WING_CURVE)
+    return torch.where(error < WING_WIDTH, inner, error - offset).mean()
+
+
+class PointsLoss(nn.Module):
+    """The objective: the wing loss of all points, and that of the five points by which faces are aligned."""
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, pictures: Tensor, truth: Tensor, progress: float) -> dict[str, Tensor]:
+        guess = self.student(pictures).float().reshape(truth.shape)
+        aligned, true = five_tensor(guess), five_tensor(truth)
+        unit = (true[:, 1] - true[:, 0]).norm(dim=1)
+        losses = {"points": wing_loss(guess, truth, unit), "five": wing_loss(aligned, true, unit)}
+        return losses | {"total": losses["points"] + losses["five"]}
+
+
+def five_tensor(points: Tensor) -> Tensor:
+    """Return (B, 5, 2) eyes, nose tip and mouth corners of (B, 127, 2) points."""
+    return torch.stack([points[:, list(group)].mean(dim=1) for group in FIVE_POINTS], dim=1)
