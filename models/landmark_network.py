@@ -16,7 +16,7 @@ from models.landmarks import OUTPUTS
 INPUT_PX = 96
 STEM = 16
 # (t, c, n, s) of the bottleneck rows
-ROWS = ((2, 32, 2, 2), (4, 64, 1, 2), (2, 64, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
+ROWS = ((2, 24, 2, 2), (2, 64, 1, 2), (2, 64, 6, 1), (2, 128, 1, 2), (2, 128, 2, 1))
 HEAD = 256
 
 
