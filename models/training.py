@@ -53,7 +53,7 @@ class Recipe:
 
     network: str
     act: str
-    init: str  # "teacher": start from the teacher's weights; "run": from those of another run; "random"
+    init: str  # start from "teacher", another "run", the shipped int8 "weights", or "random" ones
     seed: int
     batch: int
     weight_decay: float

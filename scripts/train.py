@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 if find_spec("torch") is None:
@@ -39,10 +40,12 @@ from models.metrics import identity_tar
 from models.mobilefacenet import MobileFaceNet
 from models.networks import make_network
 from models.quantization_aware import prepare
+from models.recover import recover
 from models.runs import START, load_network
 from models.teacher import load_teacher
 from models.training import Phase, Recipe, Run, fit, is_main, load_recipe, world_size
 
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 DEVELOPMENT_FACES = 1_278
 CALIBRATION_FACES = 256
 EMBED_BATCH = 142
@@ -90,8 +93,9 @@ def train(args: argparse.Namespace) -> None:
     )
     clean = teacher_embeddings(args.data, crops, teacher)
     targets = pull_to_identity(clean, crops.identities, recipe.identity_pull)
-    student = make_student(recipe, teacher, args.start, args.out)
-    lesson = Lesson(student, teacher, to_tensor(crops.images[~crops.held_out][:CALIBRATION_FACES]).to(device))
+    calibration = to_tensor(crops.images[~crops.held_out][:CALIBRATION_FACES])
+    student = make_student(recipe, teacher, calibration, args.start, args.out)
+    lesson = Lesson(student, teacher, calibration.to(device))
     widened = lesson.embedding(torch.from_numpy(targets).to(device)).cpu()
     labels = class_labels(crops)
     classifier = make_classifier(recipe, widened, labels)
@@ -126,7 +130,9 @@ def make_classifier(recipe: Recipe, targets: Tensor, labels: npt.NDArray[np.int6
     return Classifier(centers.index_add(0, torch.from_numpy(labels)[known], F.normalize(targets[known])))
 
 
-def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out: Path) -> Staged:
+def make_student(
+    recipe: Recipe, teacher: MobileFaceNet, calibration: Tensor, start: Path | None, out: Path
+) -> Staged:
     """Make the network of a recipe, with the weights that it starts from."""
     if recipe.init == "run":
         if start is None:
@@ -134,10 +140,13 @@ def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out
                 'the recipe says init = "run": name the folder of the run to start from with --start'
             )
         student, training = load_network(start)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / START).write_text(json.dumps(training, indent=2) + "\n")
+        note_start(out, training)
     else:
         student = make_network(recipe.network, recipe.act)
+    if recipe.init == "weights":
+        shipped = WEIGHTS / f"{recipe.network}.tflite"
+        recover(student, shipped, resize(calibration, student.input_px))
+        note_start(out, json.loads(shipped.with_suffix(".json").read_text())["training"])
     if recipe.init == "teacher":
         if not isinstance(student, MobileFaceNet):
             raise ValueError(f'{recipe.network} has another table than the teacher: init = "random" or "run"')
@@ -145,6 +154,12 @@ def make_student(recipe: Recipe, teacher: MobileFaceNet, start: Path | None, out
     if recipe.quantization_aware:
         prepare(student)
     return student
+
+
+def note_start(out: Path, training: dict[str, Any]) -> None:
+    """Keep in the run's folder how the weights it starts from were trained."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / START).write_text(json.dumps(training, indent=2) + "\n")
 
 
 def join_processes(kind: str) -> torch.device:
