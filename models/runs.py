@@ -28,9 +28,20 @@ def load_network(run: Path) -> tuple[Staged, dict[str, Any]]:
     if recipe.get("quantization_aware"):
         plain(network)
     training = {"recipe": recipe, "samples": place["samples"], "hours": round(place["seconds"] / 3600, 2)}
+    training["development"] = development(run)
     if (run / START).exists():
         training["start"] = json.loads((run / START).read_text())
         for total in ("samples", "hours"):
             training[total] = round(training[total] + training["start"][total], 2)
     network.eval()
     return network, training
+
+
+def development(run: Path) -> dict[str, float]:
+    """Return the last figures on held-out faces of a run, {} where it has none."""
+    figures: dict[str, float] = {}
+    if (run / "metrics.jsonl").exists():
+        for line in (run / "metrics.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            figures = {name: row[name] for name in row if name.startswith("dev_")} or figures
+    return figures
