@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from device.geometry import apply_transform
-from models.data import PIXEL_MEAN, PIXEL_STD, SIZE_PX, blur, clip, jpeg, relight, tint
+from models.data import SIZE_PX, blur, clip, jpeg, relight, tint, to_tensor
 from models.landmarks import mirrored
 
 # Where the detector's square lies in a crop: medians over the training faces, set in borders of their edge pixels
@@ -197,15 +197,18 @@ class Views:
 
     def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, Tensor]:
         """Make batch `number`: a pure function of its arguments."""
-        epoch, place_ = divmod(number, len(self.rows) // size)
-        order = np.random.default_rng((seed, epoch)).permutation(self.rows)[
-            place_ * size : (place_ + 1) * size
-        ]
+        pictures, points = self.pictures(size, seed, number)
+        return to_tensor(pictures), torch.from_numpy(points)
+
+    def pictures(
+        self, size: int, seed: int, number: int = 0
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """Return batch `number` as (size, side, side, 3) uint8 RGB and (size, 127, 2) shares of the side."""
+        epoch, turn = divmod(number, len(self.rows) // size)
+        order = np.random.default_rng((seed, epoch)).permutation(self.rows)[turn * size : (turn + 1) * size]
         rng = np.random.default_rng((seed, number))
-        made = [self.one(row, rng) for row in order]
-        return pictures_tensor(np.stack([item[0] for item in made])), points_tensor(
-            np.stack([item[1] for item in made]), self.side_px
-        )
+        pictures, points = zip(*(self.one(row, rng) for row in order), strict=True)
+        return np.stack(pictures), (np.stack(points) / self.side_px).astype(np.float32)
 
     def one(self, row: int, rng: np.random.Generator) -> tuple[Image, Floats]:
         """Return one view and its points in pixels."""
@@ -224,14 +227,3 @@ class Views:
 def region_points(points: Floats, side_px: int) -> Floats:
     """Return (127, 2) points of a crop as pixels of the detector's own square."""
     return apply_transform(region_transform(side_px), points)
-
-
-def pictures_tensor(pictures: npt.NDArray[np.uint8]) -> Tensor:
-    """Turn (N, side, side, 3) uint8 RGB into (N, 3, side, side) float32, (pixel - 127.5) / 128."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
-    return (pixels - PIXEL_MEAN) / PIXEL_STD
-
-
-def points_tensor(points: Floats, side_px: int) -> Tensor:
-    """Turn (N, 127, 2) pixels into float32 shares of the side."""
-    return torch.from_numpy((points / side_px).astype(np.float32))

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from device.geometry import apply_transform, similarity_transform
 
@@ -77,7 +75,6 @@ LIDS = tuple(
         ((387, 386, 385), (373, 374, 380), (LANDMARKS.index(263), LANDMARKS.index(362))),
     )
 )
-WING_WIDTH, WING_CURVE = 0.15, 0.03  # shares of the inter-ocular distance
 
 
 def five(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -111,6 +108,11 @@ def mean_error(guess: npt.NDArray[np.floating], truth: npt.NDArray[np.floating])
     return distance / inter_ocular(truth)[..., None]
 
 
+def five_error(guess: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return the error of each of the five points, (..., 5), as a share of the true inter-ocular distance."""
+    return np.linalg.norm(five(guess) - five(truth), axis=-1) / inter_ocular(truth)[..., None]
+
+
 def misfit(points: npt.NDArray[np.floating], mean_shape: npt.NDArray[np.floating]) -> float:
     """Return how far (127, 2) points are from a face's shape: root mean square of what a similarity transform leaves,
     as a share of the mean shape's inter-ocular distance.
@@ -128,35 +130,3 @@ def mirrored(points: npt.NDArray[np.floating], side: float) -> npt.NDArray[np.fl
     turned = points[..., list(MIRROR), :].copy()
     turned[..., 0] = side - 1 - turned[..., 0]
     return turned
-
-
-def wing_loss(guess: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
-    """Wing loss of (B, N, 2) points, in shares of `unit` (B,): small errors weigh more than in L1.
-
-    "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks", 2018, arXiv 1711.06753,
-    Equation 5.
-    """
-    error = (guess - truth).abs() / unit[:, None, None]
-    offset = WING_WIDTH - WING_WIDTH * np.log1p(WING_WIDTH / WING_CURVE)
-    inner = WING_WIDTH * torch.log1p(error / WING_CURVE)
-    return torch.where(error < WING_WIDTH, inner, error - offset).mean()
-
-
-class PointsLoss(nn.Module):
-    """The objective: the wing loss of all points, and that of the five points by which faces are aligned."""
-
-    def __init__(self, student: nn.Module) -> None:
-        super().__init__()
-        self.student = student
-
-    def forward(self, pictures: Tensor, truth: Tensor, progress: float) -> dict[str, Tensor]:
-        guess = self.student(pictures).float().reshape(truth.shape)
-        aligned, true = five_tensor(guess), five_tensor(truth)
-        unit = (true[:, 1] - true[:, 0]).norm(dim=1)
-        losses = {"points": wing_loss(guess, truth, unit), "five": wing_loss(aligned, true, unit)}
-        return losses | {"total": losses["points"] + losses["five"]}
-
-
-def five_tensor(points: Tensor) -> Tensor:
-    """Return (B, 5, 2) eyes, nose tip and mouth corners of (B, 127, 2) points."""
-    return torch.stack([points[:, list(group)].mean(dim=1) for group in FIVE_POINTS], dim=1)

@@ -29,8 +29,8 @@ from torch import nn
 
 from models.data import load_crops
 from models.landmark_data import Labels, Views, load_labels
-from models.landmark_network import INPUT_PX, LandmarkNetwork
-from models.landmarks import FIVE_POINTS, PointsLoss, five, inter_ocular, mean_error
+from models.landmark_network import INPUT_PX, LandmarkNetwork, PointsLoss
+from models.landmarks import five_error, mean_error
 from models.runs import START, load_network
 from models.training import Recipe, Run, fit, load_recipe
 
@@ -126,10 +126,9 @@ class Development:
         network.train(was_training)
         truth = self.points.numpy()
         guess = guess.reshape(truth.shape)
-        apart = np.linalg.norm(five(guess) - five(truth), axis=-1) / inter_ocular(truth)[:, None]
         return {
             "dev_error": round(float(mean_error(guess, truth).mean()), 5),
-            "dev_error_five": round(float(apart.sum() / (len(apart) * len(FIVE_POINTS))), 5),
+            "dev_error_five": round(float(five_error(guess, truth).mean()), 5),
         }
 
 
