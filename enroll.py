@@ -101,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         with stop_signals_raise():
             config = load_config(args.config)
             config = replace(config, gallery=args.gallery) if args.gallery else config
+            config = replace(config, model=args.model) if args.model is not None else config
             output = Output(args.json)
             if args.list:
                 list_subjects(config, output)
@@ -138,6 +139,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, metavar="PATH", help="contact sheet (default enroll-NAME.png)")
     parser.add_argument("--no-sheet", action="store_true", help="write no contact sheet")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
     parser.add_argument("--json", action="store_true", help="results as JSON, one object a line")
     return parser.parse_args(arguments)

@@ -76,6 +76,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--camera", metavar="SRC", help="auto, picamera2, an index, a device, a clip or rtsp://"
     )
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
     parser.add_argument("--once", action="store_true", help="end after the first grant and its pulse")
     parser.add_argument(
@@ -134,6 +135,8 @@ def configured(args: argparse.Namespace) -> Config:
     config = load_config(args.config)
     if args.camera is not None:
         config = replace(config, camera=replace(config.camera, source=args.camera))
+    if args.model is not None:
+        config = replace(config, model=args.model)
     return replace(config, gallery=args.gallery) if args.gallery else config
 
 

@@ -6,14 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from device.align import MeshAligner
+from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.camera import ClipCamera, LiveCamera, open_camera
-from device.config import Config, QualityConfig
+from device.config import MODELS, Config, QualityConfig, check_model
 from device.decision import Decider, DecisionRule
 from device.detect import open_detector
 from device.embed import LiteRTEmbedder
 from device.enrollment import Collector
+from device.errors import ModelError
 from device.gallery import Gallery
 from device.lock import PulseLock, check_pin, open_lock
 from device.paths import expand
@@ -45,7 +46,7 @@ def build_device(config: Config, *, pin_factory: Any) -> Device:
             detector=detector,
             second_face_ratio=decision.second_face_ratio,
             tracker=Tracker(max_gap_s=decision.track_gap_s, min_overlap=decision.track_overlap),
-            aligner=build_aligner(config),
+            aligner=build_aligner(config, embedder.manifest.side_px),
             limits=quality_limits(config.quality),
             embedder=embedder,
             gallery=gallery,
@@ -60,7 +61,7 @@ def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, g
     """Put together what an enrollment looks through."""
     return Collector(
         detector=build_detector(config),
-        aligner=build_aligner(config),
+        aligner=build_aligner(config, embedder.manifest.side_px),
         embedder=embedder,
         limits=quality_limits(config.quality),
         second_face_ratio=config.decision.second_face_ratio,
@@ -96,12 +97,24 @@ def build_detector(config: Config) -> Detector:
     )
 
 
-def build_aligner(config: Config) -> Aligner:
-    return MeshAligner(model=find_asset(FACE_MESH), threads=config.threads)
+def build_aligner(config: Config, crop_px: int) -> Aligner:
+    """Take the configured aligner; `crop_px` is the side of the face that the embedder takes."""
+    if config.alignment == "landmarks":
+        manifest = shipped_manifest("landmarks", 'set alignment = "mesh"')
+        return LandmarkAligner(manifest=manifest, threads=config.threads, crop_px=crop_px)
+    return MeshAligner(model=find_asset(FACE_MESH), threads=config.threads, crop_px=crop_px)
 
 
 def build_embedder(config: Config) -> LiteRTEmbedder:
-    return LiteRTEmbedder(manifest=manifest_path(config.model), threads=config.threads)
+    """Load the configured model; the door takes int8 networks only, whose speed and accuracy were measured."""
+    embedder = LiteRTEmbedder(manifest=manifest_path(config.model), threads=config.threads)
+    kind = embedder.manifest.input.dtype
+    if kind != "int8":
+        raise ModelError(
+            f"model {embedder.model_id}: the door expects an int8 network, received {kind}: "
+            "make one with scripts/quantize.py"
+        )
+    return embedder
 
 
 def build_gallery(config: Config, embedder: LiteRTEmbedder, *, read_only: bool) -> Gallery:
@@ -126,5 +139,20 @@ def quality_limits(quality: QualityConfig) -> QualityLimits:
 
 
 def manifest_path(model: str) -> Path:
-    """Return the manifest of a model's name, or the path itself where one is given."""
-    return expand(model) if model.endswith(".json") else WEIGHTS / f"{model}.json"
+    """Return the manifest of a shipped model's name, or the path itself where one is given."""
+    check_model(model, "model")
+    if model.endswith(".json"):
+        return expand(model)
+    there = [name for name in MODELS if (WEIGHTS / f"{name}.json").is_file()]
+    return shipped_manifest(model, f"set model to one that is there ({', '.join(there) or 'none is'})")
+
+
+def shipped_manifest(name: str, instead: str) -> Path:
+    """Return the manifest of a network of models/weights/; `instead` says what to do where it is missing."""
+    path = WEIGHTS / f"{name}.json"
+    if not (path.is_file() and path.with_suffix(".tflite").is_file()):
+        raise ModelError(
+            f"{path}: expected the network {name!r} and its manifest, received no such files: "
+            f"copy both there, or {instead}"
+        )
+    return path

@@ -24,6 +24,7 @@ else:
 from device.errors import ConfigError
 from device.paths import expand
 
+MODELS = ("mobilefacenet", "mobilenetv1", "mobilenetv2", "facenet", "vargfacenet")  # of models/weights/
 SYSTEM_CONFIG = Path("/etc/face-unlock/config.toml")  # what the service runs on
 
 
@@ -99,7 +100,10 @@ class QualityConfig:
     max_pitch_deg: float = setting(30.0, "furthest nod up or down", unit="deg", low=5, high=90)
     max_roll_deg: float = setting(35.0, "furthest tilt to a shoulder", unit="deg", low=5, high=90)
     min_presence: float = setting(
-        0.0, "below this logit of the mesh network a detection is no face", low=-10, high=30
+        0.0,
+        "below this a detection is no face: logit of the mesh; with `landmarks` 1 for a perfect shape, 0 at the limit",
+        low=-10,
+        high=30,
     )
 
 
@@ -179,7 +183,14 @@ class Config:
     """One configuration, checked."""
 
     model: str = setting(
-        "mobilefacenet", "a manifest of `models/weights/` by its name, or the path of a manifest (`.json`)"
+        "mobilefacenet",
+        f"network of the embeddings: {', '.join(f'`{name}`' for name in MODELS)}, or the path of a manifest "
+        "(`.json`); after a change everybody has to be enrolled again",
+    )
+    alignment: str = setting(
+        "mesh",
+        "what finds the eyes, nose and mouth: `mesh` (MediaPipe's) or `landmarks` (this project's int8 network)",
+        choices=("mesh", "landmarks"),
     )
     threads: int = setting(1, "threads of each network", low=1, high=16)
     false_match_rate: float = setting(
@@ -339,9 +350,26 @@ def _check_together(config: Config, origin: str) -> None:
             f"{origin}: quality.min_brightness: expected less than quality.max_brightness = "
             f"{quality.max_brightness:g}, received {quality.min_brightness:g}"
         )
-    if not config.model or not config.gallery:
-        name = "gallery" if config.model else "model"
-        raise ConfigError(f"{origin}: {name}: expected a name, received empty text")
+    if config.alignment == "landmarks" and quality.min_presence >= 1:
+        raise ConfigError(
+            f'{origin}: quality.min_presence: expected less than 1 with alignment = "landmarks", '
+            f"received {quality.min_presence:g}"
+        )
+    check_model(config.model, f"{origin}: model")
+    if not config.gallery:
+        raise ConfigError(f"{origin}: gallery: expected a name, received empty text")
+
+
+def check_model(model: str, origin: str) -> None:
+    """Refuse what is neither a shipped network's name nor the path of a manifest; name the nearest."""
+    if model in MODELS or model.endswith(".json"):
+        return
+    near = difflib.get_close_matches(model, MODELS, n=1, cutoff=0.0)
+    meant = f": did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(
+        f"{origin}: expected one of {_listed(MODELS)}, or the path of a manifest (.json), "
+        f"received {_shown(model)}{meant}"
+    )
 
 
 def _listed(choices: tuple[Any, ...]) -> str:

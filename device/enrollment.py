@@ -44,7 +44,7 @@ class Sample:
     """One accepted look: its embedding becomes a template, its face stands on the contact sheet."""
 
     embedding: Embedding
-    face: Image  # (112, 112, 3) uint8 RGB
+    face: Image  # (S, S, 3) uint8 RGB, S the embedder's
     pose: HeadPose
 
 

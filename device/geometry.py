@@ -25,13 +25,21 @@ REFERENCE_POINTS: Points = np.array(
     dtype=np.float32,
 )
 
+MESH_POINTS = 468
+
 # Mesh points (of 468) whose mean is each of the five points; the subject's right eye comes first.
-_FIVE_POINTS = (
+FIVE_POINTS = (
     (33, 133, 159, 145, 158, 153, 160, 144),
     (362, 263, 386, 374, 385, 380, 387, 373),
     (1,),
     (61,),
     (291,),
+)
+
+# Of the right and of the left eye: corners, and three pairs of points across from each other on the two lids.
+_EYES = (
+    ((33, 133), ((160, 144), (159, 145), (158, 153))),
+    ((362, 263), ((385, 380), (386, 374), (387, 373))),
 )
 
 # Pairs (subject's right, left) that keep their place when the face speaks or blinks: outer and inner eye
@@ -79,13 +87,40 @@ def invert_transform(matrix: npt.ArrayLike) -> Floats:
     return np.column_stack([inverse, -inverse @ matrix[:, 2]])
 
 
+def reference_points(side_px: int) -> Points:
+    """Return the five reference points in a square crop of `side_px`.
+
+    Pixel centers are whole numbers, so a crop of 112 pixels reaches from -0.5 to 111.5: a place p goes to
+    (p + 0.5) * side_px / 112 - 0.5, as in training, where 112 px faces are resized to what a network takes.
+    """
+    return ((REFERENCE_POINTS + 0.5) * (side_px / CROP_SIZE_PX) - 0.5).astype(np.float32)
+
+
 def five_points(mesh: npt.NDArray[np.floating]) -> Points:
     """Return right eye, left eye, nose tip, right and left mouth corner, (5, 2), of a (468, 2 or 3) mesh."""
-    return np.array([mesh[list(group), :2].mean(axis=0) for group in _FIVE_POINTS], dtype=np.float32)
+    return np.array([mesh[list(group), :2].mean(axis=0) for group in FIVE_POINTS], dtype=np.float32)
+
+
+def eye_openness(mesh: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Return how open the subject's right and left eye are: distance of the lids as a share of the eye's width.
+
+    The mean of three pairs of points, in the picture's plane; of 800 training faces the median is 0.30, and one in
+    a hundred is below 0.18. The eye aspect ratio of Soukupova and Cech, "Real-Time Eye Blink Detection using Facial
+    Landmarks", 2016, equation 1.
+    """
+    right, left = (_openness(np.asarray(mesh, np.float64)[:, :2], *eye) for eye in _EYES)
+    return right, left
+
+
+def _openness(mesh: Floats, corners: tuple[int, int], lids: tuple[tuple[int, int], ...]) -> float:
+    width = np.linalg.norm(mesh[corners[1]] - mesh[corners[0]])
+    upper, lower = np.array(lids).T
+    heights = np.linalg.norm(mesh[upper] - mesh[lower], axis=1)
+    return float(heights.mean() / width) if width > 0 else 0.0
 
 
 def mesh_region(box: tuple[float, float, float, float], keypoints: Points, side_px: int) -> Floats:
-    """Return the (2, 3) transform from the frame to the mesh network's square input of `side_px`.
+    """Return the (2, 3) transform from the frame to the square of `side_px` that finds points in a face.
 
     The region is 1.5 sides of the detection's box (x, y, width, height), centered on it and turned so that
     the eyes, keypoints 0 and 1, are level.
@@ -107,14 +142,18 @@ def head_pose(mesh: npt.NDArray[np.floating]) -> HeadPose:
     to mouth. The rotation is read as roll after yaw after pitch, so turning the picture in its plane changes
     the roll alone. Signs as in HeadPose; mirroring the picture negates yaw and roll.
     """
-    axes = _head_axes(np.asarray(mesh, np.float64))
+    return pose_of_axes(head_axes(np.asarray(mesh, np.float64)))
+
+
+def pose_of_axes(axes: Floats) -> HeadPose:
+    """Read a (3, 3) rotation, columns leftward, downward and backward, as roll after yaw after pitch."""
     yaw = math.atan2(axes[2, 0], math.hypot(axes[0, 0], axes[1, 0]))
     pitch = -math.atan2(axes[2, 1], axes[2, 2])
     roll = math.atan2(axes[1, 0], axes[0, 0])
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def _head_axes(mesh: Floats) -> Floats:
+def head_axes(mesh: Floats) -> Floats:
     """Return a (3, 3) rotation whose columns are the head's leftward, downward and backward directions."""
     right, left = np.array(_LATERAL_PAIRS).T
     leftward = (mesh[left] - mesh[right]).sum(axis=0)

@@ -43,7 +43,7 @@ class Embedder(Protocol):
     def model_id(self) -> str: ...
 
     def embed(self, face: Image) -> Embedding:
-        """Return the L2-normalized embedding of a (112, 112, 3) uint8 RGB aligned face."""
+        """Return the L2-normalized embedding of an aligned face, (S, S, 3) uint8 RGB, S the model's."""
         ...
 
 

@@ -1,7 +1,8 @@
 """Say whether an aligned face is good enough to be compared, and if not, what the person could do about it.
 
-Pure numpy. Brightness and sharpness are taken between brows and chin of the 112x112 crop: what lies around
-the face, or a black rim where the crop leaves the frame, says nothing of the face.
+Pure numpy. Brightness and sharpness are taken between brows and chin of the 112x112 crop, whatever side the embedder
+takes: sharpness depends on the number of pixels, its limit must not. What lies around the face, or a black rim where
+the crop leaves the frame, says nothing of the face.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
-    """What a face must reach; brightness in 0..255, angles to either side, presence as the mesh's logit."""
+    """What a face must reach; brightness in 0..255, angles to either side, presence as in AlignedFace."""
 
     min_face_px: float
     min_sharpness: float
@@ -38,7 +39,7 @@ def assess(face: AlignedFace, detection: FaceDetection, limits: QualityLimits) -
     Size, light and pose come before sharpness: a small, dark or turned face is blurred as well, and "hold
     still" would not help. The width is that of the detection's box.
     """
-    light = luminance(face.image)
+    light = luminance(face.measured)
     measured = Quality(
         face_width_px=detection.box[2],
         sharpness=laplacian_variance(light),

@@ -23,7 +23,7 @@ class Reason(str, Enum):
     GRANTED = "granted"
     NO_FACE = "no_face"
     SEVERAL_FACES = "several_faces"
-    NOT_A_FACE = "not_a_face"  # the detector fired, the mesh did not confirm it
+    NOT_A_FACE = "not_a_face"  # the detector fired, the points did not confirm it
     TOO_SMALL = "too_small"
     TOO_BLURRED = "too_blurred"
     TOO_DARK = "too_dark"
@@ -78,16 +78,20 @@ class HeadPose:
 class AlignedFace:
     """A face brought to the reference position of the embedder.
 
-    `image` is (112, 112, 3) uint8 RGB; `landmarks` is (5, 2) px in the frame: right eye, left eye, nose tip, right
-    and left mouth corner (the subject's); `mesh` is (468, 3) float32, x and y in frame px, z in the same unit;
-    `presence` is the mesh network's logit, below 0 means no face.
+    `image` is (S, S, 3) uint8 RGB, S the side that the embedder takes; `measured` is the same face at (112, 112, 3),
+    so that quality does not depend on the embedder. `landmarks` is (5, 2) px in the frame: right eye, left eye, nose
+    tip, right and left mouth corner (the subject's). `mesh` is (468, 3) float32, x and y in frame px, z in the same
+    unit; what an aligner does not find is NaN. `presence` below 0 means no face: the mesh network's logit, or the
+    share of the largest misfit that is left. `eye_openness` is lid distance over eye width, right and left.
     """
 
     image: Image
+    measured: Image
     landmarks: Points
     mesh: npt.NDArray[np.float32]
     presence: float
     pose: HeadPose
+    eye_openness: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)

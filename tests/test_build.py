@@ -47,7 +47,8 @@ def test_the_whole_door_from_one_config(real_model: None, enrolled_gallery: Path
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"model": "nosuchmodel"}, ModelError),
+        ({"model": "nosuchmodel"}, ConfigError),
+        ({"model": "nosuchmodel.json"}, ModelError),
         ({"gallery": "/nonexistent/gallery.db"}, GalleryError),
         ({"lock": LockConfig(pin=3)}, ConfigError),
     ],

@@ -90,7 +90,7 @@ def test_an_embedding_stays_when_the_next_face_comes(tiny):
 
 def test_an_embedding_equals_the_slow_way(tiny):
     embedder = LiteRTEmbedder(manifest=tiny, threads=1)
-    manifest, interpreter = embedder.manifest, embedder._interpreter
+    manifest, interpreter = embedder.manifest, embedder._network._interpreter
     for face in faces(5):
         real = (face.astype(np.float64) - manifest.mean) / manifest.std
         pixels = quantize(real, manifest.input.scale, manifest.input.zero_point)
@@ -131,7 +131,7 @@ def test_a_face_of_another_shape_says_both(tiny, face):
 
 
 def test_the_interpreter_is_built_once(tiny, monkeypatch):
-    import device.embed as module
+    import device.network as module
 
     built = []
     real = module.load_interpreter
@@ -236,7 +236,11 @@ def test_each_missing_key_and_each_wrong_type_is_named(tiny, key):
     [
         ("alignment", "eyes4-112", "mesh5-112"),
         ("input.color_order", "BGR", "RGB"),
-        ("input.shape", [1, 160, 160, 3], "[1, 112, 112, 3]"),
+        ("input.shape", [1, 112, 96, 3], "[1, S, S, 3], a square of 32 to 512 px"),
+        ("input.shape", [1, 16, 16, 3], "[1, S, S, 3]"),
+        ("input.shape", [1, 3, 112, 112], "[1, S, S, 3]"),
+        ("input.shape", [112, 112, 3], "[1, S, S, 3]"),
+        ("input.shape", [1, 112.0, 112.0, 3], "whole numbers"),
         ("input.dtype", "uint8", "int8 or float32"),
         ("input.std", 0, "above 0"),
         ("input.scale", 0, "above 0"),

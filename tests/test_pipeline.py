@@ -37,12 +37,15 @@ def detection(width: float = 120.0, left: float = 100.0) -> FaceDetection:
 
 
 def aligned(brightness: int = 120, presence: float = 5.0) -> AlignedFace:
+    image = np.full((112, 112, 3), brightness, np.uint8)
     return AlignedFace(
-        image=np.full((112, 112, 3), brightness, np.uint8),
+        image=image,
+        measured=image,
         landmarks=np.zeros((5, 2), np.float32),
         mesh=np.zeros((468, 3), np.float32),
         presence=presence,
         pose=HeadPose(0, 0, 0),
+        eye_openness=(0.3, 0.3),
     )
 
 

@@ -35,10 +35,12 @@ def face(level: int = 128, texture: int = 40, presence: float = 15, **angles: fl
     turned = {"yaw_deg": 0.0, "pitch_deg": 0.0, "roll_deg": 0.0, **angles}
     return AlignedFace(
         image=image,
+        measured=image,
         landmarks=np.zeros((5, 2), np.float32),
         mesh=np.zeros((468, 3), np.float32),
         presence=presence,
         pose=HeadPose(**turned),
+        eye_openness=(0.3, 0.3),
     )
 
 
@@ -97,7 +99,7 @@ def test_what_cannot_be_measured_fails(angle: str) -> None:
 
 def test_what_lies_around_the_face_does_not_count() -> None:
     framed = face()
-    framed.image[:30], framed.image[:, :20], framed.image[:, 92:] = 0, 255, 0
+    framed.measured[:30], framed.measured[:, :20], framed.measured[:, 92:] = 0, 255, 0
     plain = assess(face(), DETECTION, LIMITS)
     assert assess(framed, DETECTION, LIMITS) == plain
 
