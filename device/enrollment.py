@@ -16,6 +16,7 @@ import numpy.typing as npt
 from device.pipeline import pick_face
 from device.protocols import Aligner, Detector, Embedder
 from device.quality import QualityLimits, assess
+from device.similarity import l2_normalize
 from device.types import Embedding, HeadPose, Image, Reason
 
 PATIENCE_FRAMES = 60  # a pose that is not shown within so many good frames is given up: necks differ
@@ -134,7 +135,7 @@ class Collector:
         quality = assess(aligned, face, self._limits)
         if quality.reason is not None:
             return None, str(quality.reason).replace("_", " "), quality.hint
-        sample = Sample(self._embedder.embed(aligned.image), aligned.image, aligned.pose)
+        sample = Sample(template(self._embedder, aligned.image), aligned.image, aligned.pose)
         kind, hint = self._objection(sample)
         return (None, kind, hint) if kind else (sample, "", "")
 
@@ -161,6 +162,14 @@ class Collector:
     def _instruction(self) -> str:
         wanted = self._wanted_pose()
         return wanted.instruction if wanted else ""
+
+
+def template(embedder: Embedder, face: Image) -> Embedding:
+    """Return the mean embedding of a face and its mirror image: what is stored varies less than one look.
+
+    Only enrollment does it; the door embeds each face once.
+    """
+    return l2_normalize(embedder.embed(face) + embedder.embed(np.ascontiguousarray(face[:, ::-1])))
 
 
 def contact_sheet(samples: list[Sample], columns: int = 5, gap_px: int = 8) -> Image:

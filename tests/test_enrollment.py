@@ -7,7 +7,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from device.enrollment import PATIENCE_FRAMES, Collector, Sample, contact_sheet
+from device.enrollment import PATIENCE_FRAMES, Collector, Sample, contact_sheet, template
 from device.protocols import Aligner, Detector, Embedder
 from device.types import FaceDetection, HeadPose, Image
 from tests.test_pipeline import LIMITS, aligned, detection
@@ -128,3 +128,13 @@ def test_the_contact_sheet_holds_all_faces(count: int, shape: tuple[int, int, in
     sheet = contact_sheet([Sample(direction(0), face, HeadPose(0, 0, 0)) for face in faces])
     assert sheet.shape == shape
     assert all((sheet == 10 + i).any() for i in range(count))
+
+
+def test_a_template_is_the_mean_of_a_face_and_its_mirror_image() -> None:
+    embedder = create_autospec(Embedder, instance=True)
+    embedder.embed.side_effect = lambda face: direction(40 if face[0, 0, 0] else 80)  # lit on the left, or not
+    face = np.zeros((112, 112, 3), np.uint8)
+    face[:, :56] = 255
+    for view in (face, face[:, ::-1]):
+        assert template(embedder, view) == pytest.approx(direction(60), abs=1e-6)
+    assert all(call.args[0].flags.c_contiguous for call in embedder.embed.call_args_list[1:2])
