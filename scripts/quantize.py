@@ -37,7 +37,7 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 WEIGHTS, CARDS = MODELS / "weights", MODELS / "cards"
 CALIBRATION_FACES = 400
 LARGEST_LFW_LOSS = 0.2  # points
-LARGEST_BYTES = 6 * 1024 * 1024
+LARGEST_BYTES = 6_000_000
 
 
 def parity(folder: Path, name: str, crops: FaceCrops, input_px: tuple[int, int]) -> dict[str, float]:
