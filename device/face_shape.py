@@ -48,7 +48,7 @@ def _straight_head() -> tuple[tuple[int, ...], Floats]:
     return tuple(places), np.array(list(places.values()))
 
 
-STRAIGHT_POINTS, _STRAIGHT = _straight_head()
+STRAIGHT_POINTS, STRAIGHT = _straight_head()
 # what alignment, eyes and pose are read from
 NEEDED_POINTS = frozenset(STRAIGHT_POINTS).union(*FIVE_POINTS)
 
@@ -83,7 +83,7 @@ def flat_head_pose(mesh: npt.NDArray[np.floating]) -> HeadPose:
     the pose that the mesh's depth gives.
     """
     points = np.asarray(mesh, np.float64)[list(STRAIGHT_POINTS), :2]
-    straight = _STRAIGHT - _STRAIGHT.mean(axis=0)
+    straight = STRAIGHT - STRAIGHT.mean(axis=0)
     projection = np.linalg.lstsq(straight, points - points.mean(axis=0), rcond=None)[0].T
     u, _, vt = np.linalg.svd(projection, full_matrices=False)
     rows = u @ vt

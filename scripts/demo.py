@@ -1,5 +1,7 @@
 """Show the whole product at work, without a camera and without pins: python scripts/demo.py  (make demo)
 
+    python scripts/demo.py --model mobilenetv2      another network; --config FILE takes any other key from a file
+
 One person is enrolled from a photograph. Then a clip plays in which nobody, a stranger, the enrolled person and nobody
 again stand before the camera. Detector, network, gallery file and lock are the real ones; only the pins are gpiozero's
 own mock. Writes demo.png; exits with 1 if the stranger is let in or the enrolled person is not.
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from gpiozero.pins.mock import MockFactory
 
 import enroll
 from device.build import build_camera, build_device
-from device.config import CameraConfig, Config, LockConfig
+from device.config import CameraConfig, Config, LockConfig, check_model, load_config
 from device.errors import FaceUnlockError, UsageError
 from device.pipeline import Device, handle_frame
 from device.types import Decision, Reason
@@ -154,11 +157,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--picture", type=Path, default=ROOT / "demo.png", help="file to write (demo.png)")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each person stays (4)")
+    parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
+    # /dev/null is an empty config: the demo shows the defaults, whatever this machine is set to.
+    parser.add_argument("--config", type=Path, default=Path("/dev/null"), help="TOML file (docs/tune.md)")
     args = parser.parse_args(arguments)
     try:
         check(args.picture, args.seconds)
         with tempfile.TemporaryDirectory(prefix="face-unlock-demo-") as folder:
-            result = run(Path(folder), args.seconds)
+            result = run(Path(folder), args.seconds, args.config, args.model)
         draw(result, args.picture)
     except FaceUnlockError as error:
         print(f"{MARK} demo: {error}", file=sys.stderr)
@@ -193,12 +199,11 @@ def draw(result: Play, picture: Path) -> None:
         raise UsageError(f"--picture: {str(picture)[:120]}: {error.strerror}: name another file") from error
 
 
-def run(folder: Path, seconds: float) -> Play:
+def run(folder: Path, seconds: float, settings: Path, model: str | None) -> Play:
     """Enroll, make the clip and play it."""
     photos = photographs()
-    gallery = str(folder / "gallery.db")
-    # /dev/null is an empty config: the demo shows the defaults, whatever this machine is set to.
-    options = ["--gallery", gallery, "--config", "/dev/null", "--no-sheet"]
+    config = configured(folder, settings, model)
+    options = ["--gallery", config.gallery, "--config", str(settings), "--model", config.model, "--no-sheet"]
     print(f"{MARK} enrolling {SUBJECT} from {photos[SUBJECT].name}", flush=True)
     code = enroll.main(["--name", SUBJECT, "--images", str(photos[SUBJECT]), *options])
     if code == 130:
@@ -209,8 +214,16 @@ def run(folder: Path, seconds: float) -> Play:
     print(
         f"{MARK} playing a clip of {acts[-1].ends_s:g} s: nobody, {STRANGER}, {SUBJECT}, nobody", flush=True
     )
-    config = Config(gallery=gallery, camera=CameraConfig(source=str(clip)), lock=LockConfig(pulse_s=PULSE_S))
-    return play(config, acts)
+    return play(replace(config, camera=CameraConfig(source=str(clip))), acts)
+
+
+def configured(folder: Path, settings: Path, model: str | None) -> Config:
+    """Return the configuration of the demo: a gallery of its own in `folder`, a pin that ends soon."""
+    config = load_config(settings)
+    model = config.model if model is None else model
+    check_model(model, "model")
+    lock = LockConfig(pulse_s=PULSE_S)
+    return replace(config, model=model, gallery=str(folder / "gallery.db"), lock=lock)
 
 
 if __name__ == "__main__":

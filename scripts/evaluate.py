@@ -1,10 +1,10 @@
 """Measure models on LFW, from the raw photographs through the board's own detector and alignment.
 
-    python scripts/evaluate.py --lfw FOLDER [MANIFEST ...] --json lfw.json --picture lfw.png
+    python scripts/evaluate.py --lfw FOLDER [MODEL ...] --json lfw.json --picture lfw.png
 
-FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs). Photographs in
-which the detector finds no face count as failures: -1 to everybody. Never train on LFW, never choose settings
-on all of it.
+FOLDER holds `lfw.zip` (Name/Name_0001.webp or .jpg) and `lfw_pairs.txt` (the official 6,000 pairs); MODEL is the name
+of a shipped network or the path of a manifest, and sees faces of the side that it takes. Photographs in which the
+detector finds no face count as failures: -1 to everybody. Never train on LFW, never choose settings on all of it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from device.align import MeshAligner
-from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
+from device.align import crop_face
+from device.assets import FACE_DETECTOR, find_asset
+from device.build import build_aligner, manifest_path
+from device.config import Config
 from device.detect import LiteRTDetector
 from device.embed import LiteRTEmbedder
 from device.errors import FaceUnlockError, UsageError
+from device.geometry import CROP_SIZE_PX
 from device.types import FaceDetection, Image
 from models.metrics import HISTOGRAM_EDGES, AllPairs, all_pairs, lfw_accuracy
 
-SHIPPED = Path(__file__).resolve().parent.parent / "models" / "weights" / "mobilefacenet.json"
 FMRS = (1e-3, 1e-4, 1e-5)
 MIN_SCORE = 0.3  # a benchmark photograph shows a face for sure, so a doubtful detection is better than none
 
@@ -76,18 +78,19 @@ def parse_pairs(lines: list[list[str]]) -> Benchmark:
 
 
 class FaceReader:
-    """Read a photograph and bring the face nearest its center to the embedder's position."""
+    """Read a photograph and bring the face nearest its center to the embedders' position."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, alignment: str, threads: int) -> None:
         self.detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=MIN_SCORE, threads=threads)
-        self.aligner = MeshAligner(model=find_asset(FACE_MESH), threads=threads)
+        self.aligner = build_aligner(Config(alignment=alignment, threads=threads), CROP_SIZE_PX)
 
-    def aligned(self, photograph: Image) -> Image | None:
-        """Return the (112, 112, 3) uint8 RGB crop, or None where no face is found."""
+    def crops(self, photograph: Image, sides_px: set[int]) -> dict[int, Image] | None:
+        """Return the (side, side, 3) uint8 RGB crop of each side, or None where no face is found."""
         detections = self.detector.detect(photograph)
         if not detections:
             return None
-        return self.aligner.align(photograph, nearest_center(detections, photograph)).image
+        landmarks = self.aligner.align(photograph, nearest_center(detections, photograph)).landmarks
+        return {side_px: crop_face(photograph, landmarks, side_px) for side_px in sides_px}
 
 
 def nearest_center(detections: list[FaceDetection], photograph: Image) -> FaceDetection:
@@ -101,10 +104,11 @@ def nearest_center(detections: list[FaceDetection], photograph: Image) -> FaceDe
 
 
 def embed_all(
-    archive: Path, names: list[str], embedders: list[LiteRTEmbedder]
+    archive: Path, names: list[str], embedders: list[LiteRTEmbedder], alignment: str
 ) -> list[npt.NDArray[np.float32]]:
     """Return for every model the (N, D) embeddings; a row of zeros is a photograph without a face."""
-    reader = FaceReader(threads=1)
+    reader = FaceReader(alignment, threads=1)
+    sides_px = {embedder.manifest.side_px for embedder in embedders}
     found = [np.zeros((len(names), embedder.manifest.embedding_dim), np.float32) for embedder in embedders]
     with zipfile.ZipFile(archive) as photographs:
         files = {name.rsplit(".", 1)[0]: name for name in photographs.namelist()}
@@ -115,10 +119,10 @@ def embed_all(
             )
         for i, name in enumerate(tqdm(names, unit="photo", desc="LFW")):
             pixels = cv2.imdecode(np.frombuffer(photographs.read(files[name]), np.uint8), cv2.IMREAD_COLOR)
-            face = reader.aligned(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-            if face is not None:
+            crops = reader.crops(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), sides_px)
+            if crops is not None:
                 for rows, embedder in zip(found, embedders, strict=True):
-                    rows[i] = embedder.embed(face)
+                    rows[i] = embedder.embed(crops[embedder.manifest.side_px])
     return found
 
 
@@ -221,7 +225,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         description="Measure models on LFW through the board's own detector and alignment."
     )
     parser.add_argument(
-        "models", nargs="*", type=Path, default=[SHIPPED], help="manifests; default: the shipped one"
+        "models",
+        nargs="*",
+        default=[Config().model],
+        metavar="MODEL",
+        help="names or manifests; default: the door's default",
+    )
+    parser.add_argument(
+        "--alignment", choices=("mesh", "landmarks"), default=Config().alignment, help="what aligns the faces"
     )
     parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip and lfw_pairs.txt")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -253,8 +264,8 @@ def evaluate(args: argparse.Namespace) -> None:
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent} to write to")
     benchmark = load_benchmark(args.lfw / "lfw_pairs.txt")
-    embedders = [LiteRTEmbedder(manifest=path, threads=1) for path in args.models]
-    embeddings = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders)
+    embedders = [LiteRTEmbedder(manifest=manifest_path(model), threads=1) for model in args.models]
+    embeddings = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders, args.alignment)
     figures, drawn = {}, []
     for embedder, rows in zip(embedders, embeddings, strict=True):
         figures[embedder.model_id], pairs = report(benchmark, rows)

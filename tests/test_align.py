@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.align import MeshAligner
+from device.align import MeshAligner, crop_face
 from device.assets import FACE_DETECTOR, FACE_MESH
 from device.detect import LiteRTDetector
 from device.errors import ModelError
@@ -122,6 +122,36 @@ def test_depth_is_in_pixels(detector: LiteRTDetector, aligner: MeshAligner) -> N
     assert full_px == pytest.approx(2 * half_px, rel=0.1)
     width_px = detector.detect(image)[0].box[2]
     assert 0.4 < full_px / width_px < 1.1  # a head is about as deep as wide
+
+
+def test_a_larger_crop_is_the_smaller_one_with_more_pixels(
+    detector: LiteRTDetector, aligner: MeshAligner
+) -> None:
+    """As in training, where 112 px faces are resized to what the network takes."""
+    image = cv2.GaussianBlur(photo("hopper"), (0, 0), 3)
+    small = aligned(image, detector, aligner)
+    resized = cv2.resize(small.image, (160, 160), interpolation=cv2.INTER_LINEAR).astype(float)
+    direct = crop_face(image, small.landmarks, 160)
+
+    def apart(shift_px: float) -> float:
+        shift = np.array([[1, 0, shift_px], [0, 1, shift_px]], np.float64)
+        return float(np.abs(cv2.warpAffine(resized, shift, (160, 160)) - direct)[8:-8, 8:-8].mean())
+
+    assert apart(0) < 0.7
+    assert apart(0) < min(apart(-0.25), apart(0.25))  # a quarter of a pixel is what a wrong center costs
+
+
+def test_the_crop_follows_the_embedder_and_quality_does_not(
+    detector: LiteRTDetector, aligner: MeshAligner
+) -> None:
+    image = photo("hopper")
+    small = aligned(image, detector, aligner)
+    large = aligned(image, detector, MeshAligner(model=model_file(FACE_MESH), threads=1, crop_px=160))
+    assert large.image.shape == (160, 160, 3)
+    np.testing.assert_array_equal(large.measured, small.image)
+    assert small.measured is small.image
+    assert large.eye_openness == small.eye_openness
+    assert all(0.15 < share < 0.5 for share in small.eye_openness)  # both portraits look
 
 
 def test_what_is_no_face_has_no_presence(aligner: MeshAligner) -> None:

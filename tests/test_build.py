@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gpiozero.pins.mock import MockFactory
 
-from device.build import WEIGHTS, build_device, decision_rule, manifest_path, quality_limits
-from device.config import Config, LockConfig, QualityConfig
+from device import build as module
+from device.align import LandmarkAligner, MeshAligner
+from device.build import (
+    WEIGHTS,
+    build_aligner,
+    build_device,
+    build_embedder,
+    decision_rule,
+    manifest_path,
+    quality_limits,
+)
+from device.config import MODELS, Config, LockConfig, QualityConfig
 from device.embed import LiteRTEmbedder
 from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
+from device.gallery import Gallery
+from device.pipeline import handle_frame
+from device.types import Frame, Reason
+from tests.make_tiny_model import write_landmarks, write_tiny
+from tests.photos import photo
 
 TINY = Path(__file__).parent / "data" / "tiny.json"
 
@@ -21,6 +38,76 @@ def test_a_model_is_a_name_or_a_path() -> None:
     assert manifest_path("/somewhere/mine.json") == Path("/somewhere/mine.json")
     with pytest.raises(ConfigError, match="home folder"):
         manifest_path("~nosuch/mine.json")
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of weights with two networks, one of them of another side and dimension."""
+    monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+    write_tiny(tmp_path, "mobilefacenet", side=112, dimension=16)
+    write_tiny(tmp_path, "facenet", side=160, dimension=512)
+    return tmp_path
+
+
+def test_each_name_is_its_own_file(weights: Path) -> None:
+    assert [build_embedder(Config(model=name)).manifest.name for name in ("mobilefacenet", "facenet")] == [
+        "mobilefacenet",
+        "facenet",
+    ]
+
+
+def test_a_name_without_its_files_says_which_are_there(weights: Path) -> None:
+    (weights / "facenet.tflite").unlink()
+    for name in set(MODELS) - {"mobilefacenet"}:
+        with pytest.raises(
+            ModelError, match=r"set model to one that is there \(.*mobilefacenet.*\)"
+        ) as caught:
+            manifest_path(name)
+        assert f"{weights / name}.json" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_none_names_the_nearest() -> None:
+    for name, nearest in (("mobilenet2", "mobilenetv2"), ("landmarks", None), ("FaceNet", "facenet")):
+        with pytest.raises(ConfigError, match="model: expected one of") as caught:
+            manifest_path(name)
+        assert nearest is None or f"did you mean {nearest!r}?" in str(caught.value)
+
+
+def test_a_float_network_opens_no_door(weights: Path) -> None:
+    manifest = weights / "mobilefacenet.json"
+    values = json.loads(manifest.read_text())
+    values["input"]["dtype"] = "float32"
+    manifest.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="float32"):
+        build_embedder(Config())
+
+
+def test_the_alignment_is_the_configured_one(weights: Path) -> None:
+    with pytest.raises(ModelError, match='set alignment = "mesh"') as caught:
+        build_aligner(Config(alignment="landmarks"), 112)
+    assert "\n" not in str(caught.value)
+    write_landmarks(weights)
+    assert isinstance(build_aligner(Config(alignment="landmarks"), 112), LandmarkAligner)
+
+
+@pytest.mark.parametrize("alignment", ["mesh", "landmarks"])
+def test_the_door_cuts_faces_as_its_model_takes_them(real_model: None, weights: Path, alignment: str) -> None:
+    write_landmarks(weights)
+    config = Config(model="facenet", alignment=alignment, gallery=str(weights / "gallery.db"))
+    model_id = build_embedder(config).model_id
+    with Gallery(config.gallery_path, model_id=model_id, dimension=512, read_only=False) as gallery:
+        gallery.enroll("somebody", np.eye(512, dtype=np.float32)[:1], replace=False)
+    device = build_device(config, pin_factory=MockFactory())
+    try:
+        decision = handle_frame(Frame(photo("astronaut"), 0.0), device, 0.0)
+        aligned = device.aligner.align(photo("astronaut"), device.detector.detect(photo("astronaut"))[0])
+    finally:
+        device.close()
+    assert aligned.image.shape == (160, 160, 3)
+    assert isinstance(device.aligner, MeshAligner if alignment == "mesh" else LandmarkAligner)
+    # the tiny landmark network sees no face in a photograph, and that must close the door
+    assert decision.reason is (Reason.BELOW_THRESHOLD if alignment == "mesh" else Reason.NOT_A_FACE)
 
 
 def test_the_threshold_travels_with_the_model() -> None:

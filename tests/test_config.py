@@ -44,6 +44,11 @@ def test_values_arrive_where_they_belong(tmp_path: Path) -> None:
     assert isinstance(config.lock.pulse_s, float)
 
 
+@pytest.mark.parametrize("name", [*module.MODELS, "mine/net.json"])
+def test_a_model_is_a_shipped_name_or_a_manifest(name: str) -> None:
+    assert parse_config({"model": name}, origin="test").model == name
+
+
 MISTAKES = {
     "a typo at the top": ('modle = "x"', "unknown key 'modle': did you mean 'model'?"),
     "a typo in a section": (
@@ -71,6 +76,21 @@ MISTAKES = {
     "another detector": (
         '[detector]\nkind = "haar"',
         'expected one of "auto", "tasks", "litert", received "haar"',
+    ),
+    "a typo in a model": (
+        'model = "mobilfacenet"',
+        'model: expected one of "mobilefacenet", "mobilenetv1", "mobilenetv2", "facenet", "vargfacenet", '
+        "or the path of a manifest (.json), received \"mobilfacenet\": did you mean 'mobilefacenet'?",
+    ),
+    "a network for a manifest": ('model = "my/mobilefacenet.tflite"', "or the path of a manifest (.json)"),
+    "no model": ('model = ""', 'model: expected one of "mobilefacenet"'),
+    "another alignment": (
+        'alignment = "eyes"',
+        'alignment: expected one of "mesh", "landmarks", received "eyes"',
+    ),
+    "a logit for a share": (
+        'alignment = "landmarks"\n[quality]\nmin_presence = 5',
+        "quality.min_presence: expected less than 1 with alignment",
     ),
     "a mock lock": ('[lock]\ndriver = "mock"', 'expected one of "gpiozero", "jetson", received "mock"'),
     "k above n": ("[decision]\nk = 6", "decision.k: expected at most decision.n = 5, received 6"),

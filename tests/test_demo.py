@@ -115,6 +115,21 @@ def test_a_picture_that_cannot_be_written_is_one_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_demo_takes_model_and_settings_but_its_own_gallery_and_pin(tmp_path: Path) -> None:
+    settings = tmp_path / "config.toml"
+    settings.write_text('model = "facenet"\ngallery = "mine.db"\nthreads = 2\n[lock]\npin = 27\n')
+    config = demo.configured(tmp_path, settings, None)
+    assert (config.model, config.threads, config.lock.pin) == ("facenet", 2, 17)
+    assert config.gallery_path == tmp_path / "gallery.db"
+    assert demo.configured(tmp_path, settings, "vargfacenet").model == "vargfacenet"
+    assert demo.configured(tmp_path, Path("/dev/null"), None).model == "mobilefacenet"
+
+
+def test_a_model_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--model", "facenett", "--picture", str(tmp_path / "demo.png")]) == 3
+    assert "did you mean 'facenet'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("where", ["the clip", "the enrollment"])
 def test_ctrl_c_is_one_line(
     where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

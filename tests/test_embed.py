@@ -16,7 +16,7 @@ from device.embed import LiteRTEmbedder, load_manifest
 from device.errors import ModelError
 from device.quantization import dequantize, quantize
 from device.similarity import l2_normalize
-from tests.make_tiny_model import DATA, build, describe
+from tests.make_tiny_model import DATA, build, describe, write_tiny
 
 SHIPPED = Path(__file__).parent.parent / "models" / "weights" / "mobilefacenet.json"
 
@@ -128,6 +128,15 @@ def test_a_face_of_another_shape_says_both(tiny, face):
     embedder = LiteRTEmbedder(manifest=tiny, threads=1)
     with pytest.raises(ModelError, match=r"expects an aligned face \(112, 112, 3\) uint8, received \("):
         embedder.embed(face)
+
+
+def test_side_and_dimension_come_from_the_manifest(tmp_path):
+    embedder = LiteRTEmbedder(manifest=write_tiny(tmp_path, "wide", side=160, dimension=512), threads=1)
+    assert (embedder.manifest.side_px, embedder.manifest.embedding_dim) == (160, 512)
+    face = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    assert embedder.embed(face).shape == (512,)
+    with pytest.raises(ModelError, match=r"expects an aligned face \(160, 160, 3\) uint8, received \(112"):
+        embedder.embed(face[:112, :112])
 
 
 def test_the_interpreter_is_built_once(tiny, monkeypatch):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from device.assets import FACE_DETECTOR, FACE_MESH
+from tests.make_tiny_model import write_tiny
 from tests.photos import model_file, photo, rotated
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,22 @@ def test_evaluate_checks_its_outputs_before_it_runs(benchmark, tmp_path):
     result = run("evaluate.py", MANIFEST, "--lfw", benchmark, "--json", "absent/lfw.json", cwd=tmp_path)
     assert result.returncode == 2
     assert "there is no folder absent" in result.stderr
+
+
+def test_evaluate_takes_names_and_manifests_of_different_sides(benchmark, tmp_path):
+    wide = write_tiny(tmp_path, "wide", side=160, dimension=512)
+    arguments = ["mobilefacenet", wide, "--lfw", benchmark, "--json", "lfw.json"]
+    result = run("evaluate.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    names = [model_id.rsplit("-", 1)[0] for model_id in json.loads((tmp_path / "lfw.json").read_text())]
+    assert names == ["mobilefacenet", "wide"]
+
+
+def test_evaluate_names_the_models_that_there_are(benchmark, tmp_path):
+    result = run("evaluate.py", "mobilefacenett", "--lfw", benchmark, cwd=tmp_path)
+    assert result.returncode == 3
+    assert "did you mean 'mobilefacenet'?" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_prepare_faces_keeps_single_faces_and_their_identity(tmp_path):

@@ -17,6 +17,7 @@ from device.geometry import (
     head_pose,
     invert_transform,
     mesh_region,
+    reference_points,
     similarity_transform,
     weighted_nms,
 )
@@ -78,6 +79,12 @@ def test_five_points_are_means_of_their_mesh_points() -> None:
     mesh[[362, 263, 386, 374, 385, 380, 387, 373]] = (30, 20, 5)
     mesh[1], mesh[61], mesh[291] = (20, 30, -9), (14, 40, 0), (26, 40, 0)
     np.testing.assert_array_equal(five_points(mesh), [(10, 20), (30, 20), (20, 30), (14, 40), (26, 40)])
+
+
+def test_reference_points_scale_with_the_crop_about_its_edge() -> None:
+    np.testing.assert_array_equal(reference_points(112), REFERENCE_POINTS)
+    np.testing.assert_allclose(reference_points(224), 2 * REFERENCE_POINTS + 0.5, atol=1e-4)
+    np.testing.assert_allclose(reference_points(160), (REFERENCE_POINTS + 0.5) * 10 / 7 - 0.5, atol=1e-4)
 
 
 def made_head(yaw_deg: float = 0, pitch_deg: float = 0, roll_deg: float = 0) -> np.ndarray:

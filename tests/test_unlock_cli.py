@@ -23,6 +23,7 @@ import unlock
 from device.errors import CameraLost, LockError
 from device.types import Decision, Frame, Reason
 from tests.conftest import ROOT, run_program
+from tests.make_tiny_model import write_tiny
 
 PULSE_S = 1.0
 LONG_PULSE_S = 30.0  # nothing but the program's end can end it during a test
@@ -316,6 +317,40 @@ def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, empty_confi
         done = run_program("unlock.py", "--demo", "--camera", str(path), "--config", str(empty_config))
         assert done.returncode == 6
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_one_key_changes_the_model_of_enrollment_and_door(
+    real_model: None, tmp_path: Path, enrolled_gallery: Path, empty_clip: Path, empty_config: Path
+) -> None:
+    model = str(write_tiny(tmp_path, "wide", side=160, dimension=512))
+    settings = tmp_path / "config.toml"
+    settings.write_text(f'model = "{model}"\ngallery = "{tmp_path}/gallery.db"\n')
+    photo = ["--images", "tests/data/astronaut.jpg", "--no-sheet"]
+    enrolled = run_program("enroll.py", "--name", "Eileen", *photo, "--config", str(settings))
+    assert enrolled.returncode == 0, enrolled.stderr
+    watch = ["--demo", "--camera", str(empty_clip), "--max-seconds", "1"]
+    watched = run_program("unlock.py", *watch, "--config", str(settings))
+    assert watched.returncode == 0, watched.stderr
+    assert "model wide-" in watched.stdout
+
+    options = ["--gallery", str(enrolled_gallery), "--config", str(empty_config), "--model", model]
+    for done in (
+        run_program("unlock.py", *watch, *options),
+        run_program("enroll.py", "--name", "Bob", *photo, *options),
+    ):
+        assert done.returncode == 5
+        assert "remove those subjects and enroll them again" in done.stderr
+        assert len([line for line in done.stderr.splitlines() if "configured model is wide-" in line]) == 1
+
+
+@pytest.mark.parametrize("program", [["unlock.py", "--demo"], ["enroll.py", "--name", "Bob"]])
+def test_a_model_that_is_none_names_the_nearest(
+    program: list[str], empty_clip: Path, empty_config: Path
+) -> None:
+    options = ["--camera", str(empty_clip), "--config", str(empty_config), "--model", "mobilefacenett"]
+    done = run_program(*program, *options)
+    assert done.returncode == 3
+    assert "did you mean 'mobilefacenet'?" in done.stderr
 
 
 def test_a_fault_is_told_on_the_status_lines(person_clip: Path, empty_config: Path) -> None:
