@@ -46,17 +46,16 @@ def region_transform(
 
 @dataclass(frozen=True)
 class Labels:
-    """What the mesh says of N crops: `points` (N, 127, 2) in crop pixels, `depth` (N, 127) in the same unit, `kept`."""
+    """What the mesh says of N crops: `points` (N, 127, 2) in crop pixels, and which are good enough, `kept` (N,)."""
 
     points: npt.NDArray[np.floating]
-    depth: npt.NDArray[np.floating]
     kept: npt.NDArray[np.bool_]
 
 
 def load_labels(path: Path) -> Labels:
     """Read a file of scripts/label_landmarks.py."""
     with np.load(path) as file:
-        return Labels(file["points"], file["depth"], file["kept"])
+        return Labels(file["points"], file["kept"])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import ConvBlock, Staged, bottlenecks
-from models.landmarks import FIVE_POINTS, OUTPUTS
+from models.landmarks import FIVE, OUTPUTS
 
 INPUT_PX = 96
 STEM = 16
@@ -95,4 +95,4 @@ class PointsLoss(nn.Module):
 
 def five_tensor(points: Tensor) -> Tensor:
     """Return (B, 5, 2) eyes, nose tip and mouth corners of (B, 127, 2) points."""
-    return torch.stack([points[:, list(group)].mean(dim=1) for group in FIVE_POINTS], dim=1)
+    return torch.stack([points[:, list(group)].mean(dim=1) for group in FIVE], dim=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from device.geometry import apply_transform, similarity_transform
+from device.geometry import FIVE_POINTS
 
 # (subject's right, left) points of the mesh, which a mirrored picture exchanges
 PAIRS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -56,50 +56,19 @@ def _listed() -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
 
 LANDMARKS, MIRROR, PARTS = _listed()
 OUTPUTS = 2 * len(LANDMARKS)  # x, y of each point, in [0, 1] of the input's side
-# Whose means are the five points of the alignment (`device.geometry`): right eye, left eye, nose tip, mouth corners.
-FIVE_POINTS = tuple(
-    tuple(LANDMARKS.index(point) for point in group)
-    for group in (
-        (33, 133, 159, 145, 158, 153, 160, 144),
-        (362, 263, 386, 374, 385, 380, 387, 373),
-        (1,),
-        (61,),
-        (291,),
-    )
-)
-# Per eye: the upper and lower lid's points, pair by pair, and the two corners
-LIDS = tuple(
-    (tuple(LANDMARKS.index(i) for i in upper), tuple(LANDMARKS.index(i) for i in lower), corners)
-    for upper, lower, corners in (
-        ((160, 159, 158), (144, 145, 153), (LANDMARKS.index(33), LANDMARKS.index(133))),
-        ((387, 386, 385), (373, 374, 380), (LANDMARKS.index(263), LANDMARKS.index(362))),
-    )
-)
+# Whose means are the five points of the alignment: right eye, left eye, nose tip, mouth corners
+FIVE = tuple(tuple(LANDMARKS.index(point) for point in group) for group in FIVE_POINTS)
 
 
 def five(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return (..., 5, 2) eyes, nose tip and mouth corners of (..., 127, 2) points."""
-    return np.stack(
-        [points[..., list(group), :].mean(axis=-2, dtype=np.float64) for group in FIVE_POINTS], -2
-    )
+    return np.stack([points[..., list(group), :].mean(axis=-2, dtype=np.float64) for group in FIVE], -2)
 
 
 def inter_ocular(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the distance (...) between the centers of the two eyes of (..., 127, 2) points."""
     found = five(points)
     return np.linalg.norm(found[..., 1, :] - found[..., 0, :], axis=-1)
-
-
-def openness(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return how open the right and the left eye are, (..., 2): mean height of the lids over the eye's width.
-
-    The eye aspect ratio: "Real-Time Eye Blink Detection using Facial Landmarks", 2016, Equation 1, with three heights.
-    """
-    eyes = []
-    for upper, lower, (outer, inner) in LIDS:
-        heights = np.linalg.norm(points[..., list(upper), :] - points[..., list(lower), :], axis=-1)
-        eyes.append(heights.mean(-1) / np.linalg.norm(points[..., outer, :] - points[..., inner, :], axis=-1))
-    return np.stack(eyes, axis=-1).astype(np.float64)
 
 
 def mean_error(guess: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -111,18 +80,6 @@ def mean_error(guess: npt.NDArray[np.floating], truth: npt.NDArray[np.floating])
 def five_error(guess: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return the error of each of the five points, (..., 5), as a share of the true inter-ocular distance."""
     return np.linalg.norm(five(guess) - five(truth), axis=-1) / inter_ocular(truth)[..., None]
-
-
-def misfit(points: npt.NDArray[np.floating], mean_shape: npt.NDArray[np.floating]) -> float:
-    """Return how far (127, 2) points are from a face's shape: root mean square of what a similarity transform leaves,
-    as a share of the mean shape's inter-ocular distance.
-    """
-    try:
-        fitted = apply_transform(similarity_transform(points, mean_shape), points)
-    except ValueError:  # all in one place
-        return float("inf")
-    residual = np.sqrt(((fitted - mean_shape) ** 2).sum(axis=1).mean())
-    return float(residual / inter_ocular(mean_shape))
 
 
 def mirrored(points: npt.NDArray[np.floating], side: float) -> npt.NDArray[np.floating]:

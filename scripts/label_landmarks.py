@@ -32,7 +32,7 @@ from device.geometry import apply_transform, invert_transform
 from device.runtime import load_interpreter
 from models.data import SIZE_PX, load_crops
 from models.landmark_data import region_transform
-from models.landmarks import LANDMARKS, inter_ocular, mirrored
+from models.landmarks import LANDMARKS, mean_error, mirrored
 
 MESH_INPUT_PX = 192
 LEAST_PRESENCE = 2.0  # logit; the door's own limit is 0
@@ -54,11 +54,11 @@ class MeshLabeler:
         self.to_crop = invert_transform(self.to_region)
 
     def label(self, crop: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float64], float, float]:
-        """Return 127 points (127, 3) in crop pixels, z in the same unit, the lower presence, and the disagreement."""
+        """Return 127 points (127, 2) in crop pixels, the lower presence, and the disagreement."""
         points, presence = self.look(crop, cv2.BORDER_REPLICATE)
         flipped, also = self.look(np.ascontiguousarray(crop[:, ::-1]), cv2.BORDER_REFLECT_101)
         turned = mirrored(flipped, SIZE_PX)
-        apart = np.linalg.norm(points[:, :2] - turned[:, :2], axis=1).mean() / inter_ocular(points[:, :2])
+        apart = mean_error(turned, points).mean()
         return (points + turned) / 2, min(presence, also), float(apart)
 
     def look(self, crop: npt.NDArray[np.uint8], border: int) -> tuple[npt.NDArray[np.float64], float]:
@@ -66,15 +66,12 @@ class MeshLabeler:
         region = cv2.warpAffine(crop, self.to_region, side, flags=cv2.INTER_LINEAR, borderMode=border)
         self.interpreter.set_tensor(self.input, region[None].astype(np.float32) / 255)
         self.interpreter.invoke()
-        mesh = self.interpreter.get_tensor(self.mesh).reshape(468, 3)[list(LANDMARKS)].astype(np.float64)
-        in_crop = np.column_stack(
-            [apply_transform(self.to_crop, mesh[:, :2]), mesh[:, 2] * self.to_crop[0, 0]]
-        )
-        return in_crop, float(self.interpreter.get_tensor(self.presence).item())
+        mesh = self.interpreter.get_tensor(self.mesh).reshape(468, 3)[list(LANDMARKS), :2]
+        return apply_transform(self.to_crop, mesh), float(self.interpreter.get_tensor(self.presence).item())
 
 
 def label_all(data: Path, out: Path, limit: int | None) -> str:
-    """Write `points` (N, 127, 2), `depth` (N, 127), `presence`, `disagreement` and `kept` (N,), in the crops' order."""
+    """Write `points` (N, 127, 2), `presence`, `disagreement` and `kept` (N,), in the crops' order."""
     crops = load_crops(data, limit)
     labeler = MeshLabeler(find_asset(FACE_MESH))
     found = [labeler.label(crop) for crop in tqdm(crops.images, unit="face", desc="mesh")]
@@ -84,8 +81,7 @@ def label_all(data: Path, out: Path, limit: int | None) -> str:
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         out,
-        points=points[..., :2].astype(np.float16),
-        depth=points[..., 2].astype(np.float16),
+        points=points.astype(np.float16),
         presence=presence,
         disagreement=disagreement,
         kept=kept,

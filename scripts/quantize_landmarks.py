@@ -28,13 +28,16 @@ if find_spec("torch") is None:
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer import quantizer, recipe
 
+from device.face_shape import misfit
 from models import export
 from models.data import FaceCrops, load_crops
-from models.landmark_data import REGION_SIDE_PX, Labels, Views, load_labels
+from models.landmark_data import Labels, Views, load_labels, region_points
 from models.landmark_file import LandmarkFile
-from models.landmark_network import INPUT_PX
-from models.landmarks import LANDMARKS, five_error, mean_error, misfit
+from models.landmark_network import INPUT_PX, Places
+from models.landmarks import LANDMARKS, five_error, mean_error
 from models.runs import load_network
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
@@ -55,13 +58,13 @@ def export_run(run: Path, data: Path, labels_file: Path, folder: Path) -> dict[s
     export.to_litert(network, single)
     known = np.flatnonzero(labels.kept & ~crops.held_out)
     samples, _ = Views(crops.images, labels.points, known, INPUT_PX).pictures(CALIBRATION_VIEWS, SEED)
-    export.to_int8(single, samples, int8)
+    to_int8(single, samples, int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:
         raise SystemExit(
             f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}"
         )
-    shape = mean_shape(labels, known)
+    shape = region_points(labels.points[known].mean(axis=0, dtype=np.float64), INPUT_PX) / INPUT_PX
     figures = held_out(crops, labels, (single, int8), shape)
     values = export.manifest("landmarks", int8, {}, training=training, held_out=figures)
     for key in ("embedding_dim", "alignment", "thresholds"):  # an embedder's
@@ -70,8 +73,7 @@ def export_run(run: Path, data: Path, labels_file: Path, folder: Path) -> dict[s
         values
         | {
             "points": list(LANDMARKS),
-            "mean_shape": np.round(shape[:, :2], 5).tolist(),
-            "mean_depth": np.round(shape[:, 2], 5).tolist(),
+            "mean_shape": np.round(shape, 5).tolist(),
             "largest_misfit": figures["largest_misfit"],
         },
         folder / "landmarks.json",
@@ -79,12 +81,22 @@ def export_run(run: Path, data: Path, labels_file: Path, folder: Path) -> dict[s
     return figures
 
 
-def mean_shape(labels: Labels, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return the mean face (127, 3) in shares of the input's side, x and y from its corner, depth from its middle."""
-    points = labels.points[rows].astype(np.float64).mean(axis=0)
-    views = Views(np.empty(0, np.uint8), points[None], np.zeros(1, np.int64), INPUT_PX)
-    depth = labels.depth[rows].astype(np.float64).mean(axis=0) / REGION_SIDE_PX
-    return np.column_stack([views.mean / INPUT_PX, depth - depth.mean()])
+def to_int8(single: Path, samples: npt.NDArray[np.uint8], path: Path) -> None:
+    """Quantize as `export.to_int8` does, but let the output hold every place from 0 to 1.
+
+    The samples' mean extremes would clip the chin of a face that lies low in its square.
+    """
+    job = quantizer.Quantizer(str(single))
+    job.load_quantization_recipe(recipe.static_wi8_ai8())
+    signature, inputs = next(iter(Interpreter(str(single)).get_signature_list().items()))
+    faces = [{inputs["inputs"][0]: export.normalize(image[None])} for image in export.with_extremes(samples)]
+    ranges = job.calibrate({signature: faces})
+    output = Interpreter(str(single)).get_output_details()[0]["name"]
+    for name, values in ranges.items():
+        if name == output or Places.__name__ in name:
+            values["min"], values["max"] = np.zeros_like(values["min"]), np.ones_like(values["max"])
+    path.unlink(missing_ok=True)
+    job.quantize(ranges).export_model(str(path))
 
 
 def held_out(
@@ -101,7 +113,7 @@ def held_out(
         figures[f"error_{kind}"] = float(mean_error(guess, truth).mean())
         figures[f"error_five_{kind}"] = float(five_error(guess, truth).mean())
     misfits, strange = (
-        np.array([misfit(points, shape[:, :2]) for points in found])
+        np.array([misfit(points, shape, LANDMARKS) for points in found])
         for found in (guess, file.all_points(nothing))
     )
     figures["largest_misfit"] = float(np.percentile(misfits, FACES_THAT_FIT))

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the training tools: make test
 from device.align import MeshAligner  # noqa: E402
 from device.assets import FACE_DETECTOR, FACE_MESH  # noqa: E402
 from device.detect import LiteRTDetector  # noqa: E402
+from device.face_shape import misfit  # noqa: E402
 from device.geometry import REFERENCE_POINTS, five_points, similarity_transform  # noqa: E402
 from models.landmark_data import Views, no_face, region_points, region_transform, surroundings  # noqa: E402
 from models.landmark_file import LandmarkFile  # noqa: E402
@@ -30,8 +31,6 @@ from models.landmarks import (  # noqa: E402
     inter_ocular,
     mean_error,
     mirrored,
-    misfit,
-    openness,
 )
 from tests.photos import model_file, photo  # noqa: E402
 from tests.training_data import portraits, write_data  # noqa: E402
@@ -95,26 +94,6 @@ def test_errors_are_shares_of_the_distance_between_the_eyes(mesh):
     moved = points + np.array([0.1 * inter_ocular(points), 0])
     assert np.allclose(mean_error(moved, points), 0.1)
     assert np.allclose(five_error(moved, points), 0.1)
-
-
-def test_openness_falls_when_the_lids_close(mesh):
-    points = mesh[0][list(LANDMARKS)].astype(np.float64)
-    closed = points.copy()
-    for group in (0, 1):
-        eye = [LANDMARKS.index(pair[group]) for pair in PAIRS["eyes"]]
-        closed[eye, 1] = points[eye, 1].mean()
-    assert openness(points).shape == (2,)
-    assert (openness(points) > 0.15).all()
-    assert (openness(closed) < 0.5 * openness(points)).all()
-
-
-def test_misfit_tells_a_face_from_one_turned_inside_out(mesh):
-    shape = mesh[0][list(LANDMARKS)].astype(np.float64)
-    turned = 0.3 * shape @ np.array([[0.8, 0.6], [-0.6, 0.8]]) + 40
-    inside_out = shape * [-1, 1]
-    assert misfit(turned, shape) < 1e-6
-    assert misfit(inside_out, shape) > 0.3
-    assert misfit(np.zeros((127, 2)), shape) == float("inf")
 
 
 def test_wing_loss_is_the_papers():
@@ -255,4 +234,4 @@ def test_the_shipped_network_sees_what_the_mesh_sees(mesh):
     guess = LandmarkFile(SHIPPED.with_suffix(".tflite")).points(square)
     expected = region_points(truth @ matrix[:, :2].T + matrix[:, 2], 96) / 96
     assert five_error(guess, expected).max() < 0.12
-    assert misfit(guess, np.array(manifest["mean_shape"])) < manifest["largest_misfit"]
+    assert misfit(guess, manifest["mean_shape"], LANDMARKS) < manifest["largest_misfit"]
