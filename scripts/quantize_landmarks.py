@@ -97,6 +97,7 @@ def to_int8(single: Path, samples: npt.NDArray[np.uint8], path: Path) -> None:
             values["min"], values["max"] = np.zeros_like(values["min"]), np.ones_like(values["max"])
     path.unlink(missing_ok=True)
     job.quantize(ranges).export_model(str(path))
+    export.drop_names(path)
 
 
 def held_out(

@@ -17,6 +17,13 @@ def manifest(request):
     return json.loads(request.param.read_text())
 
 
+@pytest.fixture
+def embedder(manifest):
+    if "thresholds" not in manifest:
+        pytest.skip("no embedder: it has no thresholds")
+    return manifest
+
+
 def test_the_default_is_shipped():
     assert "mobilefacenet" in [path.stem for path in MANIFESTS]
 
@@ -28,26 +35,41 @@ def test_file_is_the_one_of_the_manifest(manifest):
     assert len(data) == manifest["bytes"] <= 1_500_000
 
 
-def test_thresholds_rise_as_the_rate_falls_and_hold_on_other_subjects(manifest):
-    values = [manifest["thresholds"][fmr] for fmr in ("1e-3", "1e-4", "1e-5")]
+def test_thresholds_rise_as_the_rate_falls_and_hold_on_other_subjects(embedder):
+    values = [embedder["thresholds"][fmr] for fmr in ("1e-3", "1e-4", "1e-5")]
     assert 0 < values[0] < values[1] < values[2] < 1
-    for fmr, row in manifest["evaluation"]["int8"]["thresholds"].items():
-        assert row["threshold"] == manifest["thresholds"][fmr]
+    for fmr, row in embedder["evaluation"]["int8"]["thresholds"].items():
+        assert row["threshold"] == embedder["thresholds"][fmr]
         assert row["fmr_on_others"] < 3 * float(fmr)
 
 
-def test_recorded_figures_meet_the_targets(manifest):
-    evaluation = manifest["evaluation"]
+def test_recorded_figures_meet_the_targets(embedder):
+    evaluation = embedder["evaluation"]
     assert evaluation["int8"]["lfw_accuracy"] >= 98.0
     assert evaluation["fp32"]["lfw_accuracy"] - evaluation["int8"]["lfw_accuracy"] <= 0.2
 
 
-def test_card_gives_the_figures_of_the_manifest(manifest):
-    card = (MODELS / "cards" / f"{manifest['name']}.md").read_text()
-    figures = manifest["evaluation"]["int8"]
-    assert manifest["model_id"] in card
+def test_card_gives_the_figures_of_the_manifest(embedder):
+    card = (MODELS / "cards" / f"{embedder['name']}.md").read_text()
+    figures = embedder["evaluation"]["int8"]
+    assert embedder["model_id"] in card
     assert f"| int8 | {figures['lfw_accuracy']:.2f} ± {figures['lfw_standard_error']:.2f} |" in card
-    for fmr, threshold in manifest["thresholds"].items():
+    for fmr, threshold in embedder["thresholds"].items():
         tar = figures[f"tar_at_{fmr}"]
         assert f"{tar['value']:.2f} [{tar['low']:.2f}, {tar['high']:.2f}]" in card
         assert f"| {fmr} | {threshold:.4f} |" in card
+
+
+def test_the_landmark_card_gives_the_figures_of_its_manifest():
+    path = MODELS / "weights" / "landmarks.json"
+    if not path.exists():
+        pytest.skip("no landmark network is shipped")
+    manifest, card = json.loads(path.read_text()), (MODELS / "cards" / "landmarks.md").read_text()
+    measured = manifest["evaluation"]
+    assert manifest["model_id"] == measured["model_id"]
+    assert manifest["model_id"] in card
+    for kind in ("int8", "fp32"):
+        figures = measured[kind]
+        parts = " | ".join(f"{value:.2f}" for value in figures["error_parts"].values())
+        row = f"| {kind} | {figures['error']:.2f} | {figures['error_five']:.2f} | {parts} |"
+        assert row in card
