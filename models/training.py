@@ -53,7 +53,7 @@ class Recipe:
 
     network: str
     act: str
-    init: str  # start from "teacher", another "run", the shipped int8 "weights", or "random" ones
+    init: str  # "random", or from the "teacher", a "run", the shipped int8 "weights", a "transplant" of the default's
     seed: int
     batch: int
     weight_decay: float

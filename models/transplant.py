@@ -1,9 +1,9 @@
 """Start a MobileNetV1 trunk from a trained MobileFaceNet (ReLU6): most of its layers fit into the wider table exactly.
 
-A MobileFaceNet is depthwise, project, expand, depthwise ...; project and expand are both linear, so together they are the one
-pointwise layer of a MobileNetV1. What a shortcut carries past a bottleneck goes along in channels of its own: scaled into
-[0, 6], ReLU6 lets it pass, and a depthwise filter of one centered 1 does too. MobileNetV1 has fewer layers: of the
-bottlenecks with a shortcut, one of four at 28x28, five of six at 14x14 and one of two at 7x7 are taken.
+A MobileFaceNet is depthwise, project, expand, depthwise ...; project and expand are both linear, so together they are
+the one pointwise layer of a MobileNetV1. What a shortcut carries past a bottleneck goes along in channels of its own:
+scaled into [0, 6], ReLU6 lets it pass, and a depthwise filter of one centered 1 does too. MobileNetV1 has fewer layers:
+of the bottlenecks with a shortcut, one of four at 28x28, five of six at 14x14 and one of two at 7x7 are taken.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ from models.recover import recover
 from models.runs import START, load_network
 from models.teacher import load_teacher
 from models.training import Phase, Recipe, Run, fit, is_main, load_recipe, world_size
+from models.transplant import transplant
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 DEVELOPMENT_FACES = 1_278
@@ -144,9 +145,11 @@ def make_student(
     else:
         student = make_network(recipe.network, recipe.act)
     if recipe.init == "weights":
-        shipped = WEIGHTS / f"{recipe.network}.tflite"
-        recover(student, shipped, resize(calibration, student.input_px))
-        note_start(out, json.loads(shipped.with_suffix(".json").read_text())["training"])
+        note_start(out, fill_from_shipped(student, recipe.network, calibration))
+    if recipe.init == "transplant":
+        source = MobileFaceNet("relu6")
+        note_start(out, fill_from_shipped(source, "mobilefacenet", calibration))
+        transplant(source, student, calibration)
     if recipe.init == "teacher":
         if not isinstance(student, MobileFaceNet):
             raise ValueError(f'{recipe.network} has another table than the teacher: init = "random" or "run"')
@@ -154,6 +157,13 @@ def make_student(
     if recipe.quantization_aware:
         prepare(student)
     return student
+
+
+def fill_from_shipped(network: Staged, name: str, calibration: Tensor) -> dict[str, Any]:
+    """Fill a network from its shipped int8 file; return how that was trained."""
+    shipped = WEIGHTS / f"{name}.tflite"
+    recover(network, shipped, resize(calibration, network.input_px))
+    return json.loads(shipped.with_suffix(".json").read_text())["training"]
 
 
 def note_start(out: Path, training: dict[str, Any]) -> None:
