@@ -132,7 +132,7 @@ def test_the_contact_sheet_holds_all_faces(count: int, shape: tuple[int, int, in
 
 def test_a_template_is_the_mean_of_a_face_and_its_mirror_image() -> None:
     embedder = create_autospec(Embedder, instance=True)
-    embedder.embed.side_effect = lambda face: direction(40 if face[0, 0, 0] else 80)  # lit on the left, or not
+    embedder.embed.side_effect = lambda face: direction(40 if face[0, 0, 0] else 80)  # lit left?
     face = np.zeros((112, 112, 3), np.uint8)
     face[:, :56] = 255
     for view in (face, face[:, ::-1]):
