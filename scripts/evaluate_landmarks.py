@@ -55,7 +55,7 @@ class Comparison:
         self.faces: list[tuple[AlignedFace, AlignedFace]] = []  # by the mesh, by the landmark network
         self.single_points: list[npt.NDArray[np.float64]] = []
         self.corners: list[tuple[float, float]] = []  # presence that either sees where no face is
-        self.last: tuple[Image, FaceDetection] | None = None
+        self.time: dict[str, float] = {}
 
     def look(self, photograph: Image) -> None:
         """Add one photograph, if the detector finds a face."""
@@ -63,8 +63,11 @@ class Comparison:
         if not detections:
             return
         detection = nearest_center(detections, photograph)
-        self.last = (photograph, detection)
-        self.faces.append((self.mesh.align(*self.last), self.landmarks.align(*self.last)))
+        if not self.time:  # before anything is kept: a full memory slows large arrays down
+            self.time = speed(self, photograph, detection)
+        self.faces.append(
+            (self.mesh.align(photograph, detection), self.landmarks.align(photograph, detection))
+        )
         if self.single is not None:
             self.single_points.append(locate(self.single, photograph, detection))
         corner = free_corner(photograph, detections)
@@ -116,8 +119,7 @@ def figures(comparison: Comparison) -> dict[str, Any]:
     result["eyes"] = eyes(meshes, landmarks)
     result["pose"] = pose(meshes, landmarks)
     result["not_a_face"] = refused(meshes, landmarks, comparison.corners)
-    result["time"] = speed(comparison)
-    return result
+    return result | {"time": comparison.time}
 
 
 def points_of(faces: tuple[AlignedFace, ...]) -> npt.NDArray[np.float64]:
@@ -175,15 +177,14 @@ def percent(share: float) -> float:
     return round(100 * float(share), 2)
 
 
-def speed(comparison: Comparison) -> dict[str, float]:
+def speed(comparison: Comparison, photograph: Image, detection: FaceDetection) -> dict[str, float]:
     """Return medians on one thread, run in turns: ms of the mesh, and the landmark network's share of them."""
-    assert comparison.last is not None
-    last, manifest = comparison.last, comparison.landmarks.manifest
+    manifest = comparison.landmarks.manifest
     steps: dict[str, Callable[[], Any]] = {
         "mesh": load_interpreter(find_asset(FACE_MESH), 1).invoke,
         "landmarks": load_interpreter(manifest.file, 1).invoke,
-        "align_mesh": lambda: comparison.mesh.align(*last),
-        "align_landmarks": lambda: comparison.landmarks.align(*last),
+        "align_mesh": lambda: comparison.mesh.align(photograph, detection),
+        "align_landmarks": lambda: comparison.landmarks.align(photograph, detection),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(RUNS):
