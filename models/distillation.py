@@ -56,8 +56,8 @@ class Lift(nn.Module):
     """Bring a stage's output of the teacher to the shape of a student that has another table.
 
     A linear student gets mixtures of the directions that vary most; a rectified one gets mixtures of equal spread
-    through its own activation. The matrix is fixed: it follows from `calibration`, the teacher's (N, C, h, w) output for
-    some faces, and from a seed.
+    through its own activation. The matrix is fixed: it follows from `calibration`, the teacher's (N, C, h, w) output
+    for some faces, and from a seed.
     """
 
     matrix: Tensor
