@@ -203,6 +203,8 @@ class Views:
         self, size: int, seed: int, number: int = 0
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """Return batch `number` as (size, side, side, 3) uint8 RGB and (size, 127, 2) shares of the side."""
+        if len(self.rows) < size:
+            raise ValueError(f"{len(self.rows)} labeled faces are fewer than one batch of {size}")
         epoch, turn = divmod(number, len(self.rows) // size)
         order = np.random.default_rng((seed, epoch)).permutation(self.rows)[turn * size : (turn + 1) * size]
         rng = np.random.default_rng((seed, number))

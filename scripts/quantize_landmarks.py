@@ -57,7 +57,9 @@ def export_run(run: Path, data: Path, labels_file: Path, folder: Path) -> dict[s
     single, int8 = folder / "landmarks_fp32.tflite", folder / "landmarks.tflite"
     export.to_litert(network, single)
     known = np.flatnonzero(labels.kept & ~crops.held_out)
-    samples, _ = Views(crops.images, labels.points, known, INPUT_PX).pictures(CALIBRATION_VIEWS, SEED)
+    samples, _ = Views(crops.images, labels.points, known, INPUT_PX).pictures(
+        min(CALIBRATION_VIEWS, len(known)), SEED
+    )
     to_int8(single, samples, int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:
