@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 ACTIVATIONS = ("prelu", "relu6")
@@ -10,7 +11,8 @@ ACTIVATIONS = ("prelu", "relu6")
 def activation(name: str, channels: int) -> nn.Module:
     """Make the non-linearity `name` for `channels` channels.
 
-    `prelu` is the MobileFaceNet paper's; `relu6` is the one that int8 kernels fuse into the convolution before it.
+    `prelu` is the MobileFaceNet paper's (`Int8PReLU` takes its place for the board), `relu6` the one that int8
+    kernels fuse into the convolution before it.
     """
     if name == "prelu":
         return nn.PReLU(channels)
@@ -19,8 +21,24 @@ def activation(name: str, channels: int) -> nn.Module:
     raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, received {name!r}")
 
 
-class Sum(nn.Identity):
-    """Mark the place of a sum of two branches: what int8 rounds there is put in by `quantization_aware`."""
+class Stored(nn.Identity):
+    """Mark a value that an int8 file rounds outside a convolution: `quantization_aware` puts the rounding here."""
+
+
+class Int8PReLU(nn.Module):
+    """PReLU (arXiv 1502.01852, Eq. 1) as x + ReLU((a - 1) x): a product with a constant, and a sum.
+
+    XNNPACK has no int8 kernel for PReLU, but for these two. Slopes a above 1 become 1.
+    """
+
+    def __init__(self, slopes: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter((slopes.detach().clamp(max=1) - 1).view(1, -1, 1, 1))
+        self.linear, self.bend, self.sum = Stored(), Stored(), Stored()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        return self.sum(x + self.bend(torch.relu(self.weight * x)))
 
 
 class ConvBlock(nn.Sequential):
@@ -60,7 +78,7 @@ class Bottleneck(nn.Module):
         self.expand = ConvBlock(c_in, hidden, 1, act=act) if t > 1 else nn.Identity()
         self.depthwise = ConvBlock(hidden, hidden, 3, stride=stride, padding=1, groups=hidden, act=act)
         self.project = ConvBlock(hidden, c_out, 1)
-        self.sum = Sum()
+        self.sum = Stored()
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.project(self.depthwise(self.expand(x)))

@@ -251,21 +251,25 @@ def pull_to_identity(
 
 @torch.no_grad()
 def inherit(student: MobileFaceNet, teacher: MobileFaceNet) -> None:
-    """Start the student from the teacher's convolutions and batch norms; the activations stay the student's own.
+    """Start the student from the teacher's convolutions and batch norms, and from its slopes where it has any.
 
-    A PReLU passes both signs, a ReLU6 only the positive one. Where the teacher's channel says more with its negative
-    side (slope beyond 1 in size), the channel is turned over: its batch norm is negated, the next layer takes -slope.
+    A channel whose slope is beyond 1 in size says more with its negative side; it is turned over: its batch norm is
+    negated, the next layer takes -slope, and 1 / slope is the new one. A PReLU stays the same function by that, of a
+    slope that `Int8PReLU` can have; a ReLU6, which passes the positive side only, keeps the stronger half.
     """
     pairs = list(zip(weighted_layers(teacher), weighted_layers(student), strict=True))
     for source, target in pairs:
         target.load_state_dict(source.state_dict())
-    if student.act == "prelu":
-        return
     layers = [m for m in teacher.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
     mirror = {id(source): target for source, target in pairs}
+    slopes = []
     for norm, slope, following in zip(layers, layers[1:], layers[2:], strict=False):
         if isinstance(slope, nn.PReLU):
             turn_over(mirror[id(norm)], mirror[id(following)], slope.weight)
+            slopes.append(torch.where(slope.weight.abs() > 1, 1 / slope.weight, slope.weight))
+    own = [m for m in student.modules() if isinstance(m, nn.PReLU)]
+    for activation, slope in zip(own, slopes if own else [], strict=True):
+        activation.weight.copy_(slope)
 
 
 def weighted_layers(network: nn.Module) -> list[nn.Module]:

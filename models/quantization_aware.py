@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.blocks import ConvBlock, Sum
+from models.blocks import ConvBlock, Int8PReLU, Stored
 
 RANGE_MOMENTUM = 0.01
 INT8 = (-128, 127)
@@ -62,12 +62,22 @@ def fold(network: nn.Module) -> nn.Module:
     return network
 
 
+def int8_activations(network: nn.Module) -> nn.Module:
+    """Put an `Int8PReLU` of the same slopes in the place of every PReLU, in place; return the network."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.PReLU):
+                setattr(parent, name, Int8PReLU(child.weight))
+    return network
+
+
 def prepare(network: nn.Module) -> nn.Module:
-    """Fold a network and put the rounding in, in place; return it."""
-    for block in [m for m in fold(network).modules() if isinstance(m, ConvBlock)]:
+    """Fold a network, its activations in int8's operators, and put the rounding in, in place; return it."""
+    for block in [m for m in int8_activations(fold(network)).modules() if isinstance(m, ConvBlock)]:
         parametrize.register_parametrization(block[0], "weight", RoundWeight())
-        block.append(RoundActivation())
-    replace(network, Sum, RoundedSum)
+        if not isinstance(block[-1], Int8PReLU):  # that one rounds what it stores by itself
+            block.append(RoundActivation())
+    replace(network, Stored, RoundedStored)
     return network
 
 
@@ -75,13 +85,14 @@ def plain(network: nn.Module) -> nn.Module:
     """Take the rounding out of a prepared network, in place; the weights stay on their int8 grid."""
     for block in [m for m in network.modules() if isinstance(m, ConvBlock)]:
         parametrize.remove_parametrizations(block[0], "weight")
-        del block[-1]
-    replace(network, RoundedSum, Sum)
+        if isinstance(block[-1], RoundActivation):
+            del block[-1]
+    replace(network, RoundedStored, Stored)
     return network
 
 
-class RoundedSum(RoundActivation):
-    """What a `Sum` becomes."""
+class RoundedStored(RoundActivation):
+    """What a `Stored` value becomes."""
 
 
 def replace(network: nn.Module, kind: type[nn.Module], other: type[nn.Module]) -> None:

@@ -7,6 +7,7 @@ some faces, so that the network's answers stay the same in evaluation and nearly
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,16 @@ LEAST_COSINE = 0.9  # between the file's embeddings and the recovered network's
 
 
 def recover(network: Staged, model: Path, faces: Tensor) -> Staged:
-    """Fill `network` with the weights of the int8 file `model`; `faces` (N, 3, H, W) set the batch norms.
+    """Fill `network` with weights and slopes of the int8 file `model`; `faces` (N, 3, H, W) set the batch norms.
 
     Raises:
         ValueError: the file is of another network.
     """
-    layers = convolutions(network, faces[:1])
-    arrays = file_weights(model)
+    layers = called(network, faces[:1], nn.Conv2d)
+    activations = called(network, faces[:1], nn.PReLU)
+    arrays, slopes = file_weights(model), file_slopes(model)
+    if [slope.size for slope in slopes] != [layer.num_parameters for layer in activations]:
+        raise ValueError(f"{model} is of another network: its {len(slopes)} activations have other slopes")
     if [tuple(layer.weight.shape) for layer in layers] != [weight.shape for weight, _ in arrays]:
         raise ValueError(f"{model} is of another network: its {len(arrays)} convolutions have other shapes")
     norms = {id(block[0]): block[1] for block in network.modules() if isinstance(block, ConvBlock)}
@@ -34,49 +38,72 @@ def recover(network: Staged, model: Path, faces: Tensor) -> Staged:
         for layer, (weight, bias) in zip(layers, arrays, strict=True):
             layer.weight.copy_(torch.from_numpy(weight))
             fill_bias(layer, norms.get(id(layer)), torch.from_numpy(bias))
+        for activation, slope in zip(activations, slopes, strict=True):
+            activation.weight.copy_(torch.from_numpy(slope))
         restore_statistics(network, faces)
     return network
 
 
-def convolutions(network: Staged, face: Tensor) -> list[nn.Conv2d]:
-    """Return the convolutions in the order in which a forward pass calls them."""
-    called: list[nn.Conv2d] = []
+def called(network: Staged, face: Tensor, kind: type[nn.Module]) -> list[Any]:
+    """Return the layers of a kind in the order in which a forward pass calls them."""
+    found: list[nn.Module] = []
     hooks = [
-        layer.register_forward_hook(lambda module, _inputs, _output: called.append(module))
+        layer.register_forward_hook(lambda module, _inputs, _output: found.append(module))
         for layer in network.modules()
-        if isinstance(layer, nn.Conv2d)
+        if isinstance(layer, kind)
     ]
     with torch.no_grad():
         network.eval()(face)
     for hook in hooks:
         hook.remove()
-    return called
+    return found
 
 
 def file_weights(model: Path) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Return weight, in torch's order of axes, and bias of every convolution of an int8 file, in its own order."""
+    axes = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
+    return [
+        (held[0].transpose(axes[name]).copy(), held[1])
+        for name, held in file_constants(model)
+        if name in axes
+    ]
+
+
+def file_slopes(model: Path) -> list[npt.NDArray[np.float32]]:
+    """Return the slopes of every `Int8PReLU` of an int8 file: its products with a constant, which is slope - 1."""
+    return [held[0].ravel() + 1 for name, held in file_constants(model) if name == "MUL" and held]
+
+
+def file_constants(model: Path) -> list[tuple[str, list[npt.NDArray[np.float32]]]]:
+    """Return every operator's name and its constants in real numbers, in the file's order."""
     interpreter = Interpreter(
         str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
     tensors = {details["index"]: details for details in interpreter.get_tensor_details()}
-    found = []
-    for operator in interpreter._get_ops_details():
-        if operator["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            _, weight, bias = (tensors[index] for index in operator["inputs"])
-            axes = (0, 3, 1, 2) if operator["op_name"] == "CONV_2D" else (3, 0, 1, 2)
-            found.append(
-                (dequantized(interpreter, weight).transpose(axes).copy(), dequantized(interpreter, bias))
-            )
-    return found
+    operators = interpreter._get_ops_details()
+    made = {index for operator in operators for index in operator["outputs"]}
+    made |= {details["index"] for details in interpreter.get_input_details()}
+    return [
+        (
+            operator["op_name"],
+            [
+                dequantized(interpreter, tensors[index])
+                for index in operator["inputs"]
+                if index >= 0 and index not in made and len(tensors[index]["quantization_parameters"]["scales"])
+            ],
+        )
+        for operator in operators
+    ]
 
 
-def dequantized(interpreter: Interpreter, details: dict[str, object]) -> npt.NDArray[np.float32]:
-    """Return a constant of the file in real numbers; zero points are 0, scales per channel."""
-    values = interpreter.get_tensor(details["index"]).astype(np.float32)
+def dequantized(interpreter: Interpreter, details: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Return a constant of the file in real numbers."""
     parameters = details["quantization_parameters"]
+    values = interpreter.get_tensor(details["index"])
     shape = np.ones(values.ndim, int)
     shape[parameters["quantized_dimension"]] = -1
-    return values * parameters["scales"].reshape(shape)
+    real = values.astype(np.float32) - parameters["zero_points"].reshape(shape)
+    return real * parameters["scales"].reshape(shape)
 
 
 def fill_bias(layer: nn.Conv2d, norm: nn.BatchNorm2d | None, bias: Tensor) -> None:

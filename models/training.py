@@ -51,8 +51,6 @@ class Phase:
 class Recipe:
     """Everything that decides a run's outcome besides the data."""
 
-    network: str
-    act: str
     init: str  # "random", or from the "teacher", a "run", the shipped int8 "weights", a "transplant" of the default's
     seed: int
     batch: int
@@ -60,6 +58,8 @@ class Recipe:
     ema_decay: float
     identity_pull: float  # weight of a labeled face's identity in its target embedding
     phases: tuple[Phase, ...]
+    network: str = ""  # left out where init is "run": the network that run trained, and its activation
+    act: str = ""
     quantization_aware: bool = False  # fine-tune with the rounding of int8 in the loop, in float32
 
 
@@ -73,9 +73,12 @@ def load_recipe(path: Path) -> Recipe:
         values = tomllib.load(file)
     try:
         phases = tuple(Phase(**phase) for phase in values.pop("phase"))
-        return Recipe(**values, phases=phases)
+        recipe = Recipe(**values, phases=phases)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a recipe: {error}") from None
+    if recipe.init != "run" and not (recipe.network and recipe.act):
+        raise ValueError(f'{path} is not a recipe: network and act are left out, and init is not "run"')
+    return recipe
 
 
 @dataclass

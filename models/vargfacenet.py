@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.blocks import ConvBlock, SqueezeExcite, Staged, Sum, activation
+from models.blocks import ConvBlock, SqueezeExcite, Staged, Stored, activation
 
 S = 8
 HEAD = 40
@@ -51,7 +51,7 @@ class NormalBlock(nn.Module):
             separable(c, c, factor=factor, act=act),
             SqueezeExcite(c, act),
         )
-        self.sum, self.act = Sum(), activation(act, c)
+        self.sum, self.act = Stored(), activation(act, c)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.sum(self.body(x) + self.shortcut(x)))
@@ -63,9 +63,9 @@ class DownBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, act: str) -> None:
         super().__init__()
         self.shortcut, self.left, self.right = (separable(c_in, c_out, stride=2, act=act) for _ in range(3))
-        self.merged, self.merged_act = Sum(), activation(act, c_out)
+        self.merged, self.merged_act = Stored(), activation(act, c_out)
         self.body = separable(c_out, c_out, act=act)
-        self.sum, self.act = Sum(), activation(act, c_out)
+        self.sum, self.act = Stored(), activation(act, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.merged_act(self.merged(self.left(x) + self.right(x)))

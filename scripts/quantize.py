@@ -31,6 +31,7 @@ import numpy as np
 from models import export
 from models.data import FaceCrops, load_crops, resized
 from models.metrics import pair_similarities, tar_at
+from models.quantization_aware import int8_activations
 from models.runs import load_network
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -62,7 +63,7 @@ def quantize(run: Path, data: Path, folder: Path) -> dict[str, Any]:
     known = np.flatnonzero(~crops.held_out)
     samples = resized(crops.images[known[:: max(1, len(known) // CALIBRATION_FACES)]], network.input_px)
     single, int8 = folder / f"{name}_fp32.tflite", folder / f"{name}.tflite"
-    export.to_litert(network, single)
+    export.to_litert(int8_activations(network), single)
     export.to_int8(single, samples, int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from models.training import Phase, Recipe, Run, fit, is_main, load_recipe, world
 from models.transplant import transplant
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
+TRANSPLANTED = "mobilefacenet_relu6"  # the shipped network whose layers fit into a MobileNetV1's
 DEVELOPMENT_FACES = 1_278
 CALIBRATION_FACES = 256
 EMBED_BATCH = 142
@@ -86,7 +87,7 @@ def train(args: argparse.Namespace) -> None:
     device = join_processes(args.device)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    recipe = load_recipe(args.recipe)
+    recipe = with_network(load_recipe(args.recipe), args.start)
     torch.manual_seed(recipe.seed)
     crops = load_crops(args.data, args.limit)
     teacher = load_teacher(args.teacher or args.data / "teacher.onnx").to(
@@ -114,6 +115,26 @@ def train(args: argparse.Namespace) -> None:
     )
 
 
+def with_network(recipe: Recipe, start: Path | None) -> Recipe:
+    """Return the recipe with the network of the run that it starts from, where it names none.
+
+    Raises:
+        ValueError: a run to start from is missing, or is of another network.
+    """
+    if (recipe.init == "run") != (start is not None):
+        raise ValueError(
+            f'the recipe says init = "{recipe.init}": name the folder of the run to start from with --start'
+            if start is None
+            else f'--start is for a recipe of init = "run", received one of "{recipe.init}"'
+        )
+    if start is None:
+        return recipe
+    trained = json.loads((start / "recipe.json").read_text())
+    if recipe.network not in ("", trained["network"]):
+        raise ValueError(f"the recipe is of {recipe.network}, {start} has trained {trained['network']}")
+    return replace(recipe, network=trained["network"], act=trained["act"])
+
+
 def class_labels(crops: FaceCrops) -> npt.NDArray[np.int64]:
     """Number the training identities from 0; -1 for unknown and held-out faces."""
     known = ~crops.held_out & (crops.identities >= 0)
@@ -135,11 +156,7 @@ def make_student(
     recipe: Recipe, teacher: MobileFaceNet, calibration: Tensor, start: Path | None, out: Path
 ) -> Staged:
     """Make the network of a recipe, with the weights that it starts from."""
-    if recipe.init == "run":
-        if start is None:
-            raise ValueError(
-                'the recipe says init = "run": name the folder of the run to start from with --start'
-            )
+    if start is not None:
         student, training = load_network(start)
         note_start(out, training)
     else:
@@ -148,7 +165,7 @@ def make_student(
         note_start(out, fill_from_shipped(student, recipe.network, calibration))
     if recipe.init == "transplant":
         source = MobileFaceNet("relu6")
-        note_start(out, fill_from_shipped(source, "mobilefacenet", calibration))
+        note_start(out, fill_from_shipped(source, TRANSPLANTED, calibration))
         transplant(source, student, calibration)
     if recipe.init == "teacher":
         if not isinstance(student, MobileFaceNet):
