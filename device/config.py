@@ -24,7 +24,8 @@ else:
 from device.errors import ConfigError
 from device.paths import expand
 
-MODELS = ("mobilefacenet", "mobilenetv1", "mobilenetv2", "facenet", "vargfacenet")  # of models/weights/
+# Of models/weights/; mobilefacenet_relu6 is the default's table with a cheaper activation.
+MODELS = ("mobilefacenet", "mobilefacenet_relu6", "mobilenetv1", "mobilenetv2", "facenet", "vargfacenet")
 SYSTEM_CONFIG = Path("/etc/face-unlock/config.toml")  # what the service runs on
 
 

@@ -5,7 +5,7 @@
     python scripts/benchmark.py --make-models FOLDER     # once, where torch and litert-torch are installed
 
 `--models` holds the same network in other forms, to compare: `mobilefacenet_fp32.tflite`, and
-`mobilefacenet_prelu.tflite` (PReLU in int8). `--make-models` writes both with random weights, which cost the
+`mobilefacenet_prelu.tflite` (int8 with PReLU as one operator). `--make-models` writes both with random weights, which cost the
 same time. What cannot be measured is listed with its reason, not left out. `--quick` shows that everything
 runs: its numbers mean nothing, so no target is judged.
 
@@ -69,7 +69,7 @@ RATIOS = {
 PURPOSE = {
     "network_int8": "the network alone, int8",
     "network_fp32": "the same network in fp32",
-    "network_prelu_int8": "the same network with PReLU in int8",
+    "network_prelu_int8": "the same network with PReLU as one operator in int8",
     "embed": "aligned face to embedding",
     "frame_to_decision": "640x480 frame to decision, small gallery",
     "match_small": "match against the small gallery",
@@ -443,9 +443,8 @@ def make_models(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     faces = np.random.default_rng(0).integers(0, 256, (16, 112, 112, 3), dtype=np.uint8)
     torch.manual_seed(0)
-    export.to_litert(MobileFaceNet(act="relu6").eval(), folder / "mobilefacenet_fp32.tflite")
-    export.to_litert(MobileFaceNet(act="prelu").eval(), folder / "mobilefacenet_prelu_fp32.tflite")
-    export.to_int8(folder / "mobilefacenet_prelu_fp32.tflite", faces, folder / "mobilefacenet_prelu.tflite")
+    export.to_litert(MobileFaceNet(act="prelu").eval(), folder / "mobilefacenet_fp32.tflite")
+    export.to_int8(folder / "mobilefacenet_fp32.tflite", faces, folder / "mobilefacenet_prelu.tflite")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

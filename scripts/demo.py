@@ -30,8 +30,9 @@ from demo_picture import Act, Play, Step
 from gpiozero.pins.mock import MockFactory
 
 import enroll
-from device.build import build_camera, build_device
+from device.build import build_camera, build_device, manifest_path
 from device.config import CameraConfig, Config, LockConfig, check_model, load_config
+from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
 from device.pipeline import Device, handle_frame
 from device.types import Decision, Reason
@@ -204,7 +205,8 @@ def run(folder: Path, seconds: float, settings: Path, model: str | None) -> Play
     photos = photographs()
     config = configured(folder, settings, model)
     options = ["--gallery", config.gallery, "--config", str(settings), "--model", config.model, "--no-sheet"]
-    print(f"{MARK} enrolling {SUBJECT} from {photos[SUBJECT].name}", flush=True)
+    model_id = load_manifest(manifest_path(config.model)).model_id
+    print(f"{MARK} enrolling {SUBJECT} from {photos[SUBJECT].name} with {model_id}", flush=True)
     code = enroll.main(["--name", SUBJECT, "--images", str(photos[SUBJECT]), *options])
     if code == 130:
         raise KeyboardInterrupt

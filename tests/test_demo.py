@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from device.config import MODELS, Config
 from device.types import Decision, FaceDetection, Reason
 from tests.conftest import ROOT, run_program
 
@@ -28,6 +29,16 @@ def test_the_demo_passes_and_draws(tmp_path: Path) -> None:
     assert "granted: Eileen Collins" in done.stdout
     assert "passed: Eileen Collins was let in, Grace Hopper was not, and the door is locked" in done.stdout
     assert cv2.imread(str(picture)).shape == (990, 1300, 3)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != Config().model])
+def test_every_network_opens_the_door_by_one_key(tmp_path: Path, model: str) -> None:
+    (tmp_path / "config.toml").write_text(f'model = "{model}"\n')
+    arguments = ["--config", str(tmp_path / "config.toml"), "--picture", str(tmp_path / "demo.png")]
+    done = run_program("scripts/demo.py", *arguments, "--seconds", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{model}-" in done.stdout
+    assert "passed: Eileen Collins was let in, Grace Hopper was not, and the door is locked" in done.stdout
 
 
 FACE = FaceDetection(box=(0, 0, 100, 100), score=0.9, keypoints=np.zeros((6, 2), np.float32))

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from device import config
+
 MODELS = Path(__file__).parents[1] / "models"
 MANIFESTS = sorted((MODELS / "weights").glob("*.json"))
+LARGEST_BYTES = 6_000_000
+# What release 0.1.0 shipped as the default, measured in the same way on the same photographs, in percent.
+LAST_RELEASE = {"lfw_accuracy": 99.13, "tar_at_1e-3": 97.91, "tar_at_1e-4": 94.52, "tar_at_1e-5": 87.96}
 
 
 @pytest.fixture(params=MANIFESTS, ids=lambda path: path.stem)
@@ -24,15 +29,23 @@ def embedder(manifest):
     return manifest
 
 
-def test_the_default_is_shipped():
-    assert "mobilefacenet" in [path.stem for path in MANIFESTS]
+def test_every_network_of_the_config_is_shipped():
+    assert {path.stem for path in MANIFESTS} == {*config.MODELS, "landmarks"}
+
+
+def test_the_default_is_no_worse_than_the_last_release():
+    manifest = json.loads((MODELS / "weights" / f"{config.Config().model}.json").read_text())
+    figures = manifest["evaluation"]["int8"]
+    for name, before in LAST_RELEASE.items():
+        now = figures[name] if name == "lfw_accuracy" else figures[name]["value"]
+        assert now >= before, name
 
 
 def test_file_is_the_one_of_the_manifest(manifest):
     data = (MODELS / "weights" / manifest["file"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == manifest["sha256"]
     assert manifest["model_id"] == f"{manifest['name']}-{manifest['sha256'][:12]}"
-    assert len(data) == manifest["bytes"] <= 1_500_000
+    assert len(data) == manifest["bytes"] <= LARGEST_BYTES
 
 
 def test_thresholds_rise_as_the_rate_falls_and_hold_on_other_subjects(embedder):
@@ -43,9 +56,8 @@ def test_thresholds_rise_as_the_rate_falls_and_hold_on_other_subjects(embedder):
         assert row["fmr_on_others"] < 3 * float(fmr)
 
 
-def test_recorded_figures_meet_the_targets(embedder):
+def test_int8_costs_little(embedder):
     evaluation = embedder["evaluation"]
-    assert evaluation["int8"]["lfw_accuracy"] >= 98.0
     assert evaluation["fp32"]["lfw_accuracy"] - evaluation["int8"]["lfw_accuracy"] <= 0.2
 
 

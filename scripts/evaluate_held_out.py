@@ -1,0 +1,104 @@
+"""Measure models on held-out training faces as a door sees them: small, dim, compressed, against a clean template.
+
+    python scripts/evaluate_held_out.py --data FACES [MODEL ...]
+
+This is what settings are chosen by; LFW is not. MODEL is the name of a shipped network or the path of a manifest. A
+template is the mean of a face and its mirror image, as `enroll.py` stores it; every other face of a person, and
+everybody else's, is compared with it in each view. Prints TAR at FMR 1e-3 and 1e-4, in percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if find_spec("torch") is None:
+    sys.exit(
+        "evaluate_held_out.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+    )
+
+import numpy as np
+import numpy.typing as npt
+
+from device.build import manifest_path
+from device.config import Config
+from device.embed import LiteRTEmbedder
+from device.errors import FaceUnlockError
+from device.similarity import l2_normalize
+from device.types import Image
+from models.data import clip, jpeg, load_crops, low_resolution, resized
+from models.metrics import tar_at
+
+FMRS = (1e-3, 1e-4)
+VIEWS: dict[str, Callable[[Image], Image]] = {
+    "as stored": lambda face: face,
+    "48 px": lambda face: low_resolution(face, 48),
+    "32 px": lambda face: low_resolution(face, 32),
+    "a quarter of the light": lambda face: clip(face * np.float32(0.25)),
+    "JPEG quality 20": lambda face: jpeg(face, 20),
+}
+
+
+def embed(embedder: LiteRTEmbedder, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the (N, D) embeddings of (N, 112, 112, 3) faces."""
+    side_px = embedder.manifest.side_px
+    return np.stack([embedder.embed(face) for face in resized(faces, (side_px, side_px))])
+
+
+def tars(
+    templates: npt.NDArray[np.float32],
+    probes: npt.NDArray[np.float32],
+    identities: npt.NDArray[np.int64],
+) -> list[float]:
+    """Return TAR at each of `FMRS` over all (template, probe) pairs of two different faces."""
+    similarity = templates @ probes.T
+    different = ~np.eye(len(identities), dtype=bool)
+    mated = (identities[:, None] == identities[None]) & different
+    return [100 * tar_at(similarity[mated], similarity[different & ~mated], fmr) for fmr in FMRS]
+
+
+def rows(
+    embedder: LiteRTEmbedder, faces: npt.NDArray[np.uint8], identities: npt.NDArray[np.int64]
+) -> list[str]:
+    """Return one line a view."""
+    plain, mirrored = embed(embedder, faces), embed(embedder, faces[:, :, ::-1])
+    templates = np.stack([l2_normalize(row) for row in plain + mirrored])
+    found = {"as stored, no mirror image in the template": tars(plain, plain, identities)}
+    for name, view in VIEWS.items():
+        probes = embed(embedder, np.stack([view(face) for face in faces]))
+        found[name] = tars(templates, probes, identities)
+    return [
+        f"{embedder.model_id}  {' / '.join(f'{tar:.2f}' for tar in values)}  {name}"
+        for name, values in found.items()
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "models", nargs="*", default=[Config().model], metavar="MODEL", help="names or manifests"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
+    args = parser.parse_args(argv)
+    try:
+        embedders = [LiteRTEmbedder(manifest=manifest_path(model), threads=1) for model in args.models]
+        crops = load_crops(args.data)
+    except (FaceUnlockError, OSError) as error:
+        print(f"evaluate_held_out.py: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    chosen = crops.held_out & (crops.identities >= 0)
+    faces, identities = crops.images[chosen], crops.identities[chosen]
+    print(
+        f"{len(faces)} held-out faces of {len(np.unique(identities))} people; TAR@1e-3 / TAR@1e-4 in percent"
+    )
+    for embedder in embedders:
+        print("\n".join(rows(embedder, faces, identities)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
