@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from device.detect import LiteRTDetector
 from device.embed import LiteRTEmbedder
 from device.errors import FaceUnlockError, UsageError
 from device.geometry import CROP_SIZE_PX
+from device.quality import luminance
 from device.types import FaceDetection, Image
 from models.metrics import HISTOGRAM_EDGES, AllPairs, all_pairs, lfw_accuracy
 
@@ -77,6 +79,15 @@ def parse_pairs(lines: list[list[str]]) -> Benchmark:
     return Benchmark(names, subjects.astype(np.int64), list(folds))
 
 
+@dataclass(frozen=True)
+class Face:
+    """The face of a photograph: its (side, side, 3) uint8 RGB crop of each side, and what the door measures of it."""
+
+    crops: dict[int, Image]
+    width_px: float
+    brightness: float
+
+
 class FaceReader:
     """Read a photograph and bring the face nearest its center to the embedders' position."""
 
@@ -84,13 +95,15 @@ class FaceReader:
         self.detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=MIN_SCORE, threads=threads)
         self.aligner = build_aligner(Config(alignment=alignment, threads=threads), CROP_SIZE_PX)
 
-    def crops(self, photograph: Image, sides_px: set[int]) -> dict[int, Image] | None:
-        """Return the (side, side, 3) uint8 RGB crop of each side, or None where no face is found."""
+    def face(self, photograph: Image, sides_px: set[int]) -> Face | None:
+        """Return the face with its crop of each side, or None where none is found."""
         detections = self.detector.detect(photograph)
         if not detections:
             return None
-        landmarks = self.aligner.align(photograph, nearest_center(detections, photograph)).landmarks
-        return {side_px: crop_face(photograph, landmarks, side_px) for side_px in sides_px}
+        detection = nearest_center(detections, photograph)
+        aligned = self.aligner.align(photograph, detection)
+        crops = {side_px: crop_face(photograph, aligned.landmarks, side_px) for side_px in sides_px}
+        return Face(crops, detection.box[2], float(luminance(aligned.measured).mean()))
 
 
 def nearest_center(detections: list[FaceDetection], photograph: Image) -> FaceDetection:
@@ -103,13 +116,35 @@ def nearest_center(detections: list[FaceDetection], photograph: Image) -> FaceDe
     return min(detections, key=distance)
 
 
-def embed_all(
-    archive: Path, names: list[str], embedders: list[LiteRTEmbedder], alignment: str
-) -> list[npt.NDArray[np.float32]]:
-    """Return for every model the (N, D) embeddings; a row of zeros is a photograph without a face."""
-    reader = FaceReader(alignment, threads=1)
+@dataclass(frozen=True)
+class Embedded:
+    """Photographs as the models see them: for every model (N, D) embeddings, and what was measured of each face.
+
+    A photograph without a face is a row of zeros, NaN px wide and NaN bright.
+    """
+
+    embeddings: list[npt.NDArray[np.float32]]
+    width_px: npt.NDArray[np.float64]
+    brightness: npt.NDArray[np.float64]
+
+
+def embed_all(archive: Path, names: list[str], embedders: list[LiteRTEmbedder], alignment: str) -> Embedded:
+    """Embed the face of every photograph with every model."""
     sides_px = {embedder.manifest.side_px for embedder in embedders}
     found = [np.zeros((len(names), embedder.manifest.embedding_dim), np.float32) for embedder in embedders]
+    width_px, brightness = np.full(len(names), np.nan), np.full(len(names), np.nan)
+    for i, face in enumerate(each_face(archive, names, sides_px, alignment)):
+        if face is None:
+            continue
+        width_px[i], brightness[i] = face.width_px, face.brightness
+        for rows, embedder in zip(found, embedders, strict=True):
+            rows[i] = embedder.embed(face.crops[embedder.manifest.side_px])
+    return Embedded(found, width_px, brightness)
+
+
+def each_face(archive: Path, names: list[str], sides_px: set[int], alignment: str) -> Iterator[Face | None]:
+    """Yield the face of every photograph, in the order of `names`."""
+    reader = FaceReader(alignment, threads=1)
     with zipfile.ZipFile(archive) as photographs:
         files = {name.rsplit(".", 1)[0]: name for name in photographs.namelist()}
         missing = [name for name in names if name not in files]
@@ -117,13 +152,9 @@ def embed_all(
             raise UsageError(
                 f"{archive} lacks {len(missing)} photographs of the pairs list, the first is {missing[0]}"
             )
-        for i, name in enumerate(tqdm(names, unit="photo", desc="LFW")):
+        for name in tqdm(names, unit="photo", desc="LFW"):
             pixels = cv2.imdecode(np.frombuffer(photographs.read(files[name]), np.uint8), cv2.IMREAD_COLOR)
-            crops = reader.crops(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), sides_px)
-            if crops is not None:
-                for rows, embedder in zip(found, embedders, strict=True):
-                    rows[i] = embedder.embed(crops[embedder.manifest.side_px])
-    return found
+            yield reader.face(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), sides_px)
 
 
 def report(benchmark: Benchmark, embeddings: npt.NDArray[np.float32]) -> tuple[dict[str, Any], AllPairs]:
@@ -253,21 +284,29 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def evaluate(args: argparse.Namespace) -> None:
-    """Check what was asked for, run it, print and write the figures."""
+def check_folder(lfw: Path) -> None:
+    """Refuse a folder without the benchmark's two files."""
     for name in ("lfw.zip", "lfw_pairs.txt"):
-        if not (args.lfw / name).is_file():
-            raise UsageError(
-                f"{args.lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt"
-            )
-    for path in (args.json, args.picture):
+        if not (lfw / name).is_file():
+            raise UsageError(f"{lfw} has no {name}: --lfw expects the folder with lfw.zip and lfw_pairs.txt")
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse to write into a folder that is not there, before a long run rather than after it."""
+    for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent} to write to")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Check what was asked for, run it, print and write the figures."""
+    check_folder(args.lfw)
+    check_outputs(args.json, args.picture)
     benchmark = load_benchmark(args.lfw / "lfw_pairs.txt")
     embedders = [LiteRTEmbedder(manifest=manifest_path(model), threads=1) for model in args.models]
-    embeddings = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders, args.alignment)
+    embedded = embed_all(args.lfw / "lfw.zip", benchmark.names, embedders, args.alignment)
     figures, drawn = {}, []
-    for embedder, rows in zip(embedders, embeddings, strict=True):
+    for embedder, rows in zip(embedders, embedded.embeddings, strict=True):
         figures[embedder.model_id], pairs = report(benchmark, rows)
         drawn.append((embedder.model_id, pairs))
         print(summary(embedder.model_id, figures[embedder.model_id]))
