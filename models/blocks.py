@@ -146,8 +146,12 @@ def initialize(network: nn.Module) -> None:
 
 
 def scaled(channels: int, width: float, divisor: int = 8) -> int:
-    """Return `channels` times the width multiplier, to the nearest multiple of `divisor` (MobileNetV2, section 5)."""
-    return max(divisor, int(channels * width + divisor / 2) // divisor * divisor)
+    """Return `channels` times the width multiplier, to the nearest multiple of `divisor` (MobileNetV2, section 5).
+
+    As the authors' own code does, it rounds up where down would take more than a tenth.
+    """
+    nearest = max(divisor, int(channels * width + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * channels * width else nearest + divisor
 
 
 def multiply_adds(network: nn.Module, example: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.blocks import Staged
+from models.landmark_network import LandmarkNetwork
 from models.mobilefacenet import MobileFaceNet
 from models.mobilenet_v1 import FaceNet, MobileNetV1Face
 from models.mobilenet_v2 import MobileNetV2Face
@@ -25,7 +26,7 @@ VARIANTS: dict[str, Callable[[str], Staged]] = {
     "mobilefacenet_112x96": lambda act: MobileFaceNet(act, input_px=(112, 96)),
     "mobilefacenet_96x96": lambda act: MobileFaceNet(act, input_px=(96, 96)),
     "mobilefacenet_pool": lambda act: MobileFaceNet(act, stem="pool"),
-    "landmarks": lambda act: MobileFaceNet(act, input_px=(96, 96), dim=254),
+    "landmarks": LandmarkNetwork,
 }
 NETWORKS = SYSTEMS | VARIANTS
 

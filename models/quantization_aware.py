@@ -55,8 +55,12 @@ class RoundActivation(nn.Module):
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Fold every batch norm into the convolution before it, in place; return the network."""
-    for block in [m for m in network.modules() if isinstance(m, ConvBlock)]:
+    """Fold every batch norm into the convolution before it, in place; return the network.
+
+    Where a run went through this before, nothing is left to fold.
+    """
+    blocks = [m for m in network.modules() if isinstance(m, ConvBlock)]
+    for block in [block for block in blocks if isinstance(block[1], nn.BatchNorm2d)]:
         block[0] = fuse_conv_bn_eval(block[0].eval(), block[1].eval())
         block[1] = nn.Identity()
     return network

@@ -107,7 +107,8 @@ def train(args: argparse.Namespace) -> None:
         print(f"goes on after {run.place.samples} samples", flush=True)
     fit(
         run,
-        lambda name, network: OBJECTIVES[name](network, lesson, classifier),
+        # a phase without classes must not hold the class weights: DistributedDataParallel waits for their gradient
+        lambda name, network: OBJECTIVES[name](network, lesson, classifier if name in CLASSIFYING else None),
         lambda phase, start: stream(crops, targets, labels, recipe, phase, start),
         Development(crops, lesson.embedding(torch.from_numpy(clean).to(device)).cpu().numpy()),
         checkpoint_s=args.checkpoint_s,
@@ -119,7 +120,7 @@ def with_network(recipe: Recipe, start: Path | None) -> Recipe:
     """Return the recipe with the network of the run that it starts from, where it names none.
 
     Raises:
-        ValueError: a run to start from is missing, or is of another network.
+        ValueError: a run to start from is missing, of another network, or folded already.
     """
     if (recipe.init == "run") != (start is not None):
         raise ValueError(
@@ -132,6 +133,10 @@ def with_network(recipe: Recipe, start: Path | None) -> Recipe:
     trained = json.loads((start / "recipe.json").read_text())
     if recipe.network not in ("", trained["network"]):
         raise ValueError(f"the recipe is of {recipe.network}, {start} has trained {trained['network']}")
+    if trained.get("quantization_aware") and not recipe.quantization_aware:
+        raise ValueError(
+            f"{start} has its batch norms folded: go on with a recipe of quantization_aware = true"
+        )
     return replace(recipe, network=trained["network"], act=trained["act"])
 
 

@@ -14,7 +14,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the training tools: make test-train")
 
 from models.data import Augment, batches, load_crops  # noqa: E402
+from models.runs import load_network  # noqa: E402
 from models.training import Phase, Run, fit, load_recipe  # noqa: E402
+from scripts.train import with_network  # noqa: E402
 from tests.training_data import write_data, write_teacher  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -40,6 +42,21 @@ objective = "clean_target"
 samples = 24
 learning_rate = 1e-3
 """
+# Distilled first, then classified in batches of two identities with four faces each
+CLASSIFIED = RECIPE.replace('"end_to_end"', '"softmax_triplet"\nfaces_per_identity = 4')
+# The last step: no network and no activation, those are the run's
+LAST_STEP = """init = "run"
+quantization_aware = true
+seed = 4
+batch = 8
+weight_decay = 1e-4
+ema_decay = 0.9
+identity_pull = 0.5
+[[phase]]
+objective = "clean_target"
+samples = 24
+learning_rate = 1e-4
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +69,14 @@ def workshop(tmp_path_factory):
     return folder
 
 
-def train(workshop, out, *extra):
-    command = [
-        sys.executable,
-        ROOT / "scripts" / "train.py",
-        workshop / "recipe.toml",
-        "--data",
-        workshop / "data",
-    ]
-    command += ["--out", out, "--evaluate-every", "16", *extra]
+def run(workshop, recipe, out, *extra, launcher=()):
+    script = [ROOT / "scripts" / "train.py", workshop / recipe, "--data", workshop / "data", "--out", out]
+    command = [sys.executable, *launcher, *script, "--evaluate-every", "16", *extra]
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+
+
+def train(workshop, out, *extra):
+    return run(workshop, "recipe.toml", out, *extra)
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +109,17 @@ def test_a_finished_run_is_left_alone(workshop, trained):
 
 
 def test_two_processes_train_one_network(workshop):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [ROOT / "scripts" / "train.py", workshop / "recipe.toml", "--data", workshop / "data"]
-    command += ["--out", workshop / "shared", "--threads", "1"]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+    """Phases with and without class weights: a process that waited for a gradient of unused ones would end here."""
+    (workshop / "classified.toml").write_text(CLASSIFIED)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    result = run(workshop, "classified.toml", workshop / "shared", "--threads", "1", launcher=launcher)
     assert result.returncode == 0, result.stderr
     state = torch.load(workshop / "shared" / "checkpoint.pt", weights_only=True)
     assert state["place"]["phase"] == 3
     assert state["place"]["samples"] == 80  # 16 + 32 + 32: whole steps of two batches of eight
+    lines = [json.loads(line) for line in (workshop / "shared" / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 <= line["active_triplets"] <= 1 for line in lines if "softmax" in line)
+    assert any("softmax" in line for line in lines)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(workshop, trained, tmp_path):
@@ -112,23 +130,86 @@ def test_a_checkpoint_of_another_recipe_is_refused(workshop, trained, tmp_path):
         run.resume()
 
 
-def test_a_run_that_starts_from_another_remembers_it(workshop, trained):
-    from models.runs import load_network
-
-    text = RECIPE.replace('init = "teacher"', 'init = "run"\nquantization_aware = true')
-    (workshop / "int8.toml").write_text(text[: text.index("[[phase]]")] + text[text.rindex("[[phase]]") :])
-    command = [sys.executable, ROOT / "scripts" / "train.py", workshop / "int8.toml", "--start", trained]
-    command += ["--data", workshop / "data", "--out", workshop / "int8"]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+@pytest.fixture(scope="module")
+def last_step(workshop, trained):
+    (workshop / "int8.toml").write_text(LAST_STEP)
+    result = run(workshop, "int8.toml", workshop / "int8", "--start", trained)
     assert result.returncode == 0, result.stderr
-    network, training = load_network(workshop / "int8")
+    return workshop / "int8"
+
+
+def test_a_run_that_starts_from_another_has_its_network_and_remembers_it(last_step):
+    network, training = load_network(last_step)
     assert training["samples"] == 64 + 24
     assert training["start"]["samples"] == 64
+    assert (training["recipe"]["network"], training["recipe"]["act"]) == ("mobilefacenet", "relu6")
+    assert json.loads((last_step / "recipe.json").read_text())["network"] == "mobilefacenet"
     assert network(torch.zeros(1, 3, 112, 112)).shape == (1, 128)
-    command[command.index(trained)] = workshop / "absent"
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=workshop)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+
+
+def test_the_last_step_can_be_taken_twice(workshop, last_step):
+    result = run(workshop, "int8.toml", workshop / "twice", "--start", last_step)
+    assert result.returncode == 0, result.stderr
+    assert load_network(workshop / "twice")[1]["samples"] == 64 + 24 + 24
+
+
+def test_a_start_that_is_absent_is_one_line(workshop):
+    (workshop / "int8.toml").write_text(LAST_STEP)
+    result = run(workshop, "int8.toml", workshop / "none", "--start", workshop / "absent")
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].startswith("train.py: ")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def start(tmp_path):
+    values = {"network": "vargfacenet", "act": "prelu", "quantization_aware": False}
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    (tmp_path / "last_step.toml").write_text(LAST_STEP)
+    return tmp_path
+
+
+def test_a_recipe_takes_its_network_from_the_start(start):
+    recipe = with_network(load_recipe(start / "last_step.toml"), start)
+    assert (recipe.network, recipe.act) == ("vargfacenet", "prelu")
+    named = with_network(replace(recipe, network="vargfacenet", act=""), start)
+    assert (named.network, named.act) == ("vargfacenet", "prelu")
+    fresh = load_recipe(ROOT / "models" / "recipes" / "mobilenetv2.toml")
+    assert with_network(fresh, None) == fresh
+
+
+def test_a_start_that_does_not_fit_the_recipe_is_named(start):
+    recipe = load_recipe(start / "last_step.toml")
+    with pytest.raises(
+        ValueError, match='init = "run": name the folder of the run to start from with --start'
+    ):
+        with_network(recipe, None)
+    with pytest.raises(
+        ValueError, match='--start is for a recipe of init = "run", received one of "teacher"'
+    ):
+        with_network(replace(recipe, init="teacher"), start)
+    with pytest.raises(ValueError, match=r"the recipe is of facenet, .* has trained vargfacenet"):
+        with_network(replace(recipe, network="facenet"), start)
+
+
+def test_a_folded_start_is_for_the_last_step_only(start):
+    values = {"network": "facenet", "act": "relu6", "quantization_aware": True}
+    (start / "recipe.json").write_text(json.dumps(values))
+    recipe = load_recipe(start / "last_step.toml")
+    assert with_network(recipe, start).network == "facenet"
+    with pytest.raises(ValueError, match="batch norms folded: go on with a recipe of quantization_aware"):
+        with_network(replace(recipe, quantization_aware=False), start)
+
+
+@pytest.mark.parametrize("init", ["random", "teacher", "weights", "transplant"])
+def test_only_a_recipe_that_starts_from_a_run_may_leave_out_its_network(tmp_path, init):
+    (tmp_path / "recipe.toml").write_text(LAST_STEP.replace('"run"', f'"{init}"'))
+    with pytest.raises(ValueError, match='network and act are left out, and init is not "run"'):
+        load_recipe(tmp_path / "recipe.toml")
+    (tmp_path / "recipe.toml").write_text('act = "relu6"\n' + LAST_STEP.replace('"run"', f'"{init}"'))
+    with pytest.raises(ValueError, match="is not a recipe"):
+        load_recipe(tmp_path / "recipe.toml")
 
 
 class Square(torch.nn.Module):
@@ -140,7 +221,7 @@ class Square(torch.nn.Module):
         return {"total": (self.student(inputs) - targets).square().mean()}
 
 
-def stream(start):
+def stream(_phase, start):
     while True:
         generator = torch.Generator().manual_seed(start)
         inputs = torch.randn(4, 3, 8, 8, generator=generator)
@@ -175,8 +256,8 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, workshop, monkey
     broken = small_run(tmp_path / "broken", recipe)
     calls = []
 
-    def killed(start):
-        for pair in stream(start):
+    def killed(phase, start):
+        for pair in stream(phase, start):
             calls.append(start)
             if len(calls) == 27:
                 raise KeyboardInterrupt
@@ -201,7 +282,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, workshop):
         fit(
             run,
             lambda _n, s: Square(s),
-            lambda _s: pairs,
+            lambda _phase, _start: pairs,
             lambda _n: {},
             checkpoint_s=9,
             evaluate_every=10**9,
