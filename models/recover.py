@@ -89,7 +89,9 @@ def file_constants(model: Path) -> list[tuple[str, list[npt.NDArray[np.float32]]
             [
                 dequantized(interpreter, tensors[index])
                 for index in operator["inputs"]
-                if index >= 0 and index not in made and len(tensors[index]["quantization_parameters"]["scales"])
+                if index >= 0
+                and index not in made
+                and len(tensors[index]["quantization_parameters"]["scales"])
             ],
         )
         for operator in operators

@@ -51,7 +51,8 @@ class Phase:
 class Recipe:
     """Everything that decides a run's outcome besides the data."""
 
-    init: str  # "random", or from the "teacher", a "run", the shipped int8 "weights", a "transplant" of the default's
+    # "random", or from the "teacher", a "run" or its "trunk", the shipped "weights", a "transplant" of the default
+    init: str
     seed: int
     batch: int
     weight_decay: float

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import Bottleneck, ConvBlock
-from models.distillation import resize
 from models.mobilefacenet import MobileFaceNet
-from models.mobilenet_v1 import FaceNet, MobileNetV1Face
+from models.mobilenet_v1 import MobileNetV1Face
 from models.recover import restore_statistics
 
 # Places of the bottlenecks (of 15) whose depthwise layers are taken, in the order of pairs 3 to 12.
@@ -79,11 +78,8 @@ def as_filters(map_: Affine) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def transplant(source: MobileFaceNet, target: MobileNetV1Face | FaceNet, faces: Tensor) -> None:
-    """Fill `target` (width 1, ReLU6) from `source`; `faces` (N, 3, 112, 112) give ranges and batch norm statistics.
-
-    FaceNet keeps a head of its own, with random weights, and sees faces of 80 px after its first layer, not of 112.
-    """
+def transplant(source: MobileFaceNet, target: MobileNetV1Face, faces: Tensor) -> None:
+    """Fill `target` (width 1, ReLU6) from `source`; `faces` (N, 3, 112, 112) give ranges and batch norm statistics."""
     pairs = [part for stage in list(target.stages)[:3] for part in separable_pairs(stage)]
     blocks = [m for m in source.modules() if isinstance(m, Bottleneck)]
     ranges = carried_ranges(source, blocks, faces)
@@ -107,9 +103,8 @@ def transplant(source: MobileFaceNet, target: MobileNetV1Face | FaceNet, faces: 
         put(pair[1], [*rows, as_filters(carry.after(value))])
         width = len(expand.shift)
         value = Affine(torch.cat([torch.zeros(len(back.shift), width), back.matrix], 1), back.shift)
-    if isinstance(target, MobileNetV1Face):
-        fill_head(target.stages[3], source.stages[3])
-    restore_statistics(target, resize(faces, target.input_px))
+    fill_head(target.stages[3], source.stages[3])
+    restore_statistics(target, faces)
 
 
 def separable_pairs(stage: nn.Module) -> list[nn.Sequential]:
@@ -150,15 +145,12 @@ def carried_ranges(
 def fill_stem(stem: ConvBlock, pair: nn.Sequential, source: nn.Sequential) -> None:
     """Let 27 channels hold the 3x3 patches of the three colors; the first pointwise layer the source's filters.
 
-    With stride 1 the stem's filters are the places of the patch. With stride 2 they average 3x3 pixels, and the
-    depthwise layer behind them picks the places. Pixels in [-1, 1] lie in [1, 5] on the way.
+    The stem's filters are the places of the patch. Pixels in [-1, 1] lie in [1, 5] on the way.
     """
     places = torch.eye(9).view(9, 1, 3, 3).repeat(3, 1, 1, 1)  # channel: color, then place
     colors = torch.eye(3).repeat_interleave(9, dim=0)[:, :, None, None]
-    halved = stem[0].stride[0] == 2
-    patch = colors / 9 * torch.ones(1, 1, 3, 3) if halved else colors * places
-    put(stem, [(2 * patch, torch.full((27,), CENTER))])
-    put(pair[0], [(places, torch.zeros(27)) if halved else passing(27)])
+    put(stem, [(2 * colors * places, torch.full((27,), CENTER))])
+    put(pair[0], [passing(27)])
     weight, bias = folded(source[0])
     filters = weight.flatten(1)
     put(pair[1], [as_filters(Affine(filters / 2, bias - filters.sum(dim=1) * CENTER / 2))])

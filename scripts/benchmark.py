@@ -5,8 +5,8 @@
     python scripts/benchmark.py --make-models FOLDER     # once, where torch and litert-torch are installed
 
 `--models` holds the same network in other forms, to compare: `mobilefacenet_fp32.tflite`, and
-`mobilefacenet_prelu.tflite` (int8 with PReLU as one operator). `--make-models` writes both with random weights, which cost the
-same time. What cannot be measured is listed with its reason, not left out. `--quick` shows that everything
+`mobilefacenet_prelu.tflite` (int8 with PReLU as one operator). `--make-models` writes both with random weights, which
+cost the same time. What cannot be measured is listed with its reason, not left out. `--quick` shows that everything
 runs: its numbers mean nothing, so no target is judged.
 
 `--json` prints one object:

@@ -29,14 +29,16 @@ if find_spec("torch") is None:
 import numpy as np
 
 from models import export
-from models.data import FaceCrops, load_crops, resized
+from models.data import FaceCrops, load_crops, resized, to_tensor
+from models.equalization import equalize
 from models.metrics import pair_similarities, tar_at
+from models.mobilefacenet import MobileFaceNet
 from models.quantization_aware import int8_activations
 from models.runs import load_network
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 WEIGHTS, CARDS = MODELS / "weights", MODELS / "cards"
-CALIBRATION_FACES = 400
+CALIBRATION_FACES, EQUALIZING_FACES = 400, 128
 LARGEST_LFW_LOSS = 0.2  # points
 LARGEST_BYTES = 6_000_000
 
@@ -57,12 +59,15 @@ def parity(folder: Path, name: str, crops: FaceCrops, input_px: tuple[int, int])
 def quantize(run: Path, data: Path, folder: Path) -> dict[str, Any]:
     """Export a run to `folder`; return the parity of int8 against fp32."""
     network, training = load_network(run)
-    name = training["recipe"]["network"]
+    recipe = training["recipe"]
+    name = recipe["network"]
     folder.mkdir(parents=True, exist_ok=True)
     crops = load_crops(data)
     known = np.flatnonzero(~crops.held_out)
     samples = resized(crops.images[known[:: max(1, len(known) // CALIBRATION_FACES)]], network.input_px)
     single, int8 = folder / f"{name}_fp32.tflite", folder / f"{name}.tflite"
+    if isinstance(network, MobileFaceNet) and network.act == "prelu" and not recipe.get("quantization_aware"):
+        equalize(network, to_tensor(samples[:EQUALIZING_FACES]))
     export.to_litert(int8_activations(network), single)
     export.to_int8(single, samples, int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS

@@ -60,7 +60,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, help="MobileFaceNet as ONNX; default: teacher.onnx in --data")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument(
-        "--start", type=Path, help='folder of the run to start from, where the recipe says init = "run"'
+        "--start",
+        type=Path,
+        help='folder of the run to start from, where the recipe says init = "run" or "trunk"',
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of PyTorch")
@@ -122,22 +124,22 @@ def with_network(recipe: Recipe, start: Path | None) -> Recipe:
     Raises:
         ValueError: a run to start from is missing, of another network, or folded already.
     """
-    if (recipe.init == "run") != (start is not None):
+    if (recipe.init in ("run", "trunk")) != (start is not None):
         raise ValueError(
             f'the recipe says init = "{recipe.init}": name the folder of the run to start from with --start'
             if start is None
-            else f'--start is for a recipe of init = "run", received one of "{recipe.init}"'
+            else f'--start is for a recipe of init = "run" or "trunk", received one of "{recipe.init}"'
         )
     if start is None:
         return recipe
     trained = json.loads((start / "recipe.json").read_text())
-    if recipe.network not in ("", trained["network"]):
+    if recipe.init == "run" and recipe.network not in ("", trained["network"]):
         raise ValueError(f"the recipe is of {recipe.network}, {start} has trained {trained['network']}")
     if trained.get("quantization_aware") and not recipe.quantization_aware:
         raise ValueError(
             f"{start} has its batch norms folded: go on with a recipe of quantization_aware = true"
         )
-    return replace(recipe, network=trained["network"], act=trained["act"])
+    return replace(recipe, network=recipe.network or trained["network"], act=recipe.act or trained["act"])
 
 
 def class_labels(crops: FaceCrops) -> npt.NDArray[np.int64]:
@@ -161,11 +163,14 @@ def make_student(
     recipe: Recipe, teacher: MobileFaceNet, calibration: Tensor, start: Path | None, out: Path
 ) -> Staged:
     """Make the network of a recipe, with the weights that it starts from."""
+    student = make_network(recipe.network, recipe.act)
     if start is not None:
-        student, training = load_network(start)
+        trained, training = load_network(start)
         note_start(out, training)
-    else:
-        student = make_network(recipe.network, recipe.act)
+        if recipe.init == "run":
+            student = trained
+        else:
+            take_trunk(student, trained)
     if recipe.init == "weights":
         note_start(out, fill_from_shipped(student, recipe.network, calibration))
     if recipe.init == "transplant":
@@ -179,6 +184,19 @@ def make_student(
     if recipe.quantization_aware:
         prepare(student)
     return student
+
+
+def take_trunk(student: Staged, trained: Staged) -> None:
+    """Fill all stages but the head from a trained network of the same trunk.
+
+    Raises:
+        ValueError: the trunks differ.
+    """
+    try:
+        for own, other in zip(student.stages[:-1], trained.stages[:-1], strict=True):
+            own.load_state_dict(other.state_dict())
+    except RuntimeError:
+        raise ValueError("the run to start from has another trunk than the recipe's network") from None
 
 
 def fill_from_shipped(network: Staged, name: str, calibration: Tensor) -> dict[str, Any]:

@@ -80,7 +80,7 @@ MISTAKES = {
     "a typo in a model": (
         'model = "mobilfacenet"',
         'model: expected one of "mobilefacenet", "mobilefacenet_relu6", "mobilenetv1", "mobilenetv2", "facenet", '
-        "\"vargfacenet\", or the path of a manifest (.json), received \"mobilfacenet\": did you mean 'mobilefacenet'?",
+        '"vargfacenet", or the path of a manifest (.json), received "mobilfacenet": did you mean \'mobilefacenet\'?',
     ),
     "a network for a manifest": ('model = "my/mobilefacenet.tflite"', "or the path of a manifest (.json)"),
     "no model": ('model = ""', 'model: expected one of "mobilefacenet"'),
