@@ -14,9 +14,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the training tools: make test-train")
 
 from models.data import Augment, batches, load_crops  # noqa: E402
+from models.networks import make_network  # noqa: E402
 from models.runs import load_network  # noqa: E402
 from models.training import Phase, Run, fit, load_recipe  # noqa: E402
-from scripts.train import with_network  # noqa: E402
+from scripts.train import take_trunk, with_network  # noqa: E402
 from tests.training_data import write_data, write_teacher  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -186,11 +187,23 @@ def test_a_start_that_does_not_fit_the_recipe_is_named(start):
     ):
         with_network(recipe, None)
     with pytest.raises(
-        ValueError, match='--start is for a recipe of init = "run", received one of "teacher"'
+        ValueError, match='--start is for a recipe of init = "run" or "trunk", received one of "teacher"'
     ):
         with_network(replace(recipe, init="teacher"), start)
     with pytest.raises(ValueError, match=r"the recipe is of facenet, .* has trained vargfacenet"):
         with_network(replace(recipe, network="facenet"), start)
+
+
+def test_a_trunk_is_taken_without_its_head():
+    torch.manual_seed(2)
+    trained, student = make_network("mobilenetv1", "relu6"), make_network("facenet", "relu6")
+    head = student.stages[-1][2][0].weight.clone()
+    take_trunk(student, trained)
+    for own, other in zip(student.stages[:-1], trained.stages[:-1], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(own.parameters(), other.parameters(), strict=True))
+    assert torch.equal(student.stages[-1][2][0].weight, head)
+    with pytest.raises(ValueError, match="another trunk"):
+        take_trunk(student, make_network("mobilenetv2", "relu6"))
 
 
 def test_a_folded_start_is_for_the_last_step_only(start):
