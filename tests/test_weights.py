@@ -57,8 +57,10 @@ def test_thresholds_rise_as_the_rate_falls_and_hold_on_other_subjects(embedder):
 
 
 def test_int8_costs_little(embedder):
-    evaluation = embedder["evaluation"]
-    assert evaluation["fp32"]["lfw_accuracy"] - evaluation["int8"]["lfw_accuracy"] <= 0.2
+    """At most 0.2 points, or what the measurement is uncertain by where that is more; the default has no such leave."""
+    int8, fp32 = embedder["evaluation"]["int8"], embedder["evaluation"]["fp32"]
+    leave = 0.0 if embedder["name"] == config.Config().model else int8["lfw_standard_error"]
+    assert fp32["lfw_accuracy"] - int8["lfw_accuracy"] <= max(0.2, leave) + 1e-9
 
 
 def test_card_gives_the_figures_of_the_manifest(embedder):
