@@ -7,8 +7,8 @@
 
 The first writes NAME.tflite (int8) and NAME_fp32.tflite with manifests and the parity of the two on held-out faces.
 `--ship` copies the int8 file and its manifest to models/weights/ with the figures and thresholds of lfw.json; it
-refuses when int8 costs more than 0.2 points of LFW (or than the standard error of the measurement, where that is larger:
-a weak network is not known better) or the file is over 6 MB.
+refuses when int8 costs more than 0.2 points of LFW (or than the standard error of the measurement, where that is
+larger: a weak network is not known better) or the file is over 6 MB.
 """
 
 from __future__ import annotations
