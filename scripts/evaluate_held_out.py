@@ -27,11 +27,12 @@ import numpy.typing as npt
 from device.build import manifest_path
 from device.config import Config
 from device.embed import LiteRTEmbedder
-from device.errors import FaceUnlockError
+from device.errors import FaceUnlockError, UsageError
 from device.similarity import l2_normalize
 from device.types import Image
-from models.data import clip, jpeg, load_crops, low_resolution, resized
+from models.data import HELD_OUT_ONE_IN, clip, jpeg, low_resolution
 from models.metrics import tar_at
+from scripts.group_errors import embed_faces, held_out_rows, read_faces
 
 FMRS = (1e-3, 1e-4)
 VIEWS: dict[str, Callable[[Image], Image]] = {
@@ -43,10 +44,15 @@ VIEWS: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def embed(embedder: LiteRTEmbedder, faces: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the (N, D) embeddings of (N, 112, 112, 3) faces."""
-    side_px = embedder.manifest.side_px
-    return np.stack([embedder.embed(face) for face in resized(faces, (side_px, side_px))])
+def labeled_faces(data: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Read the held-out faces (N, 112, 112, 3) whose identities (N,) are known."""
+    by_source = held_out_rows(data, HELD_OUT_ONE_IN)
+    rows = [row for source in by_source.values() for row in source if int(row["identity"]) >= 0]
+    if not rows:
+        raise UsageError(
+            f"{data} has no held-out face of a known person: index.csv needs an identity of 40, 80 ..."
+        )
+    return np.stack(read_faces(data, rows)), np.array([int(row["identity"]) for row in rows])
 
 
 def tars(
@@ -65,11 +71,11 @@ def rows(
     embedder: LiteRTEmbedder, faces: npt.NDArray[np.uint8], identities: npt.NDArray[np.int64]
 ) -> list[str]:
     """Return one line a view."""
-    plain, mirrored = embed(embedder, faces), embed(embedder, faces[:, :, ::-1])
+    plain, mirrored = embed_faces(embedder, list(faces)), embed_faces(embedder, list(faces[:, :, ::-1]))
     templates = np.stack([l2_normalize(row) for row in plain + mirrored])
     found = {"as stored, no mirror image in the template": tars(plain, plain, identities)}
     for name, view in VIEWS.items():
-        probes = embed(embedder, np.stack([view(face) for face in faces]))
+        probes = embed_faces(embedder, [view(face) for face in faces])
         found[name] = tars(templates, probes, identities)
     return [
         f"{embedder.model_id}  {' / '.join(f'{tar:.2f}' for tar in values)}  {name}"
@@ -86,12 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         embedders = [LiteRTEmbedder(manifest=manifest_path(model), threads=1) for model in args.models]
-        crops = load_crops(args.data)
-    except (FaceUnlockError, OSError) as error:
+        faces, identities = labeled_faces(args.data)
+    except FaceUnlockError as error:
         print(f"evaluate_held_out.py: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
-    chosen = crops.held_out & (crops.identities >= 0)
-    faces, identities = crops.images[chosen], crops.identities[chosen]
+        return error.exit_code
     print(
         f"{len(faces)} held-out faces of {len(np.unique(identities))} people; TAR@1e-3 / TAR@1e-4 in percent"
     )

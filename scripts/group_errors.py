@@ -195,9 +195,7 @@ def held_out_rows(folder: Path, one_in: int) -> dict[str, list[dict[str, str]]]:
         with (folder / "index.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
     except OSError:
-        raise UsageError(
-            f"{folder} has no index.csv: --faces expects the folder of the training faces"
-        ) from None
+        raise UsageError(f"{folder} has no index.csv: expected the folder of the training faces") from None
     found: dict[str, list[dict[str, str]]] = {}
     for number, row in enumerate(rows):
         identity = int(row["identity"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -95,6 +96,23 @@ def make_clip(path: Path, *arguments: str) -> Path:
     done = run_program("scripts/make_clip.py", str(path), *arguments)
     assert done.returncode == 0, done.stderr
     return path
+
+
+HIDE_TORCH = """import importlib.util as util, runpy, sys
+found = util.find_spec
+util.find_spec = lambda name, *more: None if name == "torch" else found(name, *more)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_without_torch(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run one of scripts/ as on a machine that has no torch."""
+    command = [sys.executable, "-c", HIDE_TORCH, str(ROOT / "scripts" / script), *map(str, arguments)]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT / "scripts")
+    }  # where Python itself looks for a script's own
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90, env=environment)
 
 
 def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:

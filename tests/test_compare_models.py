@@ -19,6 +19,7 @@ from device.errors import UsageError
 from scripts import compare_models, group_errors, models_page, models_picture, models_table
 from scripts.evaluate import Embedded
 from scripts.models_table import Row, Size
+from tests.conftest import run_without_torch
 from tests.make_tiny_model import write_tiny
 from tests.test_evaluate import benchmark  # noqa: F401  a fixture
 
@@ -356,9 +357,8 @@ def test_counts_below_one_are_refused(tmp_path, option):
     assert run(option, "0", cwd=tmp_path).returncode == 2
 
 
-@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
 def test_without_torch_it_says_where_it_is(tmp_path):
-    result = run(write_measured(tmp_path, "tiny"), cwd=tmp_path)
+    result = run_without_torch("compare_models.py", write_measured(tmp_path, "tiny"), cwd=tmp_path)
     assert result.returncode == 2
     assert "run it with .venv-train/bin/python" in result.stderr
 

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from device.assets import FACE_DETECTOR, FACE_MESH
+from tests.conftest import run_without_torch
 from tests.make_tiny_model import write_tiny
 from tests.photos import model_file, photo, rotated
 
@@ -140,9 +140,8 @@ def test_prepare_faces_of_an_empty_folder_is_one_line(tmp_path):
     assert "holds no photographs" in result.stderr
 
 
-@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
-@pytest.mark.parametrize("script", ["train.py", "quantize.py"])
+@pytest.mark.parametrize("script", ["train.py", "quantize.py", "evaluate_held_out.py"])
 def test_training_scripts_without_torch_say_where_it_is(script, tmp_path):
-    result = run(script, "--help", cwd=tmp_path)
+    result = run_without_torch(script, "--help", cwd=tmp_path)
     assert result.returncode == 1
     assert "run it with .venv-train/bin/python" in result.stderr
