@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -109,10 +108,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def run_without_torch(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run one of scripts/ as on a machine that has no torch."""
     command = [sys.executable, "-c", HIDE_TORCH, str(ROOT / "scripts" / script), *map(str, arguments)]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT / "scripts")
-    }  # where Python itself looks for a script's own
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90, env=environment)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90)
 
 
 def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
