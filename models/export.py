@@ -11,12 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import litert_torch
 import numpy as np
 import numpy.typing as npt
 import torch
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import quantizer, recipe
 
@@ -24,13 +22,13 @@ from device.geometry import ALIGNMENT_ID
 from device.quantization import dequantize, quantize
 from models.blocks import Staged
 from models.data import PIXEL_MEAN, PIXEL_STD
+from models.split_depthwise import split_global_depthwise
 
 INT8_OPERATORS = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "RESHAPE", "FULLY_CONNECTED"}
     | {"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "LOGISTIC", "MUL"}
 )
-
-BUFFER_ALIGNMENT = 16  # bytes, as the schema asks
+SPLITTING_FACES = 256  # set the ranges of a split layer's first half
 
 
 def to_litert(network: Staged, path: Path) -> None:
@@ -48,7 +46,7 @@ def to_int8(float_model: Path, samples: npt.NDArray[np.uint8], path: Path) -> No
     faces = [{inputs["inputs"][0]: normalize(image[None])} for image in with_extremes(samples)]
     path.unlink(missing_ok=True)
     job.quantize(job.calibrate({signature: faces})).export_model(str(path))
-    drop_names(path)
+    split_global_depthwise(path, [normalize(image[None]) for image in samples[:SPLITTING_FACES]])
 
 
 def normalize(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -123,35 +121,3 @@ def tensor(details: dict[str, Any]) -> dict[str, Any]:
 
 def write_manifest(values: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(values, indent=1) + "\n")
-
-
-def drop_names(model: Path) -> None:
-    """Take the tensors' names out of a .tflite file, in place: the converter's call stacks, a twentieth of it.
-
-    The weights stay behind the flatbuffer, aligned as before; their offsets are written once its length is known.
-    """
-    data = model.read_bytes()
-    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
-    for subgraph in graph.subgraphs:
-        for held in subgraph.tensors:
-            held.name = ""
-    stored = [buffer for buffer in graph.buffers if buffer.offset]
-    weights = [data[buffer.offset : buffer.offset + buffer.size] for buffer in stored]
-    place = aligned(len(packed(graph)))
-    for buffer in stored:
-        buffer.offset, place = place, aligned(place + buffer.size)
-    written = bytearray(packed(graph))
-    for buffer, values in zip(stored, weights, strict=True):
-        written.extend(bytes(buffer.offset - len(written)))
-        written.extend(values)
-    model.write_bytes(written)
-
-
-def packed(graph: schema.ModelT) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(graph.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def aligned(place: int) -> int:
-    return -(-place // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT

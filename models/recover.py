@@ -60,13 +60,33 @@ def called(network: Staged, face: Tensor, kind: type[nn.Module]) -> list[Any]:
 
 
 def file_weights(model: Path) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    """Return weight, in torch's order of axes, and bias of every convolution of an int8 file, in its own order."""
+    """Return weight, in torch's order of axes, and bias of every convolution of an int8 file, in its own order.
+
+    What `split_depthwise` has split is one convolution again.
+    """
     axes = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
-    return [
-        (held[0].transpose(axes[name]).copy(), held[1])
-        for name, held in file_constants(model)
-        if name in axes
-    ]
+    found: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
+    for name, held in file_constants(model):
+        if name not in axes:
+            continue
+        weight, bias = held[0].transpose(axes[name]).copy(), held[-1]
+        if found and is_sum_of_columns(found[-1][0], weight):
+            weight = joined(found.pop()[0], weight)
+        found.append((weight, bias))
+    return found
+
+
+def is_sum_of_columns(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> bool:
+    """Say whether two depthwise weights are the halves of a split one: (W C, 1, H, 1) and (C, 1, W, 1)."""
+    narrow = first.shape[1] == second.shape[1] == first.shape[3] == second.shape[3] == 1
+    return narrow and len(first) == len(second) * second.shape[2] and second.shape[2] > 1
+
+
+def joined(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the (C, 1, H, W) weight whose halves these are."""
+    channels, columns = len(second), second.shape[2]
+    taps = first.reshape(columns, channels, -1).transpose(1, 2, 0)  # (C, H, W)
+    return (taps * second.reshape(channels, 1, columns))[:, None]
 
 
 def file_slopes(model: Path) -> list[npt.NDArray[np.float32]]:

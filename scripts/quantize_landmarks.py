@@ -39,6 +39,7 @@ from models.landmark_file import LandmarkFile
 from models.landmark_network import INPUT_PX, Places
 from models.landmarks import LANDMARKS, five_error, mean_error
 from models.runs import load_network
+from models.split_depthwise import split_global_depthwise
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 CALIBRATION_VIEWS = 400
@@ -99,7 +100,7 @@ def to_int8(single: Path, samples: npt.NDArray[np.uint8], path: Path) -> None:
             values["min"], values["max"] = np.zeros_like(values["min"]), np.ones_like(values["max"])
     path.unlink(missing_ok=True)
     job.quantize(ranges).export_model(str(path))
-    export.drop_names(path)
+    split_global_depthwise(path, [export.normalize(image[None]) for image in samples[: export.SPLITTING_FACES]])
 
 
 def held_out(
