@@ -25,7 +25,7 @@ from device.embed import load_manifest
 from device.gallery import Gallery, Need
 from device.similarity import l2_normalize
 from tests.conftest import ROOT, run_program
-from tests.photos import on_canvas, photo, photo_path, rotated
+from tests.photos import photo, photo_path
 from tests.test_gallery import plain_user
 
 pytestmark = pytest.mark.usefixtures("real_model")
@@ -247,9 +247,9 @@ def needs(gallery: Path) -> dict[str, Need]:
 
 def two_views(folder: Path) -> list[str]:
     """Write two views of the astronaut that are no near-duplicates."""
-    paths = [folder / "straight.png", folder / "small.png"]
-    small = on_canvas(rotated(photo("astronaut"), 12), 512, 512, 40, 60, 0.42)
-    for path, view in zip(paths, (photo("astronaut"), small), strict=True):
+    paths = [folder / "straight.png", folder / "narrow.png"]
+    narrow = cv2.resize(photo("astronaut"), (440, 560))
+    for path, view in zip(paths, (photo("astronaut"), narrow), strict=True):
         cv2.imwrite(str(path), view[..., ::-1])
     return [str(path) for path in paths]
 
@@ -527,7 +527,11 @@ def test_what_is_stored_already_is_told_as_stored(
         return changed
 
     monkeypatch.setattr(Gallery, method, change_and_interrupt)
-    what = ["--name", "bob", "--images", ASTRONAUT] if method == "enroll" else ["--remove", "Eileen"]
+    what = (
+        ["--name", "bob", "--images", str(photo_path("hopper"))]
+        if method == "enroll"
+        else ["--remove", "Eileen"]
+    )
     before = signal.getsignal(number)
     assert enroll_program.main([*what, "--no-sheet", *options]) == 0
     told = capsys.readouterr()
