@@ -12,14 +12,18 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device import gallery as gallery_module
+from device.decision import Decider, DecisionRule
 from device.errors import GalleryError, GalleryModelError, UsageError
 from device.gallery import Gallery, check_subject_id
+from device.lookalike import LookAlike
+from device.selftest import SelfTest, SpeciesCount
 from device.similarity import l2_normalize
 
 D = 16
@@ -681,3 +685,91 @@ def test_enroll_refuses_a_bad_name(gallery):
     with pytest.raises(UsageError):
         gallery.enroll("../x", units(1), replace=False)
     assert gallery.subjects() == []
+
+
+# Galleries of older releases
+
+
+def older(path: Path) -> None:
+    """Turn a gallery into one of release 0.1.0: its tables, and no others."""
+    say(
+        path,
+        "DROP TABLE look_alikes",
+        "DROP TABLE selftest",
+        "DELETE FROM _sqlite_migrations WHERE name != '0001_subjects_and_templates'",
+    )
+
+
+def test_a_door_reads_an_older_gallery_and_changes_nothing(path):
+    filled(path)
+    older(path)
+    before = path.read_bytes()
+    with open_gallery(path, read_only=True) as door:
+        match = door.match(units(500, 1)[3])
+        assert (match.subject_id, match.threshold, match.challenge) == ("alice", None, False)
+        assert door.needs() == {}
+        assert door.selftest() is None
+    assert path.read_bytes() == before
+
+
+def test_an_enrollment_renews_an_older_gallery_under_the_running_door(path):
+    filled(path)
+    older(path)
+    with open_gallery(path, read_only=True) as door:
+        assert door.match(units(500, 1)[3]).challenge is False
+        with open_gallery(path) as writer:
+            writer.enroll(
+                "bob", units(1, 2), replace=False, look_alikes=[LookAlike("alice", 0.9, 0.97, 0.5, 0.5)]
+            )
+        match = door.match(units(500, 1)[3])
+        assert (match.subject_id, match.threshold, match.challenge) == ("alice", 0.5, True)
+
+
+# The self-test
+
+VERDICT = SelfTest(
+    "2026-03-01T07:00:00Z",
+    "pad-0123456789ab",
+    MODEL,
+    (SpeciesCount("print", 20, 0), SpeciesCount("phone", 20, 1), SpeciesCount("live", 20, 2)),
+)
+
+
+def test_the_last_verdict_of_a_self_test_is_kept(gallery, path):
+    assert gallery.selftest() is None
+    gallery.store_selftest(replace(VERDICT, liveness_id="pad-before", counts=(SpeciesCount("tablet", 5, 5),)))
+    gallery.store_selftest(VERDICT)
+    gallery.enroll("alice", units(1), replace=False)
+    gallery.remove("alice")
+    with open_gallery(path, model_id=None, read_only=True) as door:
+        assert door.selftest() == VERDICT
+
+
+def test_the_file_refuses_more_wrong_looks_than_were_shown(gallery, path):
+    with pytest.raises(GalleryError):
+        gallery.store_selftest(replace(VERDICT, counts=(SpeciesCount("print", 1, 2),)))
+    assert gallery.selftest() is None
+
+
+# Templates never update themselves
+
+
+def test_a_hundred_grants_leave_the_gallery_as_it_was(path):
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(3), replace=False)
+    before = path.read_bytes()
+    rule = DecisionRule(threshold=0.9, k=1, n=1, cooldown_s=0, max_frame_age_s=1)
+    decider, noise = Decider(rule), np.random.default_rng(0)
+    with open_gallery(path, read_only=True) as door:
+        for frame in range(100):  # each look a little further away: what an updating gallery would follow
+            probe = l2_normalize(units(3)[0] + 0.004 * frame / 100 * noise.normal(size=D))
+            decision = decider.decide(
+                captured_at_s=float(frame),
+                now_s=float(frame),
+                track_id=1,
+                match=door.match(probe),
+                reason=None,
+            )
+            assert decision.granted
+    assert path.read_bytes() == before
+    assert not any(log.stat().st_size for log in path.parent.glob("*-wal"))
