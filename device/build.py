@@ -12,7 +12,7 @@ from device.camera import ClipCamera, LiveCamera, open_camera
 from device.config import MODELS, Config, QualityConfig, check_model
 from device.decision import Decider, DecisionRule
 from device.detect import open_detector
-from device.embed import LiteRTEmbedder
+from device.embed import LiteRTEmbedder, Manifest
 from device.enrollment import Collector
 from device.errors import ModelError
 from device.gallery import Gallery
@@ -21,8 +21,12 @@ from device.paths import expand
 from device.pipeline import Device
 from device.protocols import Aligner, Detector
 from device.quality import QualityLimits
+from device.threshold import Approach, DoorThreshold, door_threshold
 from device.track import Tracker
 
+SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
+# By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve (docs/security.md).
+MARGIN_FMRS = (1e-5, 1e-4)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
@@ -65,7 +69,7 @@ def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, g
         embedder=embedder,
         limits=quality_limits(config.quality),
         second_face_ratio=config.decision.second_face_ratio,
-        same_person=embedder.manifest.threshold(config.false_match_rate),
+        same_person=embedder.manifest.threshold(SAME_PERSON_FMR),
         duplicate=config.enrollment.duplicate_similarity,
         samples=samples,
         guided=guided,
@@ -118,15 +122,37 @@ def build_embedder(config: Config) -> LiteRTEmbedder:
 
 
 def build_gallery(config: Config, embedder: LiteRTEmbedder, *, read_only: bool) -> Gallery:
-    dimension = embedder.manifest.embedding_dim
-    return Gallery(config.gallery_path, model_id=embedder.model_id, dimension=dimension, read_only=read_only)
+    """Open the gallery; each match follows the number of templates that it holds at that moment."""
+    return Gallery(
+        config.gallery_path,
+        model_id=embedder.model_id,
+        dimension=embedder.manifest.embedding_dim,
+        read_only=read_only,
+        threshold_for=lambda templates: threshold_for(config, embedder.manifest, templates).threshold,
+    )
+
+
+def threshold_for(config: Config, manifest: Manifest, templates: int) -> DoorThreshold:
+    """Return the threshold of a door with so many templates."""
+    decision = config.decision
+    return door_threshold(
+        manifest.thresholds,
+        false_accepts=config.false_accepts_per_approach,
+        templates=templates,
+        approach=Approach(decision.frames_per_approach, decision.k),
+    )
+
+
+def look_alike_margin(manifest: Manifest) -> float:
+    strict, lenient = MARGIN_FMRS
+    return manifest.threshold(strict) - manifest.threshold(lenient)
 
 
 def decision_rule(config: Config, embedder: LiteRTEmbedder) -> DecisionRule:
-    """Take the threshold from the model's manifest, all else from the config."""
+    """Take the least threshold, that of one template, from the model's manifest, all else from the config."""
     decision = config.decision
     return DecisionRule(
-        threshold=embedder.manifest.threshold(config.false_match_rate),
+        threshold=threshold_for(config, embedder.manifest, 1).threshold,
         k=decision.k,
         n=decision.n,
         cooldown_s=decision.cooldown_s,

@@ -16,9 +16,9 @@ MAX_COSINE = 1.001  # above it, by more than rounding, something was not normali
 class DecisionRule:
     """When to grant.
 
-    `threshold` is the similarity of the manifest for the configured FMR; `k` of the last `n` frames have to
-    reach it; after a grant nothing is granted for `cooldown_s`; a frame older than `max_frame_age_s` never
-    grants.
+    `threshold` is the least similarity, that of a gallery with one template; a match may need more (`Match`). `k`
+    of the last `n` frames have to reach it; after a grant nothing is granted for `cooldown_s`; a frame older than
+    `max_frame_age_s` never grants.
     """
 
     threshold: float
@@ -87,7 +87,7 @@ class Decider:
             subject_id=match.subject_id if match and self._matches(match) else None,
             track_id=track_id,
             similarity=match.similarity if match else None,
-            threshold=self._rule.threshold,
+            threshold=self._needed(match),
         )
 
     def reset(self) -> None:
@@ -151,7 +151,13 @@ class Decider:
         return match.subject_id, Reason.CONFIRMING
 
     def _matches(self, match: Match) -> bool:
-        return self._rule.threshold <= match.similarity <= MAX_COSINE  # False for a NaN
+        return self._needed(match) <= match.similarity <= MAX_COSINE  # False for a NaN
+
+    def _needed(self, match: Match | None) -> float:
+        """Return what a match needs: the rule's threshold, or more where the gallery asks for more."""
+        if match is None or match.threshold is None:
+            return self._rule.threshold
+        return match.threshold if not match.threshold < self._rule.threshold else self._rule.threshold
 
     def _other_subject(self, subject_id: str) -> bool:
         return any(seen not in (None, subject_id) for seen in self._window)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from device.errors import ModelError
 from device.geometry import ALIGNMENT_ID
 from device.network import REMEDY, ManifestKeys, Network, NetworkManifest, is_number
 from device.similarity import l2_normalize
+from device.threshold import threshold_at
 from device.types import Embedding, Image
 
 
@@ -31,17 +31,16 @@ class Manifest(NetworkManifest):
     def threshold(self, fmr: float) -> float:
         """Return the similarity threshold for a false match rate.
 
-        Between two rates of the manifest it is interpolated linearly over log10(FMR), where score tails are
-        nearly straight; beyond them nothing was measured, so that is a ModelError.
+        Between two rates of the manifest it is interpolated; beyond them nothing was measured: a ModelError.
         """
-        known = sorted(self.thresholds)
-        if not known[0] * (1 - 1e-9) <= fmr <= known[-1] * (1 + 1e-9):
-            listed = ", ".join(f"{rate:g}" for rate in reversed(known))
+        try:
+            return threshold_at(self.thresholds, fmr)
+        except ValueError:
+            listed = ", ".join(f"{rate:g}" for rate in sorted(self.thresholds, reverse=True))
             raise ModelError(
                 f"model {self.model_id} has no threshold for FMR {fmr:g}: "
                 f"choose one of {listed}, or between them"
-            )
-        return float(np.interp(math.log10(fmr), np.log10(known), [self.thresholds[rate] for rate in known]))
+            ) from None
 
 
 def load_manifest(path: Path) -> Manifest:

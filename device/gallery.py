@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ import numpy.typing as npt
 from sqlite_utils import Database, Migrations
 
 from device.errors import GalleryError, GalleryModelError, UsageError
+from device.lookalike import LookAlike
+from device.selftest import SelfTest, SpeciesCount
 from device.similarity import best_match
 from device.types import Embedding, Match
 
@@ -53,6 +55,35 @@ def _subjects_and_templates(db: Database) -> None:
     db.execute("CREATE INDEX templates_subject_id ON templates (subject_id)")
 
 
+@migrations(name="0002_look_alikes")
+def _look_alikes(db: Database) -> None:
+    # One row a direction; whoever is removed takes along what others needed because of them.
+    db.execute("""
+        CREATE TABLE look_alikes (
+            subject_id TEXT NOT NULL REFERENCES subjects (subject_id) ON DELETE CASCADE,
+            other_id TEXT NOT NULL REFERENCES subjects (subject_id) ON DELETE CASCADE,
+            threshold REAL NOT NULL CHECK (threshold BETWEEN -1 AND 1),
+            challenge INTEGER NOT NULL CHECK (challenge IN (0, 1)),
+            PRIMARY KEY (subject_id, other_id)
+        ) STRICT""")
+
+
+@migrations(name="0003_selftest")
+def _selftest(db: Database) -> None:
+    db.execute("""
+        CREATE TABLE selftest (
+            species TEXT PRIMARY KEY,
+            shown INTEGER NOT NULL CHECK (shown >= 0),
+            wrong INTEGER NOT NULL CHECK (wrong BETWEEN 0 AND shown),
+            tested_at TEXT NOT NULL,
+            liveness_id TEXT NOT NULL,
+            model_id TEXT NOT NULL
+        ) STRICT""")
+
+
+NEEDED_BY_READERS = {"0001_subjects_and_templates"}  # a table of a later one may be absent, and is empty then
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """An enrolled person; `enrolled_at` is UTC, ISO 8601."""
@@ -62,12 +93,22 @@ class Subject:
     enrolled_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the matches of a subject with look-alikes need: a similarity of their own, and a challenge or none."""
+
+    threshold: float
+    challenge: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loaded:
     """All templates in memory, and the state of the file they were read at."""
 
     matrix: npt.NDArray[np.float32]  # (N, D), contiguous
     owners: list[str]  # N subject ids
+    needs: Mapping[str, Need]  # of the subjects that have look-alikes
+    threshold: float | None  # of a door with so many templates
     data_version: int
 
 
@@ -104,13 +145,23 @@ class Gallery:
             of any model, for `subjects`, `remove` and `count` only.
         dimension: D of the model's embeddings.
         read_only: never write, and fail where there is no gallery yet.
+        threshold_for: number of templates -> the similarity that a match needs; None leaves that to the decision.
     """
 
-    def __init__(self, path: Path, *, model_id: str | None, dimension: int, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        model_id: str | None,
+        dimension: int,
+        read_only: bool,
+        threshold_for: Callable[[int], float] | None = None,
+    ) -> None:
         self._path = Path(path)
         self._model_id = model_id
         self._dimension = dimension
         self._read_only = read_only
+        self._threshold_for = threshold_for
         self._loaded: _Loaded | None = None
         self._opened: tuple[int, ...] | None = None  # what the file was when it was opened; None is closed
         self._open()
@@ -128,8 +179,18 @@ class Gallery:
         with suppress(sqlite3.Error):
             self._db.close()
 
-    def enroll(self, subject_id: str, templates: npt.NDArray[np.float32], *, replace: bool) -> None:
-        """Store (n, D) L2-normalized templates of a subject, all or none; `replace` drops those of before."""
+    def enroll(
+        self,
+        subject_id: str,
+        templates: npt.NDArray[np.float32],
+        *,
+        replace: bool,
+        look_alikes: Sequence[LookAlike] = (),
+    ) -> None:
+        """Store (n, D) L2-normalized templates of a subject, all or none; `replace` drops those of before.
+
+        `look_alikes` takes the place of those that the subject had; a pair that is not safe is challenged.
+        """
         name = check_subject_id(subject_id)
         blobs = [row.tobytes() for row in self._checked(templates).astype("<f4")]
         model = {"model_id": self._model_id, "dimension": self._dimension}
@@ -143,6 +204,7 @@ class Gallery:
                 self._db.table("templates").insert_all(
                     {"subject_id": name, **model, "embedding": b} for b in blobs
                 )
+                self._store_look_alikes(name, look_alikes)
             self._loaded = None
         if replace:
             self._scrub()
@@ -171,6 +233,35 @@ class Gallery:
             ).fetchall()
         return [Subject(*row) for row in rows]
 
+    def needs(self) -> Mapping[str, Need]:
+        """Return what the matches of subjects with look-alikes need."""
+        with self._faults("read"):
+            return self._load_needs()
+
+    def selftest(self) -> SelfTest | None:
+        """Return the verdict of the last self-test, None where there was none."""
+        with self._faults("read"):
+            if not self._has("selftest"):
+                return None
+            rows = self._db.conn.execute(
+                "SELECT species, shown, wrong, tested_at, liveness_id, model_id FROM selftest ORDER BY rowid"
+            ).fetchall()
+        return SelfTest(*rows[0][3:], tuple(SpeciesCount(*row[:3]) for row in rows)) if rows else None
+
+    def store_selftest(self, verdict: SelfTest) -> None:
+        """Store a verdict in place of the last one."""
+        about = {
+            "tested_at": verdict.tested_at,
+            "liveness_id": verdict.liveness_id,
+            "model_id": verdict.model_id,
+        }
+        counts = [
+            {"species": each.species, "shown": each.shown, "wrong": each.wrong} for each in verdict.counts
+        ]
+        with self._faults("store the self-test in"), _writing(self._db):
+            self._db.table("selftest").delete_where()
+            self._db.table("selftest").insert_all({**each, **about} for each in counts)
+
     def count(self) -> int:
         """Return the number of templates."""
         with self._faults("read"):
@@ -181,8 +272,15 @@ class Gallery:
         loaded = self._current()
         return loaded.matrix[np.array([owner == subject_id for owner in loaded.owners], dtype=bool)]
 
+    def everybody(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the templates of each subject, (n, D)."""
+        return {name: self.templates(name) for name in dict.fromkeys(self._current().owners)}
+
     def match(self, probe: Embedding) -> Match | None:
-        """Return the template most alike the probe, None where nobody is enrolled; see every commit."""
+        """Return the template most alike the probe, None where nobody is enrolled; see every commit.
+
+        The match carries the similarity that it needs, of a door with as many templates as there are now.
+        """
         if probe.shape != (self._dimension,):
             raise GalleryError(
                 f"gallery {self._path} expects probes of shape ({self._dimension},), received {probe.shape}: "
@@ -192,7 +290,11 @@ class Gallery:
         if not loaded.owners:
             return None
         index, similarity = best_match(loaded.matrix, probe)
-        return Match(loaded.owners[index], similarity)
+        need = loaded.needs.get(loaded.owners[index])
+        if need is None:
+            return Match(loaded.owners[index], similarity, loaded.threshold)
+        threshold = need.threshold if loaded.threshold is None else max(need.threshold, loaded.threshold)
+        return Match(loaded.owners[index], similarity, threshold, need.challenge)
 
     def _current(self) -> _Loaded:
         with self._faults("read"):
@@ -219,7 +321,31 @@ class Gallery:
         bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))  # written so that a NaN is bad
         if len(bad):
             raise self._damaged(f"a template of {owners[bad[0]]!r} is not of length 1")
-        return _Loaded(matrix, owners, data_version)
+        threshold = self._threshold_for(len(owners)) if self._threshold_for else None
+        return _Loaded(matrix, owners, self._load_needs(), threshold, data_version)
+
+    def _load_needs(self) -> Mapping[str, Need]:
+        if not self._has("look_alikes"):
+            return {}
+        rows = self._db.conn.execute(
+            "SELECT subject_id, max(threshold), max(challenge) FROM look_alikes GROUP BY subject_id"
+        ).fetchall()
+        return {name: Need(threshold, bool(challenge)) for name, threshold, challenge in rows}
+
+    def _store_look_alikes(self, name: str, look_alikes: Sequence[LookAlike]) -> None:
+        table = self._db.table("look_alikes")
+        table.delete_where("subject_id = ? OR other_id = ?", [name, name])
+        pairs = [(name, each.subject_id, each.threshold, not each.is_safe) for each in look_alikes]
+        pairs += [(each.subject_id, name, each.other_threshold, not each.is_safe) for each in look_alikes]
+        columns = ("subject_id", "other_id", "threshold", "challenge")
+        table.insert_all(
+            dict(zip(columns, (one, other, min(threshold, 1.0), int(challenge)), strict=True))
+            for one, other, threshold, challenge in pairs
+        )
+
+    def _has(self, table: str) -> bool:
+        """Say whether the file has a table; a door may read the gallery of an older release."""
+        return table in self._db.table_names()
 
     def _checked(self, templates: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._model_id is None:
@@ -282,7 +408,8 @@ class Gallery:
             raise GalleryError(
                 f"gallery {self._path} was written by a newer release ({min(newer)}): update this one"
             )
-        if not migrations.pending(self._db):
+        pending = {migration.name for migration in migrations.pending(self._db)}
+        if not pending or (self._read_only and not pending & NEEDED_BY_READERS):
             return
         if self._read_only:
             raise GalleryError(

@@ -122,10 +122,16 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The best template of the gallery for a probe; `similarity` is a cosine in [-1, 1]."""
+    """The best template of the gallery for a probe; `similarity` is a cosine in [-1, 1].
+
+    `threshold` is the similarity that it needs, by the number of templates and the subject's look-alikes; None leaves
+    that to the decision's own. `challenge`: this subject has to answer one, whatever the passive check says.
+    """
 
     subject_id: str
     similarity: float
+    threshold: float | None = None
+    challenge: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from device.build import (
     manifest_path,
     quality_limits,
 )
-from device.config import MODELS, Config, LockConfig, QualityConfig
+from device.config import MODELS, Config, DecisionConfig, LockConfig, QualityConfig
 from device.embed import LiteRTEmbedder
 from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
 from device.gallery import Gallery
@@ -112,8 +112,9 @@ def test_the_door_cuts_faces_as_its_model_takes_them(real_model: None, weights: 
 
 def test_the_threshold_travels_with_the_model() -> None:
     embedder = LiteRTEmbedder(manifest=TINY, threads=1)
-    rule = decision_rule(Config(false_match_rate=1e-4), embedder)
-    assert rule.threshold == embedder.manifest.threshold(1e-4)
+    decision = DecisionConfig(frames_per_approach=30, k=3)
+    rule = decision_rule(Config(false_accepts_per_approach=1e-3, decision=decision), embedder)
+    assert rule.threshold == pytest.approx(embedder.manifest.threshold(1e-4))
     assert (rule.k, rule.n) == (Config().decision.k, Config().decision.n)
 
 

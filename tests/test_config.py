@@ -34,10 +34,10 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 def test_values_arrive_where_they_belong(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(
-        "false_match_rate = 1e-5\n[camera]\nsource = 2\n[camera.controls]\nAfMode = 2\n[lock]\npin = 27\npulse_s = 4\n"
+        "false_accepts_per_approach = 1e-5\n[camera]\nsource = 2\n[camera.controls]\nAfMode = 2\n[lock]\npin = 27\npulse_s = 4\n"
     )
     config = load_config(path)
-    assert config.false_match_rate == 1e-5
+    assert config.false_accepts_per_approach == 1e-5
     assert config.camera.source == 2
     assert config.camera.controls == {"AfMode": 2}
     assert (config.lock.pin, config.lock.pulse_s) == (27, 4.0)
@@ -72,7 +72,18 @@ MISTAKES = {
     "no number": ("[decision]\ncooldown_s = nan", "decision.cooldown_s: expected 0 to 600 s, received nan"),
     "endless": ("[lock]\npulse_s = inf", "lock.pulse_s: expected 0.1 to 60 s, received inf"),
     "a long pulse": ("[lock]\npulse_s = 3600", "lock.pulse_s: expected 0.1 to 60 s, received 3600"),
-    "a lenient rate": ("false_match_rate = 0.1", "false_match_rate: expected 1e-05 to 0.001, received 0.1"),
+    "a lenient rate": (
+        "false_accepts_per_approach = 0.1",
+        "false_accepts_per_approach: expected 1e-06 to 0.01, received 0.1",
+    ),
+    "the rate of an older release": (
+        "false_match_rate = 1e-4",
+        "false_match_rate: no longer a key: the threshold follows from false_accepts_per_approach now",
+    ),
+    "fewer frames than a grant needs": (
+        "[decision]\nframes_per_approach = 2",
+        "decision.frames_per_approach: expected at least decision.k = 3, received 2",
+    ),
     "another detector": (
         '[detector]\nkind = "haar"',
         'expected one of "auto", "tasks", "litert", received "haar"',
@@ -173,6 +184,6 @@ def test_a_setting_in_seconds_pixels_or_degrees_says_so_in_its_name() -> None:
 
 def test_the_home_folder_is_expanded() -> None:
     assert "~" not in str(Config().gallery_path)
-    assert math.isfinite(Config().false_match_rate)
+    assert math.isfinite(Config().false_accepts_per_approach)
     with pytest.raises(ConfigError, match=r"~nosuch/gallery\.db: nobody"):
         Config(gallery="~nosuch/gallery.db").gallery_path  # noqa: B018
