@@ -14,6 +14,7 @@ import json
 import secrets
 import sqlite3
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,19 @@ class State:
     backups: tuple[str, ...] = ()
     forgotten: dict[str, str] = field(default_factory=dict)
 
-    def mark(self, subject_id: str) -> str:
+    def forgetting(self, subject_id: str, at: datetime) -> State:
+        return replace(self, forgotten={**self.forgotten, self._mark(subject_id): at.isoformat()})
+
+    def remembering(self, subject_id: str) -> State:
+        mark = self._mark(subject_id)
+        return replace(self, forgotten={m: at for m, at in self.forgotten.items() if m != mark})
+
+    def was_forgotten(self, subject_id: str, since: datetime) -> bool:
+        """Say whether a subject was removed after a time, and not enrolled again."""
+        at = self.forgotten.get(self._mark(subject_id))
+        return at is not None and datetime.fromisoformat(at) >= since
+
+    def _mark(self, subject_id: str) -> str:
         """Return what stands for a removed name, which it does not tell without the key."""
         return hmac.digest(bytes.fromhex(self.salt), subject_id.encode(), "sha256").hex()[:32]
 
@@ -47,11 +60,11 @@ class State:
 class GallerySeal:
     """The keys of one gallery, and what they are used for."""
 
-    def __init__(self, path: Path, store: KeyStore, ring: KeyRing) -> None:
+    def __init__(self, path: Path, store: KeyStore, ring: KeyRing, after: GallerySeal | None = None) -> None:
         self._path, self._store, self.ring = path, store, ring
         self.sealer = Sealer(ring.keys, "gallery")
         self.generation = GenerationFile(generation_path(path, store), self.sealer)
-        self._newest_seen = 0
+        self._newest_seen: int = after._newest_seen if after else 0
         self._places: dict[tuple[str, str], bytes] = {}
 
     def seal_template(self, embedding: bytes, subject_id: str, model_id: str) -> bytes:
@@ -88,11 +101,16 @@ class GallerySeal:
             ) from None
         return State(**{**known, "backups": tuple(known["backups"])})
 
-    def check(self, connection: sqlite3.Connection) -> State:
-        """Return the state of a gallery whose every row is the one that was stored last; else GallerySealError."""
+    def check(self, connection: sqlite3.Connection, *, any_generation: bool = False) -> State:
+        """Return the state of a gallery whose every row is the one that was stored last; else GallerySealError.
+
+        `any_generation` takes an older copy as well: its rows are of one moment, whichever.
+        """
         state = self.state(connection)
         if not hmac.compare_digest(state.digest, digest(connection)):
             raise self.broken("rows were added, changed, swapped or taken away")
+        if any_generation:
+            return state
         kept = self.generation.read()
         if kept is None:
             raise GalleryKeyError(

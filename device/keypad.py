@@ -1,6 +1,6 @@
 """Where a PIN is entered: a matrix keypad on GPIO pins, or a serial port somebody types on.
 
-Digits, then `#` (or Enter) ends a PIN, `*` (or Escape) starts over. A PIN that is not ended within `ENTRY_S` is dropped.
+Digits, then `#` (or Enter) ends a PIN, `*` (or Escape) starts over. A PIN that takes longer than `ENTRY_S` is dropped.
 """
 
 from __future__ import annotations
@@ -66,17 +66,23 @@ class MatrixKeypad:
 
         keys = {3: KEYS_4X3, 4: KEYS_4X4}.get(len(columns))
         if len(rows) != 4 or keys is None:
-            raise LockError(f"keypad: expected 4 rows and 3 or 4 columns, received {len(rows)} and {len(columns)}")
+            raise LockError(
+                f"keypad: expected 4 rows and 3 or 4 columns, received {len(rows)} and {len(columns)}"
+            )
         self._keys, self._on_key = keys, on_key
         self._rows: list[Any] = []
         self._columns: list[Any] = []
         self._down: set[str] = set()
         try:
             self._rows += [DigitalOutputDevice(pin, pin_factory=pin_factory) for pin in rows]
-            self._columns += [DigitalInputDevice(pin, pull_up=False, pin_factory=pin_factory) for pin in columns]
+            self._columns += [
+                DigitalInputDevice(pin, pull_up=False, pin_factory=pin_factory) for pin in columns
+            ]
         except Exception as error:
             self.close()
-            raise LockError(f"keypad: a pin cannot be claimed: {error}: check keypad.rows and .columns") from error
+            raise LockError(
+                f"keypad: a pin cannot be claimed: {error}: check keypad.rows and .columns"
+            ) from error
 
     def scan(self) -> None:
         """Look at every key once, and tell those that went down since the last scan."""

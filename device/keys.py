@@ -14,12 +14,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from device.errors import GalleryKeyError
-from device.private_files import make_folder, replace_private
+from device.private_files import add_private, make_folder, replace_private
 from device.sealing import KEY_BYTES, derive
 
 CREDENTIAL = "gallery.key"
@@ -128,10 +129,12 @@ class KeyStore:
             os.close(descriptor)
 
     def create(self) -> KeyRing:
-        """Make a first key, where there is none."""
+        """Make a first key; where another program was faster, return that one's."""
         ring = new_ring()
-        self.write(ring)
-        return ring
+        with self._faults():
+            make_folder(self.path)
+            made = add_private(self.path, written(ring))
+        return ring if made else self.read() or ring
 
     def write(self, ring: KeyRing) -> None:
         """Put these keys in the place of the old ones; a power cut leaves the old or the new file."""
@@ -139,9 +142,13 @@ class KeyStore:
             raise GalleryKeyError(
                 f"{self}: systemd gives it, a program cannot change it: see docs/secrets.md for a new one"
             )
-        try:
-            make_folder(self.path)
+        with self._faults():
             replace_private(self.path, written(ring))
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise GalleryKeyError(
                 f"{self}: cannot be written: {error.strerror or error}: check the path and the rights"

@@ -68,7 +68,9 @@ class Policy:
         parse_hours(self.pin_hours)
         zone_of(self.time_zone)
         if self.valid_from and self.valid_until and self.valid_from > self.valid_until:
-            raise UsageError(f"valid from {self.valid_from} until {self.valid_until}: expected the days in order")
+            raise UsageError(
+                f"valid from {self.valid_from} until {self.valid_until}: expected the days in order"
+            )
         for name, least in (("entries", 0), ("pin_every_h", 0.001), ("pin_after_failures", 1)):
             value = getattr(self, name)
             if value is not None and not least <= value <= 1_000_000:
@@ -78,7 +80,11 @@ class Policy:
     def needs_clock(self) -> bool:
         """Say whether the answer depends on the time."""
         return bool(
-            self.hours or self.valid_from or self.valid_until or self.pin_hours or self.pin_every_h is not None
+            self.hours
+            or self.valid_from
+            or self.valid_until
+            or self.pin_hours
+            or self.pin_every_h is not None
         )
 
     @property
@@ -158,7 +164,7 @@ def _window(text: str) -> Window:
         raise UsageError(f"hours {text[:40]!r}: expected such as 'Mon-Fri 08:00-18:00, Sat 10:00-14:00'")
     first, last = parts[1] or "Mon", parts[2] or parts[1] or "Sun"
     start, end = _minute(parts[3], parts[4], text), _minute(parts[5], parts[6], text)
-    if start == end or start == MINUTES_A_DAY:
+    if start in (end, MINUTES_A_DAY):
         raise UsageError(f"hours {text!r}: expected an end after the start; the whole day is 00:00-24:00")
     begin, count = _day(first, text), (_day(last, text) - _day(first, text)) % 7 + 1
     return Window(tuple(sorted((begin + i) % 7 for i in range(count))), start, end)
@@ -201,7 +207,9 @@ def policy_to_json(policy: Policy) -> dict[str, Any]:
 
 def policy_from_json(stored: Mapping[str, Any]) -> Policy:
     """Return the policy that was stored."""
-    dates = {name: date.fromisoformat(stored[name]) for name in ("valid_from", "valid_until") if name in stored}
+    dates = {
+        name: date.fromisoformat(stored[name]) for name in ("valid_from", "valid_until") if name in stored
+    }
     return Policy(**{**stored, **dates})
 
 

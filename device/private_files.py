@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -24,19 +26,43 @@ def make_folder(path: Path) -> None:
 
 def replace_private(path: Path, data: bytes) -> None:
     """Put a new private file in the place of an old one; a power cut leaves the one or the other, whole."""
-    draft = path.with_name(f"{path.name}.new")
-    descriptor = _open_private(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    try:
-        write_all(descriptor, data)
-        os.fsync(descriptor)
-    except BaseException:
-        with suppress(OSError):
+    with _draft(path, data) as draft:
+        draft.replace(path)
+
+
+def add_private(path: Path, data: bytes) -> bool:
+    """Make a private file where there is none, at once and whole; False where there is one."""
+    with _draft(path, data) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        finally:
             draft.unlink()
-        raise
+    return True
+
+
+@contextmanager
+def _draft(path: Path, data: bytes) -> Iterator[Path]:
+    """Yield a whole file beside `path`; the folder is held, so that two programs do not share the draft."""
+    draft, folder = path.with_name(f"{path.name}.new"), os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            draft.unlink()
+        descriptor = _open_private(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        except BaseException:
+            draft.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        yield draft
+        os.fsync(folder)
     finally:
-        os.close(descriptor)
-    draft.replace(path)
-    sync_folder(path)
+        os.close(folder)
 
 
 def sync_folder(path: Path) -> None:

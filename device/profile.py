@@ -1,4 +1,4 @@
-"""What is kept of a subject beside the templates: the alias in the audit, consent and its end, policy and PINs; pure."""
+"""What is kept of a subject beside the templates: alias in the audit, end of the consent, policy and PINs; pure."""
 
 from __future__ import annotations
 
