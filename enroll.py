@@ -2,10 +2,12 @@
 
     python enroll.py --name alice                       at the camera, guided
     python enroll.py --name alice --images a.jpg b.jpg  from photographs
+    python enroll.py --check alice                      do the stored templates still serve? changes nothing
     python enroll.py --list
     python enroll.py --remove alice
 
-Exit codes stand in device/errors.py; an enrollment that SIGTERM interrupts stores nothing and exits with 143.
+Exit codes stand in device/errors.py; --check ends with 1 where the templates do not serve; an enrollment that SIGTERM
+interrupts stores nothing and exits with 143.
 """
 
 from __future__ import annotations
@@ -44,11 +46,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.build import build_camera, build_collector, build_embedder, build_gallery
+from device.build import (
+    SAME_PERSON_FMR,
+    build_camera,
+    build_collector,
+    build_embedder,
+    build_gallery,
+    look_alike_margin,
+    threshold_for,
+)
 from device.config import Config, load_config
-from device.enrollment import Collector, contact_sheet
+from device.embed import LiteRTEmbedder, Manifest
+from device.enrollment import Check, Collector, check_looks, contact_sheet
 from device.errors import EnrollmentError, FaceUnlockError, GalleryError, UsageError
 from device.gallery import Gallery, check_subject_id
+from device.lookalike import LookAlike, look_alikes
 from device.similarity import cosine_matrix
 from device.types import Image
 
@@ -93,7 +105,7 @@ class Output:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Enroll, list or remove, and return the exit code."""
+    """Enroll, check, list or remove, and return the exit code."""
     args = parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of somebody's name
@@ -107,6 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
                 list_subjects(config, output)
             elif args.remove is not None:
                 remove_subject(config, args.remove, args.sheet, output)
+            elif args.check is not None:
+                return check(args, config, output)
             else:
                 enroll(args, config, output)
             return 0
@@ -123,6 +137,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="enroll.py", description="Enroll a person for the door.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--name", help="enroll this person; once more adds templates")
+    what.add_argument("--check", metavar="NAME", help="say whether a person's templates still serve")
     what.add_argument("--list", action="store_true", help="list who is enrolled")
     what.add_argument("--remove", metavar="NAME", help="delete a person's templates for good")
     source = parser.add_mutually_exclusive_group()
@@ -136,6 +151,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--samples", type=int, metavar="N", help="good samples to collect; photographs: at most"
     )
     parser.add_argument("--replace", action="store_true", help="drop the templates that the person had")
+    parser.add_argument(
+        "--allow-lookalike",
+        action="store_true",
+        help="enroll somebody whom no threshold parts from another; the door then challenges both",
+    )
     parser.add_argument("--sheet", type=Path, metavar="PATH", help="contact sheet (default enroll-NAME.png)")
     parser.add_argument("--no-sheet", action="store_true", help="write no contact sheet")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
@@ -147,31 +167,96 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
     """Collect samples of one person, check them against the gallery and store them."""
-    name = check_subject_id(args.name)
-    if args.samples is not None and not 1 <= args.samples <= MAX_SAMPLES:
-        raise UsageError(f"--samples: expected 1 to {MAX_SAMPLES}, received {args.samples}")
-    usual = min(len(args.images), MAX_SAMPLES) if args.images else config.enrollment.samples
-    samples = args.samples or usual
+    name, samples = check_subject_id(args.name), wanted_samples(args, config)
     sheet = None if args.no_sheet else args.sheet or default_sheet(name)
     embedder = build_embedder(config)
     # The gallery before the camera: who stood still for a minute should not hear then that it cannot be written.
     with build_gallery(config, embedder, read_only=False) as gallery:
         check_writable(config.gallery_path)
         check_sheet(sheet)  # the gallery's own files exist by now
-        collector = build_collector(config, embedder, samples=samples, guided=not args.images)
         known = gallery.templates(name)[: 0 if args.replace else None]
-        collector.remember(known)
-        with closing(collector):
-            if args.images:
-                look_at(args.images, collector, samples, output)
-            else:
-                watch_camera(args.camera, config, collector, samples, output)
-        threshold = embedder.manifest.threshold(config.false_match_rate)
-        check_same_person(name, collector, known, threshold)
-        alike = look_alikes(name, collector, gallery, threshold)
+        collector = collect(args, config, embedder, known, samples, output)
+        check_same_person(name, collector, known, embedder.manifest.threshold(SAME_PERSON_FMR))
+        templates = np.concatenate([known, collector.templates()])
+        alike = compare_with_everybody(name, templates, gallery, config, embedder.manifest)
+        check_look_alikes(name, alike, args.allow_lookalike)
         ignore_stop_signals()
-        gallery.enroll(name, collector.templates(), replace=args.replace)
+        gallery.enroll(name, collector.templates(), replace=args.replace, look_alikes=alike)
+        shortfall = threshold_for(config, embedder.manifest, gallery.count()).shortfall
     finish(sheet, name, alike, collector, output)
+    if shortfall:
+        output.warn(f"note: {shortfall} (docs/security.md)")
+
+
+def check(args: argparse.Namespace, config: Config, output: Output) -> int:
+    """Compare new looks of a person with the stored templates, print the verdict, and change nothing."""
+    name, samples = check_subject_id(args.check), wanted_samples(args, config)
+    embedder = build_embedder(config)
+    with build_gallery(config, embedder, read_only=True) as gallery:
+        known = [subject.subject_id for subject in gallery.subjects()]
+        if name not in known:
+            raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+        nobody = gallery.templates(name)[
+            :0
+        ]  # near-duplicates of what is stored are what a check wants to see
+        collector = collect(args, config, embedder, nobody, samples, output)
+        # As the door sees them: one look, without the mirror image that a template has in it.
+        looks = np.stack([embedder.embed(sample.face) for sample in collector.samples])
+        matches = [match for match in map(gallery.match, looks) if match]
+        own = (looks @ gallery.templates(name).T).max(axis=1)
+    found = check_looks(name, own, matches, k=config.decision.k, n=config.decision.n)
+    tell_check(name, found, output)
+    return 0 if found.serves else 1
+
+
+def tell_check(name: str, found: Check, output: Output) -> None:
+    """Print a verdict with its numbers: to the owner at this terminal, never to the status log."""
+    similar = f"similarity {found.lowest:.2f} to {found.highest:.2f}, needed {found.threshold:.2f}"
+    if found.serves:
+        verdict = "the templates serve"
+    elif found.taken_for is not None:
+        verdict = f"the templates do not serve: the door takes this face for {found.taken_for!r}"
+    else:
+        verdict = f"the templates do not serve: enroll again with --name {name!r} --replace"
+    output.say(
+        f"{name}: {found.matching} of {found.looks} looks match ({similar}): {verdict}",
+        "check",
+        subject_id=name,
+        looks=found.looks,
+        matching=found.matching,
+        lowest=round(found.lowest, 4),
+        highest=round(found.highest, 4),
+        threshold=round(found.threshold, 4),
+        taken_for=found.taken_for,
+        serves=found.serves,
+    )
+
+
+def wanted_samples(args: argparse.Namespace, config: Config) -> int:
+    """Return how many samples to collect: as asked, else as configured, or of photographs all."""
+    if args.samples is not None and not 1 <= args.samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples: expected 1 to {MAX_SAMPLES}, received {args.samples}")
+    usual = min(len(args.images), MAX_SAMPLES) if args.images else config.enrollment.samples
+    return args.samples or usual
+
+
+def collect(
+    args: argparse.Namespace,
+    config: Config,
+    embedder: LiteRTEmbedder,
+    known: npt.NDArray[np.float32],
+    samples: int,
+    output: Output,
+) -> Collector:
+    """Take samples from the photographs or at the camera, none nearly the same as a known template."""
+    collector = build_collector(config, embedder, samples=samples, guided=not args.images)
+    collector.remember(known)
+    with closing(collector):
+        if args.images:
+            look_at(args.images, collector, samples, output)
+        else:
+            watch_camera(args.camera, config, collector, samples, output)
+    return collector
 
 
 def look_at(paths: list[Path], collector: Collector, samples: int, output: Output) -> None:
@@ -226,18 +311,34 @@ def check_same_person(
         )
 
 
-def look_alikes(name: str, collector: Collector, gallery: Gallery, threshold: float) -> list[str]:
-    """Name the enrolled people whom the door could take the newcomer for."""
-    matches = [gallery.match(sample.embedding) for sample in collector.samples]
-    alike = {m.subject_id for m in matches if m is not None and m.similarity >= threshold}
-    return sorted(alike - {name})
+def compare_with_everybody(
+    name: str, templates: npt.NDArray[np.float32], gallery: Gallery, config: Config, manifest: Manifest
+) -> list[LookAlike]:
+    """Return the enrolled people whom the door could take the newcomer for."""
+    others = {other: theirs for other, theirs in gallery.everybody().items() if other != name}
+    count = len(templates) + sum(map(len, others.values()))
+    threshold = threshold_for(config, manifest, count).threshold
+    return look_alikes(templates, others, threshold=threshold, margin=look_alike_margin(manifest))
 
 
-def finish(sheet: Path | None, name: str, alike: list[str], collector: Collector, output: Output) -> None:
+def check_look_alikes(name: str, alike: list[LookAlike], allowed: bool) -> None:
+    """Refuse somebody whom no threshold parts from another, unless that was asked for."""
+    unsafe = [each.subject_id for each in alike if not each.is_safe]
+    if unsafe and not allowed:
+        raise EnrollmentError(
+            f"{name!r} looks like {unsafe[0]!r}, who is enrolled, and no threshold parts them: nothing was stored: "
+            "try more different --samples of both, or take --allow-lookalike, which challenges both at the door"
+        )
+
+
+def finish(
+    sheet: Path | None, name: str, alike: list[LookAlike], collector: Collector, output: Output
+) -> None:
     """Tell what was stored, warn of look-alikes, and write the contact sheet."""
-    for other in alike:
+    for each in alike:
         output.warn(
-            f"warning: {name!r} looks like {other!r}, who is enrolled: the door may take one for the other"
+            f"warning: {name!r} looks like {each.subject_id!r}, who is enrolled: the door "
+            + ("asks more of both" if each.is_safe else "may take one for the other, and challenges both")
         )
     sheet = write_sheet(sheet, collector, output) if sheet else None
     count = len(collector.samples)
@@ -247,7 +348,8 @@ def finish(sheet: Path | None, name: str, alike: list[str], collector: Collector
         "enrolled",
         subject_id=name,
         templates=count,
-        looks_like=alike,
+        looks_like=[each.subject_id for each in alike],
+        challenged=not all(each.is_safe for each in alike),
         sheet=str(sheet) if sheet else None,
     )
 
@@ -258,12 +360,14 @@ def list_subjects(config: Config, output: Output) -> None:
         output.say(f"nobody is enrolled: {config.gallery_path} does not exist yet", "list", subjects=[])
         return
     with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=True) as gallery:
-        subjects = gallery.subjects()
-    lines = [f"{s.subject_id}: {counted(s.template_count)}, enrolled {s.enrolled_at}" for s in subjects]
-    fields = [
-        {"subject_id": s.subject_id, "templates": s.template_count, "enrolled_at": s.enrolled_at}
-        for s in subjects
-    ]
+        subjects, needs = gallery.subjects(), gallery.needs()
+    lines, fields = [], []
+    for s in subjects:
+        need = needs.get(s.subject_id)
+        said = f", {'challenged' if need.challenge else 'higher threshold'}: has a look-alike" if need else ""
+        lines.append(f"{s.subject_id}: {counted(s.template_count)}, enrolled {s.enrolled_at}{said}")
+        about = {"subject_id": s.subject_id, "templates": s.template_count, "enrolled_at": s.enrolled_at}
+        fields.append({**about, "look_alike": need is not None, "challenged": bool(need and need.challenge)})
     output.say("\n".join(lines) or "nobody is enrolled", "list", subjects=fields)
 
 

@@ -17,7 +17,7 @@ from device.pipeline import pick_face
 from device.protocols import Aligner, Detector, Embedder
 from device.quality import QualityLimits, assess
 from device.similarity import l2_normalize
-from device.types import Embedding, HeadPose, Image, Reason
+from device.types import Embedding, HeadPose, Image, Match, Reason
 
 PATIENCE_FRAMES = 60  # a pose that is not shown within so many good frames is given up: necks differ
 STRAIGHT_DEG, TURNED_DEG = 8.0, 10.0
@@ -55,6 +55,19 @@ class Verdict:
 
     accepted: bool
     hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How new looks of a subject compare with the stored templates."""
+
+    looks: int
+    matching: int
+    lowest: float
+    highest: float
+    threshold: float  # the similarity that her or his matches need
+    taken_for: str | None  # another subject in whose name a look would open the door
+    serves: bool
 
 
 class Collector:
@@ -170,6 +183,30 @@ def template(embedder: Embedder, face: Image) -> Embedding:
     Only enrollment does it; the door embeds each face once.
     """
     return l2_normalize(embedder.embed(face) + embedder.embed(np.ascontiguousarray(face[:, ::-1])))
+
+
+def check_looks(
+    subject_id: str, own: npt.NDArray[np.float32], matches: list[Match], *, k: int, n: int
+) -> Check:
+    """Judge looks by the door's own measure: they serve when at least k of n match the subject.
+
+    Args:
+        own: (looks,) similarity of each look to the nearest template of the subject.
+        matches: the gallery's best match of each look, with the threshold that it needs.
+    """
+    needed = [1.0 if match.threshold is None else match.threshold for match in matches]
+    reached = [match for match, least in zip(matches, needed, strict=True) if match.similarity >= least]
+    others = [match.subject_id for match in reached if match.subject_id != subject_id]
+    matching = len(reached) - len(others)
+    return Check(
+        looks=len(matches),
+        matching=matching,
+        lowest=float(own.min()),
+        highest=float(own.max()),
+        threshold=max(needed),
+        taken_for=next(iter(others), None),
+        serves=matching * n >= k * len(matches),
+    )
 
 
 def contact_sheet(samples: list[Sample], columns: int = 5, gap_px: int = 8) -> Image:

@@ -212,8 +212,10 @@ class Gallery:
             rows = self._db.conn.execute(
                 "SELECT species, shown, wrong, tested_at, liveness_id, model_id FROM selftest ORDER BY rowid"
             ).fetchall()
-        counts = tuple(SpeciesCount(*row[:3]) for row in rows)
-        return SelfTest(*rows[0][3:], counts=counts) if rows else None
+        if not rows:
+            return None
+        tested_at, liveness_id, model_id = rows[0][3:]
+        return SelfTest(tested_at, liveness_id, model_id, tuple(SpeciesCount(*row[:3]) for row in rows))
 
     def store_selftest(self, verdict: SelfTest) -> None:
         """Store a verdict in place of the last one."""
@@ -309,7 +311,10 @@ class Gallery:
 
     def everybody(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the templates of each subject, (n, D)."""
-        return {name: self.templates(name) for name in dict.fromkeys(self._current().owners)}
+        loaded, rows = self._current(), dict[str, list[int]]()
+        for row, owner in enumerate(loaded.owners):
+            rows.setdefault(owner, []).append(row)
+        return {owner: loaded.matrix[theirs] for owner, theirs in rows.items()}
 
     def match(self, probe: Embedding) -> Match | None:
         """Return the template most alike the probe, None where nobody is enrolled; see every commit.

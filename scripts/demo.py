@@ -78,7 +78,7 @@ def play(config: Config, acts: list[Act]) -> Play:
         steps = list(walk(config, device))
         while device.lock.is_locked is False:
             time.sleep(0.02)
-        threshold = device.decider.rule.threshold
+        threshold = max(step.decision.threshold or -1.0 for step in steps)
     finally:
         device.close()
     offset_s = recorded_from_s - steps[0].decision.captured_at_s

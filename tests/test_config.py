@@ -34,7 +34,8 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 def test_values_arrive_where_they_belong(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(
-        "false_accepts_per_approach = 1e-5\n[camera]\nsource = 2\n[camera.controls]\nAfMode = 2\n[lock]\npin = 27\npulse_s = 4\n"
+        "false_accepts_per_approach = 1e-5\n[camera]\nsource = 2\n[camera.controls]\nAfMode = 2\n"
+        "[lock]\npin = 27\npulse_s = 4\n"
     )
     config = load_config(path)
     assert config.false_accepts_per_approach == 1e-5

@@ -81,6 +81,7 @@ def test_json_is_one_object_a_line(options: list[str]) -> None:
         "subject_id": "alice",
         "templates": 1,
         "looks_like": [],
+        "challenged": False,
         "sheet": None,
     }
     (subject,) = json.loads(enroll("--list", "--json", *options).stdout)["subjects"]

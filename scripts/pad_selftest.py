@@ -1,0 +1,217 @@
+"""Prove at this door that pictures are kept out: show it a print, a phone, a tablet and yourself.
+
+    python scripts/pad_selftest.py                      at the configured camera, guided
+    python scripts/pad_selftest.py --images FOLDER      photographs: FOLDER/print, phone, tablet and live
+
+Each look is judged by the door's own liveness network. Prints APCER per species and BPCER with exact 95 % intervals,
+and stores the verdict in the gallery; a door without one, or with one of another network, is unproven (docs/security.md).
+Ends with 0 where the door is proven, with 1 where it is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from device import build
+from device.config import Config, load_config
+from device.embed import load_manifest
+from device.errors import FaceUnlockError, UsageError
+from device.gallery import Gallery
+from device.pipeline import pick_face
+from device.quality import assess
+from device.selftest import ATTACKS, LARGEST_APCER, LIVE, SelfTest, SpeciesCount
+from device.types import Image, Reason
+from enroll import read_image
+
+LOOKS = 20  # of each species; with fewer, not even a faultless run proves anything
+SPACING_S = 1.0  # between two looks, so that what is shown can be moved
+PATIENCE_S = 30.0  # without a usable face, a species is given up
+GUIDE = {
+    "print": "a photograph of an enrolled face, printed on paper",
+    "phone": "the photograph on a phone's screen",
+    "tablet": "the photograph on a tablet's or laptop's screen",
+    LIVE: "your own face",
+}
+
+
+class Judge:
+    """Look at an image as the door does, and say whether its face passes for live."""
+
+    def __init__(self, config: Config) -> None:
+        self.scorer = liveness_scorer(config)
+        self.model_id = load_manifest(build.manifest_path(config.model)).model_id
+        self._limits = build.quality_limits(config.quality)
+        self._second_face_ratio = config.decision.second_face_ratio
+        self._aligner = build.build_aligner(config, 112)
+        self._detector = build.build_detector(config)
+
+    def look(self, image: Image) -> tuple[bool | None, str]:
+        """Return whether the face passes without a challenge, None and why where there is no usable face."""
+        face, reason = pick_face(self._detector.detect(image), self._second_face_ratio)
+        if face is None or reason is not None:
+            return None, str(reason or Reason.NO_FACE).replace("_", " ")
+        aligned = self._aligner.align(image, face)
+        quality = assess(aligned, face, self._limits)
+        if quality.reason is not None:
+            return None, quality.hint
+        return self.scorer.score(image, aligned) >= self.scorer.unsure, ""
+
+    def close(self) -> None:
+        self._detector.close()
+
+
+def liveness_scorer(config: Config) -> Any:
+    """Load the door's liveness network."""
+    builder = getattr(build, "build_liveness", None)
+    scorer = builder(config) if builder else None
+    if scorer is None:
+        why = "liveness is off in the configuration" if builder else "this release has no liveness network"
+        raise UsageError(f"there is nothing to test: {why}: turn it on, or update")
+    return scorer
+
+
+def from_images(folder: Path, judge: Judge) -> list[SpeciesCount]:
+    """Judge every photograph of each species' folder."""
+    if not any((folder / species).is_dir() for species in GUIDE):
+        raise UsageError(f"--images {folder}: expected folders {', '.join(GUIDE)} in it, received none")
+    counts = []
+    for species in GUIDE:
+        passed = []
+        for path in sorted(each for each in (folder / species).glob("*") if each.is_file()):
+            verdict, why = judge.look(read_image(path))
+            if verdict is None:
+                say(f"{path}: not counted: {why}")
+            else:
+                passed.append(verdict)
+        counts.append(counted(species, passed))
+    return counts
+
+
+def at_camera(config: Config, judge: Judge, looks: int, ask: Callable[[str], str]) -> list[SpeciesCount]:
+    """Guide the owner through all species."""
+    counts = []
+    for number, (species, what) in enumerate(GUIDE.items(), 1):
+        try:
+            ask(f"{number} of {len(GUIDE)}: show {what}, then press Enter ")
+        except EOFError:
+            raise UsageError("a guided self-test needs a terminal: run it in one, or with --images") from None
+        with closing(build.build_camera(config)) as camera:
+            passed = list(watch((frame.image for frame in camera.frames()), judge, looks))
+        counts.append(counted(species, passed))
+    return counts
+
+
+def watch(images: Iterator[Image], judge: Judge, looks: int) -> Iterator[bool]:
+    """Yield one verdict each SPACING_S, until there are `looks`, the images end or no face is seen for long."""
+    seen, next_s, told = 0, time.monotonic(), ""
+    for image in images:
+        now_s = time.monotonic()
+        if now_s > next_s + PATIENCE_S:
+            say(f"  no usable face for {PATIENCE_S:g} s: going on with {seen} of {looks} looks")
+            return
+        if now_s < next_s:
+            continue
+        verdict, why = judge.look(image)
+        if verdict is None:
+            if why != told:
+                say(f"  {why}")
+            told = why
+            continue
+        seen, next_s, told = seen + 1, now_s + SPACING_S, ""
+        say(f"  {seen} of {looks}: move nearer or farther, tilt, change the light")
+        yield verdict
+        if seen == looks:
+            return
+
+
+def counted(species: str, passed: list[bool]) -> SpeciesCount:
+    """Count the looks that were judged wrongly: attacks that passed, live faces that did not."""
+    wrong = sum(each is not (species == LIVE) for each in passed)
+    return SpeciesCount(species, len(passed), wrong)
+
+
+def line(count: SpeciesCount) -> str:
+    """Say what a count proves."""
+    rate, what = ("BPCER", "not let in") if count.species == LIVE else ("APCER", "let in")
+    if not count.shown:
+        return f"{count.species}: nothing seen, proves nothing"
+    low, high = (100 * end for end in count.interval)
+    proves = f"95 %: {low:.1f} to {high:.1f} %" if count.wrong else f"proves only <= {high:.1f} %"
+    share = 100 * count.wrong / count.shown
+    return f"{count.species}: {count.wrong} of {count.shown} {what}: {rate} {share:.1f} %, {proves}"
+
+
+def verdict_line(verdict: SelfTest, config: Config) -> str:
+    """Say what follows for the door."""
+    if verdict.passed:
+        return f"proven with {verdict.liveness_id}: restart unlock.py to let it know"
+    weak = [
+        each.species
+        for each in verdict.counts
+        if each.species in ATTACKS and each.interval[1] > LARGEST_APCER
+    ]
+    follows = "challenges everybody" if config.liveness.unproven == "challenge" else "goes on as configured"
+    return f"not proven ({', '.join(weak)}: above {100 * LARGEST_APCER:g} % is possible): the door {follows}"
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def selftest(config: Config, images: Path | None, looks: int, ask: Callable[[str], str]) -> SelfTest:
+    """Run the test, print what it proves and store the verdict."""
+    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False) as gallery:
+        with closing(Judge(config)) as judge:
+            counts = from_images(images, judge) if images else at_camera(config, judge, looks, ask)
+            now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+            verdict = SelfTest(now, judge.scorer.model_id, judge.model_id, tuple(counts))
+        gallery.store_selftest(verdict)
+    for count in counts:
+        say(line(count))
+    say(verdict_line(verdict, config))
+    return verdict
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="pad_selftest.py", description="Prove at this door that pictures are kept out."
+    )
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs: print/, phone/ ...")
+    parser.add_argument("--looks", type=int, default=LOOKS, metavar="N", help=f"of each species ({LOOKS})")
+    parser.add_argument("--camera", metavar="SRC", help="as of unlock.py")
+    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None, *, ask: Callable[[str], str] = input) -> int:
+    args = parse(arguments)
+    try:
+        if not 1 <= args.looks <= 1000:
+            raise UsageError(f"--looks: expected 1 to 1000, received {args.looks}")
+        config = load_config(args.config)
+        config = replace(config, gallery=args.gallery) if args.gallery else config
+        if args.camera is not None:
+            config = replace(config, camera=replace(config.camera, source=args.camera))
+        return 0 if selftest(config, args.images, args.looks, ask).passed else 1
+    except FaceUnlockError as error:
+        print(f"pad_selftest.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pad_selftest.py: interrupted: nothing was stored", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
