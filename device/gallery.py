@@ -1,7 +1,8 @@
 """The gallery: templates of the enrolled subjects in one SQLite file, and the best match for a probe.
 
 One row a template, sealed for its subject and the id of the model that made it (gallery_seal.py). Embeddings are
-float32 little-endian. What was changed by another hand, rolled back or sealed with another key is refused and left as it is.
+float32 little-endian. What another hand changed, what was rolled back and what another
+key sealed is refused and stays as it is.
 """
 
 from __future__ import annotations
@@ -419,6 +420,7 @@ class Gallery:
             self._db = connect(self._path, self._read_only)
             try:
                 self._check_file()
+                self._check_release()
                 self._migrate()
                 with reading(self._db.conn):
                     self._check_seal()
@@ -426,17 +428,20 @@ class Gallery:
                         self._check_model()
             except BaseException:
                 self._db.close()
+                self._opened = ()  # tried again at the next call: the right file may be back by then
                 raise
 
     def _check_before_writing(self) -> None:
         """Refuse what is wrong over a connection that cannot write: even opening another way changes bytes."""
+        is_new = not self._path.exists() or not self._path.stat().st_size
         self._keys.read()
-        if not self._path.exists() or not self._path.stat().st_size:
+        if is_new:
             return
         self._identity()
         self._db = connect(self._path, read_only=True)
         try:
             self._check_file()
+            self._check_release()
             if self._is_sealed():
                 with reading(self._db.conn):
                     self._check_seal()
@@ -469,13 +474,15 @@ class Gallery:
         if verdict != "ok":
             raise self._damaged(" ".join(str(verdict).split())[:80])
 
-    def _migrate(self) -> None:
+    def _check_release(self) -> None:
         known = {migration.name for migration in migrations.pending(Database(memory=True))}
         newer = {migration.name for migration in migrations.applied(self._db)} - known
         if newer:
             raise GalleryError(
                 f"gallery {self._path} was written by a newer release ({min(newer)}): update this one"
             )
+
+    def _migrate(self) -> None:
         if not migrations.pending(self._db):
             return
         is_plain = bool(self._db.table_names()) and not self._is_sealed()
@@ -529,7 +536,8 @@ class Gallery:
         return seal.store(self._db.conn, State(generation=seal.generation.read() or 0))
 
     def _is_sealed(self) -> bool:
-        return "seal" in self._db.table_names()
+        applied = {migration.name for migration in migrations.applied(self._db)}
+        return "seal" in self._db.table_names() or "0004_sealed" in applied
 
     def _check_seal(self) -> State:
         """Return the sealed state of exactly these rows, with the key as it is now: another program may rotate it."""
@@ -541,7 +549,7 @@ class Gallery:
             )
         if self._seal is None or self._seal.ring != ring:
             self._seal = GallerySeal(self._path, self._keys, ring, after=self._seal)
-        if not self._is_sealed():
+        if "seal" not in self._db.table_names():
             raise self._seal.broken("its sealed state is missing")
         return self._seal.check(self._db.conn, any_generation=self._any_generation)
 

@@ -111,7 +111,7 @@ class KeyStore:
         return cls(key_file or gallery.with_name(f"{gallery.name}.key"), False)
 
     def __str__(self) -> str:
-        return f"{'credential' if self.is_credential else 'key file'} {self.path}"
+        return f"{'credential' if self.is_credential else 'key file'} {str(self.path)[:120]}"
 
     def read(self) -> KeyRing | None:
         """Return the keys, None where there is no such file."""
