@@ -62,7 +62,6 @@ class _Loaded:
 
     matrix: npt.NDArray[np.float32]  # (N, D), contiguous
     owners: list[str]  # N subject ids, none whose time to be forgotten has come
-    profiles: Mapping[str, Profile]
     needs: Mapping[str, Need]  # of the subjects that have look-alikes
     threshold: float | None  # of a door with so many templates
     data_version: int
@@ -356,30 +355,33 @@ class Gallery:
             self._check_seal()
             profiles = self._profiles()
             over = {name for name, profile in profiles.items() if profile.is_over(self._at())}
-            rows = self._db.conn.execute(
-                "SELECT subject_id, model_id, sealed FROM templates ORDER BY id"
-            ).fetchall()
+            owners, matrix = self._open_templates(over)
             needs = self._load_needs()
-        owners = [row[0] for row in rows if row[0] not in over]
-        matrix = self._opened_rows([row for row in rows if row[0] not in over])
         threshold = self._threshold_for(len(owners)) if self._threshold_for else None
         ends = [p.retain_until.timestamp() for n, p in profiles.items() if p.retain_until and n not in over]
-        return _Loaded(matrix, owners, profiles, needs, threshold, data_version, min(ends, default=math.inf))
+        return _Loaded(matrix, owners, needs, threshold, data_version, min(ends, default=math.inf))
 
-    def _opened_rows(self, rows: list[tuple[str, str, bytes]]) -> npt.NDArray[np.float32]:
-        """Open sealed templates, (N, D)."""
-        opened = self._sealed().open_template
-        blobs = [opened(sealed, name, model) for name, model, sealed in rows]
-        odd = next((i for i, blob in enumerate(blobs) if len(blob) != 4 * self._dimension), None)
-        if odd is not None:
-            raise self._damaged(f"a template of {rows[odd][0]!r} has not {self._dimension} values")
-        values = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(rows), self._dimension)
-        matrix = np.ascontiguousarray(values, dtype=np.float32)
+    def _open_templates(self, over: set[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Return the subjects and the (N, D) templates, one row opened at a time: 100,000 need not lie there twice."""
+        opened, size = self._sealed().open_template, 4 * self._dimension
+        owners: list[str] = []
+        values = bytearray()
+        for name, model, sealed in self._db.conn.execute(
+            "SELECT subject_id, model_id, sealed FROM templates ORDER BY id"
+        ):
+            if name in over:
+                continue
+            embedding = opened(sealed, name, model)
+            if len(embedding) != size:
+                raise self._damaged(f"a template of {name!r} has not {self._dimension} values")
+            owners.append(name)
+            values += embedding
+        matrix = np.frombuffer(values, dtype="<f4").reshape(len(owners), self._dimension)
         norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
         bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))  # written so that a NaN is bad
         if len(bad):
-            raise self._damaged(f"a template of {rows[bad[0]][0]!r} is not of length 1")
-        return matrix
+            raise self._damaged(f"a template of {owners[bad[0]]!r} is not of length 1")
+        return owners, matrix
 
     def _load_needs(self) -> Mapping[str, Need]:
         rows = self._db.conn.execute(
