@@ -487,15 +487,16 @@ class Gallery:
     def _migrate(self) -> None:
         if not migrations.pending(self._db):
             return
-        is_plain = bool(self._db.table_names()) and not self._is_sealed()
-        if self._read_only and is_plain:
-            raise GalleryError(
-                f"gallery {self._path} is of an older release, its templates are not sealed: seal them "
-                "(scripts/gallery_keys.py seal), or enroll somebody"
-            )
-        if self._read_only:
+        if self._read_only and not self._db.table_names():
             raise GalleryError(
                 f"gallery {self._path} is empty: enroll somebody first (python enroll.py --name NAME)"
+            )
+        is_plain = bool(self._db.table_names()) and not self._is_sealed()
+        if self._read_only:
+            what = "its templates are not sealed" if is_plain else "it lacks what this one needs"
+            raise GalleryError(
+                f"gallery {self._path} is of an older release, {what}: bring it up to date "
+                "(scripts/gallery_keys.py seal), or enroll somebody"
             )
         seal = self._seal = self._prepare_seal(is_plain)
         with writing(self._db):  # a second program that opens the file at the same time waits here

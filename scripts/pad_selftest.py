@@ -4,8 +4,8 @@
     python scripts/pad_selftest.py --images FOLDER      photographs: FOLDER/print, phone, tablet and live
 
 Each look is judged by the door's own liveness network. Prints APCER per species and BPCER with exact 95 % intervals,
-and stores the verdict in the gallery; a door without one, or with one of another network, is unproven (docs/security.md).
-Ends with 0 where the door is proven, with 1 where it is not.
+and stores the verdict in the gallery; a door without one, or with one of another network, is unproven
+(docs/security.md). Ends with 0 where the door is proven, with 1 where it is not.
 """
 
 from __future__ import annotations
@@ -165,17 +165,22 @@ def verdict_line(verdict: SelfTest, config: Config) -> str:
     return f"not proven ({', '.join(weak)}: above {100 * LARGEST_APCER:g} % is possible): the door {follows}"
 
 
+def open_gallery(config: Config) -> Gallery:
+    return Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False)
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
 
 def selftest(config: Config, images: Path | None, looks: int, ask: Callable[[str], str]) -> SelfTest:
     """Run the test, print what it proves and store the verdict."""
-    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False) as gallery:
-        with closing(Judge(config)) as judge:
-            counts = from_images(images, judge) if images else at_camera(config, judge, looks, ask)
-            now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            verdict = SelfTest(now, judge.scorer.model_id, judge.model_id, tuple(counts))
+    if not config.gallery_path.exists():
+        raise UsageError(f"gallery {config.gallery_path} does not exist: enroll somebody first")
+    with closing(Judge(config)) as judge, open_gallery(config) as gallery:
+        counts = from_images(images, judge) if images else at_camera(config, judge, looks, ask)
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        verdict = SelfTest(now, judge.scorer.model_id, judge.model_id, tuple(counts))
         gallery.store_selftest(verdict)
     for count in counts:
         say(line(count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -20,9 +21,11 @@ import pytest
 
 import enroll as enroll_program
 from device.build import WEIGHTS
-from device.gallery import Gallery
+from device.embed import load_manifest
+from device.gallery import Gallery, Need
+from device.similarity import l2_normalize
 from tests.conftest import ROOT, run_program
-from tests.photos import photo_path
+from tests.photos import photo, photo_path
 from tests.test_gallery import plain_user
 
 pytestmark = pytest.mark.usefixtures("real_model")
@@ -216,11 +219,131 @@ def test_replace_starts_over(stored: Path, options: list[str]) -> None:
     assert people(stored) == {"Eileen": 1}
 
 
-def test_a_look_alike_is_a_warning(stored: Path, options: list[str]) -> None:
-    done = enroll("--name", "Twin", "--images", ASTRONAUT, "--no-sheet", *options)
-    assert done.returncode == 0
+def test_whom_no_threshold_parts_is_refused(stored: Path, options: list[str]) -> None:
+    line = error_of(enroll("--name", "Twin", "--images", ASTRONAUT, "--no-sheet", *options), 8)
+    assert "'Twin' looks like 'Eileen', who is enrolled, and no threshold parts them" in line
+    assert "--allow-lookalike" in line
+    assert people(stored) == {"Eileen": 1}
+    assert needs(stored) == {}
+
+
+def test_an_allowed_look_alike_is_challenged_and_so_is_the_other(stored: Path, options: list[str]) -> None:
+    arguments = ["--images", ASTRONAUT, "--no-sheet", "--allow-lookalike", "--json"]
+    done = enroll("--name", "Twin", *arguments, *options)
+    assert done.returncode == 0, done.stderr
     assert "warning: 'Twin' looks like 'Eileen'" in done.stderr
+    assert "challenges both" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["looks_like"], told["challenged"]) == (["Eileen"], True)
     assert people(stored) == {"Eileen": 1, "Twin": 1}
+    assert {name: need.challenge for name, need in needs(stored).items()} == {"Eileen": True, "Twin": True}
+    assert enroll("--list", *options).stdout.count("challenged: has a look-alike") == 2
+
+
+def needs(gallery: Path) -> dict[str, Need]:
+    with Gallery(gallery, model_id=None, dimension=1, read_only=True) as opened:
+        return dict(opened.needs())
+
+
+def two_views(folder: Path) -> list[str]:
+    """Write two views of the astronaut that are no near-duplicates."""
+    paths = [folder / "straight.png", folder / "narrow.png"]
+    narrow = cv2.resize(photo("astronaut"), (440, 560))
+    for path, view in zip(paths, (photo("astronaut"), narrow), strict=True):
+        cv2.imwrite(str(path), view[..., ::-1])
+    return [str(path) for path in paths]
+
+
+def add_somebody_like(gallery: Path, name: str, similarity: float) -> None:
+    """Enroll two made-up templates of which the nearest is at a similarity to Eileen's."""
+    model_id = load_manifest(WEIGHTS / "mobilefacenet.json").model_id
+    with Gallery(gallery, model_id=model_id, dimension=128, read_only=False) as opened:
+        (theirs,) = opened.templates("Eileen")
+        away = np.random.default_rng(0).normal(size=(2, 128))
+        away = l2_normalize(away - (away @ theirs)[:, None] * theirs)
+        nearest = similarity * theirs + np.sqrt(1 - similarity**2) * away[0]
+        opened.enroll(name, l2_normalize(np.stack([nearest, nearest + 0.4 * away[1]])), replace=False)
+
+
+def test_a_look_alike_whom_a_threshold_parts_raises_it_for_both(
+    stored: Path, options: list[str], tmp_path: Path
+) -> None:
+    add_somebody_like(stored, "Ellen", 0.5)
+    arguments = ["--images", *two_views(tmp_path), "--replace", "--no-sheet", "--json"]
+    done = enroll("--name", "Eileen", *arguments, *options)
+    assert done.returncode == 0, done.stderr
+    assert "'Eileen' looks like 'Ellen', who is enrolled: the door asks more of both" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["templates"], told["looks_like"], told["challenged"]) == (2, ["Ellen"], False)
+    found = needs(stored)
+    assert found["Eileen"] == found["Ellen"]
+    assert found["Eileen"].challenge is False
+    margin = 0.4708 - 0.4039
+    assert 0.5 + margin - 0.1 < found["Eileen"].threshold <= 0.5 + margin + 0.1
+    check = enroll("--check", "Eileen", "--images", ASTRONAUT, "--json", *options)
+    assert json.loads(check.stdout)["threshold"] == pytest.approx(found["Eileen"].threshold, abs=1e-4)
+
+
+def test_a_promise_that_cannot_be_kept_is_said(stored: Path, options: list[str], tmp_path: Path) -> None:
+    arguments = ["--images", *two_views(tmp_path), "--replace", "--no-sheet"]
+    done = enroll("--name", "Eileen", *arguments, *options)
+    assert done.returncode == 0, done.stderr
+    assert "note: 0.0001 false accepts per approach cannot be promised with 2 templates" in done.stderr
+    assert "keeps 0.0002" in done.stderr
+
+
+# --check
+
+
+def test_check_says_that_templates_serve_and_changes_nothing(stored: Path, options: list[str]) -> None:
+    before = stored.read_bytes()
+    done = enroll("--check", "Eileen", "--images", ASTRONAUT, *options)
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"Eileen: 1 of 1 looks match \(similarity 0\.9\d to 0\.9\d, needed 0\.47\): the templates serve",
+        done.stdout,
+    )
+    assert stored.read_bytes() == before
+    assert not list(stored.parent.glob("*.png"))
+
+
+def test_check_of_another_face_says_that_they_do_not(stored: Path, options: list[str]) -> None:
+    before = stored.read_bytes()
+    done = enroll("--check", "Eileen", "--images", str(photo_path("hopper")), "--json", *options)
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["event"], told["looks"], told["matching"], told["serves"]) == ("check", 1, 0, False)
+    assert told["highest"] < told["threshold"]
+    assert told["taken_for"] is None
+    assert stored.read_bytes() == before
+
+
+def test_check_names_whom_the_door_takes_a_face_for(stored: Path, options: list[str]) -> None:
+    enroll("--name", "Grace", "--images", str(photo_path("hopper")), "--no-sheet", *options)
+    done = enroll("--check", "Grace", "--images", ASTRONAUT, *options)
+    assert done.returncode == 1
+    assert "the door takes this face for 'Eileen'" in done.stdout
+
+
+def test_check_at_a_camera(stored: Path, options: list[str], person_clip: Path) -> None:
+    arguments = ["--camera", str(person_clip), "--samples", "1"]
+    done = enroll("--check", "Eileen", *arguments, *options)
+    assert done.returncode == 0, done.stderr
+    assert "the templates serve" in done.stdout
+
+
+def test_check_of_nobody(stored: Path, options: list[str], tmp_path: Path, empty_config: Path) -> None:
+    line = error_of(enroll("--check", "bob", "--images", ASTRONAUT, *options), 2)
+    assert "'bob' is not enrolled: enrolled are Eileen" in line
+    absent = ["--gallery", str(tmp_path / "absent.db"), "--config", str(empty_config)]
+    assert "does not exist" in error_of(enroll("--check", "bob", "--images", ASTRONAUT, *absent), 5)
+    assert not (tmp_path / "absent.db").exists()
+
+
+def test_check_without_a_face(stored: Path, options: list[str], tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "empty.png"), np.full((300, 300, 3), 90, np.uint8))
+    done = enroll("--check", "Eileen", "--images", str(tmp_path / "empty.png"), *options)
+    assert "no face" in error_of(done, 8)
 
 
 def test_two_people_in_a_photograph(options: list[str], tmp_path: Path) -> None:
@@ -404,7 +527,11 @@ def test_what_is_stored_already_is_told_as_stored(
         return changed
 
     monkeypatch.setattr(Gallery, method, change_and_interrupt)
-    what = ["--name", "bob", "--images", ASTRONAUT] if method == "enroll" else ["--remove", "Eileen"]
+    what = (
+        ["--name", "bob", "--images", str(photo_path("hopper"))]
+        if method == "enroll"
+        else ["--remove", "Eileen"]
+    )
     before = signal.getsignal(number)
     assert enroll_program.main([*what, "--no-sheet", *options]) == 0
     told = capsys.readouterr()

@@ -23,12 +23,15 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from device import gallery_file
+from device.decision import Decider, DecisionRule
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError, UsageError
 from device.gallery import Gallery, check_subject_id
 from device.gallery_file import migrations
 from device.gallery_seal import GallerySeal
+from device.lookalike import LookAlike
 from device.policy import Policy
 from device.profile import Profile
+from device.selftest import SelfTest, SpeciesCount
 from device.similarity import l2_normalize
 
 D = 16
@@ -746,7 +749,9 @@ def test_a_plain_gallery_is_sealed_by_the_next_writer(path):
     rows = units(40)
     plain(path, rows)
     assert rows[3].tobytes() in files_of(path)
-    with pytest.raises(GalleryError, match=r"not sealed: seal them \(scripts/gallery_keys\.py seal\)"):
+    with pytest.raises(
+        GalleryError, match=r"not sealed: bring it up to date \(scripts/gallery_keys\.py seal\)"
+    ):
         open_gallery(path, read_only=True)
     assert rows[3].tobytes() in files_of(path)
     with open_gallery(path) as gallery:
@@ -990,3 +995,56 @@ def test_enroll_refuses_a_bad_name(gallery):
     with pytest.raises(UsageError):
         gallery.enroll("../x", units(1), replace=False)
     assert gallery.subjects() == []
+
+
+# Galleries of older releases
+
+
+# The self-test
+
+VERDICT = SelfTest(
+    "2026-03-01T07:00:00Z",
+    "pad-0123456789ab",
+    MODEL,
+    (SpeciesCount("print", 20, 0), SpeciesCount("phone", 20, 1), SpeciesCount("live", 20, 2)),
+)
+
+
+def test_the_last_verdict_of_a_self_test_is_kept(gallery, path):
+    assert gallery.selftest() is None
+    gallery.store_selftest(replace(VERDICT, liveness_id="pad-before", counts=(SpeciesCount("tablet", 5, 5),)))
+    gallery.store_selftest(VERDICT)
+    gallery.enroll("alice", units(1), replace=False)
+    gallery.remove("alice")
+    with open_gallery(path, model_id=None, read_only=True) as door:
+        assert door.selftest() == VERDICT
+
+
+def test_the_file_refuses_more_wrong_looks_than_were_shown(gallery, path):
+    with pytest.raises(GalleryError):
+        gallery.store_selftest(replace(VERDICT, counts=(SpeciesCount("print", 1, 2),)))
+    assert gallery.selftest() is None
+
+
+# Templates never update themselves
+
+
+def test_a_hundred_grants_leave_the_gallery_as_it_was(path):
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(3), replace=False)
+    before = path.read_bytes()
+    rule = DecisionRule(threshold=0.9, k=1, n=1, cooldown_s=0, max_frame_age_s=1)
+    decider, noise = Decider(rule), np.random.default_rng(0)
+    with open_gallery(path, read_only=True) as door:
+        for frame in range(100):  # each look a little further away: what an updating gallery would follow
+            probe = l2_normalize(units(3)[0] + 0.004 * frame / 100 * noise.normal(size=D))
+            decision = decider.decide(
+                captured_at_s=float(frame),
+                now_s=float(frame),
+                track_id=1,
+                match=door.match(probe),
+                reason=None,
+            )
+            assert decision.granted
+    assert path.read_bytes() == before
+    assert not any(log.stat().st_size for log in path.parent.glob("*-wal"))
