@@ -43,6 +43,7 @@ class Reason(str, Enum):
     PIN_NEEDED = "pin_needed"  # the face is right; the PIN is awaited
     NO_PIN = "no_pin"  # the PIN would be asked for, and there is none
     WRONG_PIN = "wrong_pin"
+    PIN_LOCKED = "pin_locked"  # too many wrong ones: none is looked at for a while
     NOT_RECORDED = "not_recorded"  # the record that has to come first could not be written
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ The gallery is read-only for the door, so this is a file of its own. It is writt
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ PLACE = place_of("usage")
 
 
 class UsageFile:
-    """Entries and PIN times, by alias and policy."""
+    """Entries and PIN times, by alias and policy; `sealer` gives the keys as they are now."""
 
-    def __init__(self, path: Path, sealer: Sealer) -> None:
+    def __init__(self, path: Path, sealer: Callable[[], Sealer]) -> None:
         self._path, self._sealer = path, sealer
 
     def of(self, profile: Profile) -> Usage:
@@ -39,8 +40,16 @@ class UsageFile:
             "entries": usage.entries,
             "last_pin_at": last.isoformat() if last else None,
         }
+        self._write(known)
+
+    def reseal(self) -> None:
+        """Seal the file with the newest key, if there is one."""
+        if known := self._read():
+            self._write(known)
+
+    def _write(self, known: dict[str, dict[str, Any]]) -> None:
         try:
-            replace_private(self._path, self._sealer.seal(json.dumps(known).encode(), PLACE))
+            replace_private(self._path, self._sealer().seal(json.dumps(known).encode(), PLACE))
         except OSError as error:
             raise GalleryError(
                 f"{self._path}: cannot be written: {error.strerror or error}: check the disk and the rights"
@@ -48,7 +57,7 @@ class UsageFile:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            return json.loads(self._sealer.open(self._path.read_bytes(), PLACE))
+            return json.loads(self._sealer().open(self._path.read_bytes(), PLACE))
         except FileNotFoundError:
             return {}
         except SealBroken as fault:
