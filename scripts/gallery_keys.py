@@ -113,7 +113,7 @@ def renew_others(config: Config, gallery: Gallery, ring: KeyRing) -> None:
 
 
 def accept(config: Config) -> None:
-    """Keep this gallery's own number as the newest; its rows must be whole all the same. Without a gallery forget it."""
+    """Keep this gallery's own number as the newest; its rows must be whole. Without a gallery forget it."""
     if not config.gallery_path.exists():
         generation_path(config.gallery_path, build_keys(config)).unlink(missing_ok=True)
         print("accepted: there is no gallery, and the next one counts anew")

@@ -28,7 +28,6 @@ from device.errors import GalleryError, GalleryKeyError, GalleryModelError, Gall
 from device.gallery import Gallery, check_subject_id
 from device.gallery_file import migrations
 from device.gallery_seal import GallerySeal
-from device.lookalike import LookAlike
 from device.policy import Policy
 from device.profile import Profile
 from device.selftest import SelfTest, SpeciesCount
