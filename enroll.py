@@ -4,6 +4,9 @@
     python enroll.py --name alice --images a.jpg b.jpg  from photographs
     python enroll.py --check alice                      do the stored templates still serve? changes nothing
     python enroll.py --list
+    python enroll.py --name alice --hours "Mon-Fri 08:00-18:00" --until 2027-01-31 --pin
+    python enroll.py --change alice --access disabled
+    python enroll.py --show alice
     python enroll.py --remove alice
 
 Exit codes stand in device/errors.py; --check ends with 1 where the templates do not serve; an enrollment that SIGTERM
@@ -22,6 +25,7 @@ if __name__ == "__main__":
     guard_start("enroll")
 
 import argparse
+import getpass
 import io
 import json
 import stat
@@ -32,6 +36,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,19 +53,24 @@ import numpy.typing as npt
 
 from device.build import (
     SAME_PERSON_FMR,
+    build_audit,
     build_camera,
     build_collector,
     build_embedder,
     build_gallery,
     look_alike_margin,
+    open_any_gallery,
     threshold_for,
 )
 from device.config import Config, load_config
 from device.embed import LiteRTEmbedder, Manifest
 from device.enrollment import Check, Collector, check_looks, contact_sheet
 from device.errors import EnrollmentError, FaceUnlockError, GalleryError, UsageError
+from device.forgetting import forget
 from device.gallery import Gallery, check_subject_id
 from device.lookalike import LookAlike, look_alikes
+from device.policy_options import add_policy_options, changed, told
+from device.profile import Profile
 from device.similarity import cosine_matrix
 from device.types import Image
 
@@ -117,6 +127,10 @@ def main(arguments: list[str] | None = None) -> int:
             output = Output(args.json)
             if args.list:
                 list_subjects(config, output)
+            elif args.show is not None:
+                show_subject(config, args.show, output)
+            elif args.change is not None:
+                change_subject(args, config, output)
             elif args.remove is not None:
                 remove_subject(config, args.remove, args.sheet, output)
             elif args.check is not None:
@@ -138,6 +152,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--name", help="enroll this person; once more adds templates")
     what.add_argument("--check", metavar="NAME", help="say whether a person's templates still serve")
+    what.add_argument("--change", metavar="NAME", help="change who may enter when, without a camera")
+    what.add_argument("--show", metavar="NAME", help="print what is kept of a person")
     what.add_argument("--list", action="store_true", help="list who is enrolled")
     what.add_argument("--remove", metavar="NAME", help="delete a person's templates for good")
     source = parser.add_mutually_exclusive_group()
@@ -162,6 +178,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
     parser.add_argument("--json", action="store_true", help="results as JSON, one object a line")
+    add_policy_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -170,9 +187,12 @@ def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
     name, samples = check_subject_id(args.name), wanted_samples(args, config)
     sheet = None if args.no_sheet else args.sheet or default_sheet(name)
     embedder = build_embedder(config)
+    forget_who_is_over(config, output)
     # The gallery before the camera: who stood still for a minute should not hear then that it cannot be written.
     with build_gallery(config, embedder, read_only=False) as gallery:
+        tell_sealed(gallery, output)
         check_writable(config.gallery_path)
+        profile = profile_of(gallery, name, args)
         check_sheet(sheet)  # the gallery's own files exist by now
         known = gallery.templates(name)[: 0 if args.replace else None]
         collector = collect(args, config, embedder, known, samples, output)
@@ -181,7 +201,8 @@ def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
         alike = compare_with_everybody(name, templates, gallery, config, embedder.manifest)
         check_look_alikes(name, alike, args.allow_lookalike)
         ignore_stop_signals()
-        gallery.enroll(name, collector.templates(), replace=args.replace, look_alikes=alike)
+        gallery.enroll(name, collector.templates(), replace=args.replace, look_alikes=alike, profile=profile)
+        record(config, output, "enrolled", subject=profile.alias, templates=len(collector.samples))
         shortfall = threshold_for(config, embedder.manifest, gallery.count()).shortfall
     finish(sheet, name, alike, collector, output)
     if shortfall:
@@ -359,7 +380,7 @@ def list_subjects(config: Config, output: Output) -> None:
     if not gallery_exists(config.gallery_path):
         output.say(f"nobody is enrolled: {config.gallery_path} does not exist yet", "list", subjects=[])
         return
-    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=True) as gallery:
+    with open_any_gallery(config, read_only=True) as gallery:
         subjects, needs = gallery.subjects(), gallery.needs()
     lines, fields = [], []
     for s in subjects:
@@ -377,21 +398,111 @@ def remove_subject(config: Config, text: str, sheet: Path | None, output: Output
     check_sheet(sheet)
     if not gallery_exists(config.gallery_path):
         raise UsageError(f"{name!r} is not enrolled: {config.gallery_path} does not exist")
-    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False) as gallery:
-        known = [subject.subject_id for subject in gallery.subjects()]
-        if name not in known:
-            raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+    with open_any_gallery(config, read_only=False) as gallery:
+        tell_sealed(gallery, output)
+        gallery.scrub()  # what an earlier removal could not, because a program was reading
+        check_enrolled(gallery, name)
         ignore_stop_signals()
-        removed = gallery.remove(name)
+        receipt = forget(gallery, config.gallery_path, name)
+        record(config, output, "removed", subject=receipt.alias, templates=receipt.templates)
     path = sheet or default_sheet(name)
     erased = erase_sheet(path, output)
+    head = f"removed {name}: {counted(receipt.templates)}{f', and {path}' if erased else ''}"
     output.say(
-        f"removed {name}: {counted(removed)}{f', and {path}' if erased else ''}",
+        "\n  ".join([head, *receipt.lines()]),
         "removed",
         subject_id=name,
-        templates=removed,
+        templates=receipt.templates,
         sheet=str(path) if erased else None,
+        purged=list(receipt.purged),
+        not_purged=list(receipt.left),
     )
+
+
+def forget_who_is_over(config: Config, output: Output) -> None:
+    """Forget those whose consent has ended, as --remove does."""
+    if not gallery_exists(config.gallery_path) or not config.gallery_path.stat().st_size:
+        return
+    with open_any_gallery(config, read_only=False) as gallery:
+        tell_sealed(gallery, output)
+        for name in gallery.over():
+            receipt = forget(gallery, config.gallery_path, name)
+            record(config, output, "expired", subject=receipt.alias, templates=receipt.templates)
+            output.warn("\n  ".join([f"forgot {name}, whose time is over", *receipt.lines()]))
+
+
+def change_subject(args: argparse.Namespace, config: Config, output: Output) -> None:
+    """Change when an enrolled person may enter."""
+    name = check_subject_id(args.change)
+    if not gallery_exists(config.gallery_path):
+        raise UsageError(f"{name!r} is not enrolled: {config.gallery_path} does not exist")
+    forget_who_is_over(config, output)
+    with open_any_gallery(config, read_only=False) as gallery:
+        check_enrolled(gallery, name)
+        profile = profile_of(gallery, name, args)
+        gallery.set_profile(name, profile)
+        record(config, output, "policy", subject=profile.alias)
+    output.say(f"changed {name}: {rules_of(profile)}", "changed", subject_id=name, **told(profile))
+
+
+def show_subject(config: Config, text: str, output: Output) -> None:
+    """Print what is kept of a person, but the PIN."""
+    name = check_subject_id(text)
+    with open_any_gallery(config, read_only=True) as gallery:
+        check_enrolled(gallery, name)
+        profile = gallery.profile(name)
+        (subject,) = (each for each in gallery.subjects() if each.subject_id == name)
+    about = {"templates": subject.template_count, "enrolled_at": subject.enrolled_at}
+    head = f"{name}: {counted(subject.template_count)}, enrolled {subject.enrolled_at}"
+    output.say(f"{head}\n  {rules_of(profile)}", "show", subject_id=name, **about, **told(profile))
+
+
+def rules_of(profile: Profile) -> str:
+    """Say a profile in one line."""
+    rules = {key.replace("_", " "): value for key, value in told(profile).items()}
+    return ", ".join(
+        key if value is True else f"{key} {value}"
+        for key, value in rules.items()
+        if value not in (None, False)
+    )
+
+
+def check_enrolled(gallery: Gallery, name: str) -> None:
+    known = [subject.subject_id for subject in gallery.subjects()]
+    if name not in known:
+        raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+
+
+def profile_of(gallery: Gallery, name: str, args: argparse.Namespace) -> Profile:
+    """Return the person's profile with what the flags set, a new one for a newcomer."""
+    known = {subject.subject_id for subject in gallery.subjects()}
+    profile = gallery.profile(name) if name in known else Profile()
+    return changed(args, profile, datetime.now(timezone.utc), ask_pin)
+
+
+def ask_pin(what: str) -> str:
+    """Read a PIN: twice at a terminal, unseen, else one line of stdin."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    first, second = getpass.getpass(f"{what}: "), getpass.getpass(f"{what} again: ")
+    if first != second:
+        raise UsageError(f"{what}: expected the same digits twice, received others: try again")
+    return first
+
+
+def record(config: Config, output: Output, event: str, **fields: Any) -> None:
+    """Write an audit record of what was done; it stays done where that fails."""
+    audit = build_audit(config, demo=False)
+    audit.tell = lambda written, cause: output.warn(f"warning: not in the audit log: {cause}")
+    audit.record(event, **fields)
+
+
+def tell_sealed(gallery: Gallery, output: Output) -> None:
+    if gallery.newly_sealed:
+        output.warn(
+            f"note: the gallery was of an older release: its {counted(gallery.newly_sealed)} are sealed now; "
+            "copies made before hold them in the clear: delete those"
+        )
 
 
 def read_image(path: Path) -> Image:

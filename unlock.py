@@ -29,13 +29,14 @@ from types import FrameType
 from typing import Any
 
 from device import __version__
-from device.build import build_camera, build_device
+from device.audit_trail import AuditTrail
+from device.build import build_audit, build_camera, build_device
 from device.config import Config, load_config
 from device.errors import CameraLost, FaceUnlockError, LockError, UsageError
 from device.notify import Notifier
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
-from device.status import LineWriter, StatusLog, serial_writer, stdout_writer
+from device.status import LineWriter, StatusLog, Writer, serial_writer, stdout_writer
 from device.types import Decision, Frame, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
@@ -98,13 +99,14 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
         raise UsageError(
             f"camera {camera.name}: a recorded clip opens no real door: run with --demo, or name a camera"
         )
-    status = open_log(config, args)
+    audit = build_audit(config, demo=args.demo)
+    status = open_log(config, args, audit)
     notifier = Notifier.from_environment(os.environ)
     exit_code, reason, fault = 1, "fault", None
     lock = "mock" if args.demo else config.lock.driver
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
-        device = build_device(config, pin_factory=pin_factory)
+        device = build_device(config, pin_factory=pin_factory, audit=audit)
         try:
             if args.max_seconds:
                 signal.setitimer(signal.ITIMER_REAL, args.max_seconds)
@@ -296,13 +298,18 @@ def stop_reason(stop: Stopped) -> str:
     return "time_over" if stop.number == signal.SIGALRM else signal.Signals(stop.number).name.lower()
 
 
-def open_log(config: Config, args: argparse.Namespace) -> StatusLog:
-    """Write status to the serial port, and to stdout as JSON or for a person."""
+def open_log(config: Config, args: argparse.Namespace, audit: AuditTrail) -> StatusLog:
+    """Write status to the audit, to the serial port, and to stdout as JSON or for a person."""
     settings = config.status
-    writers = [stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)]
+    writers: list[Writer] = [audit]
+    writers += [stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)]
     if settings.serial_port:
         writers.append(serial_writer(settings.serial_port, settings.baud, DEMO_MARK if args.demo else ""))
-    return StatusLog(writers=writers, demo=args.demo)
+    status = StatusLog(writers=writers, demo=args.demo)
+    audit.tell = lambda written, cause: status.event(
+        "audit_back" if written else "audit_lost", error=cause or None
+    )
+    return status
 
 
 class Console:

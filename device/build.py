@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from device.admission import Admission, AdmissionRule
+from device.alarm import AlarmPin
 from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
+from device.audit import Audit, Limits
+from device.audit_trail import AuditTrail
 from device.camera import ClipCamera, LiveCamera, open_camera
-from device.config import MODELS, Config, QualityConfig, check_model
+from device.clock import believed_now
+from device.config import MODELS, Config, QualityConfig, check_model, pins_of
 from device.decision import Decider, DecisionRule
 from device.detect import open_detector
 from device.embed import LiteRTEmbedder, Manifest
 from device.enrollment import Collector
-from device.errors import ModelError
+from device.errors import GalleryKeyError, ModelError
 from device.gallery import Gallery
+from device.keypad import KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
+from device.keys import KeyRing, KeyStore
 from device.lock import PulseLock, check_pin, open_lock
 from device.paths import expand
 from device.pipeline import Device
-from device.protocols import Aligner, Detector
+from device.protocols import Aligner, Closable, Detector
 from device.quality import QualityLimits
 from device.threshold import Approach, DoorThreshold, door_threshold
 from device.track import Tracker
+from device.usage import UsageFile
 
 SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
 # By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve (docs/security.md).
@@ -30,11 +39,12 @@ MARGIN_FMRS = (1e-5, 1e-4)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
-def build_device(config: Config, *, pin_factory: Any) -> Device:
+def build_device(config: Config, *, pin_factory: Any, audit: AuditTrail | None = None) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
     Args:
         pin_factory: gpiozero's pins; None takes the board's own.
+        audit: where grants are recorded first; None records none.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
@@ -45,7 +55,11 @@ def build_device(config: Config, *, pin_factory: Any) -> Device:
         undo.callback(gallery.close)
         detector = build_detector(config)
         undo.callback(detector.close)
-        decision = config.decision
+        decision, parts = config.decision, []
+        entry = PinEntry()
+        for part in (*build_keypads(config, entry, pin_factory), *build_alarm(config, pin_factory)):
+            parts.append(part)
+            undo.callback(part.close)
         device = Device(
             detector=detector,
             second_face_ratio=decision.second_face_ratio,
@@ -56,6 +70,10 @@ def build_device(config: Config, *, pin_factory: Any) -> Device:
             gallery=gallery,
             decider=Decider(decision_rule(config, embedder)),
             lock=lock,
+            admission=build_admission(
+                config, gallery, audit or AuditTrail(lambda: None, demo=False), entry, parts
+            ),
+            parts=parts,
         )
         undo.pop_all()
     return device
@@ -74,6 +92,83 @@ def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, g
         samples=samples,
         guided=guided,
     )
+
+
+def open_any_gallery(config: Config, *, read_only: bool, any_generation: bool = False) -> Gallery:
+    """Open a gallery of whichever model, for all but matching and enrolling."""
+    return Gallery(
+        config.gallery_path,
+        model_id=None,
+        dimension=1,
+        read_only=read_only,
+        keys=build_keys(config),
+        any_generation=any_generation,
+    )
+
+
+def build_keys(config: Config) -> KeyStore:
+    """Say where the gallery's key is."""
+    return KeyStore.of(config.gallery_path, config.gallery_key_path)
+
+
+def build_audit(config: Config, *, demo: bool) -> AuditTrail:
+    """Return the audit of a program; without a key, which the gallery will complain about, it records nothing."""
+
+    def opened() -> Audit | None:
+        with suppress(GalleryKeyError):
+            ring = build_keys(config).read()
+            return open_audit(config, ring) if ring is not None else None
+        return None
+
+    return AuditTrail(opened, demo=demo)
+
+
+def open_audit(config: Config, ring: KeyRing) -> Audit:
+    """Open the audit log with the gallery's key; its head lies with the key."""
+    path, keys = config.audit_path, build_keys(config)
+    folder = path.parent if keys.is_credential else keys.path.parent
+    limits = Limits(config.audit.max_kb * 1000, config.audit.keep_files)
+    return Audit(path, ring.audit_keys, head=folder / f"{path.name}.head", limits=limits)
+
+
+def build_admission(
+    config: Config, gallery: Gallery, audit: AuditTrail, entry: PinEntry, parts: Sequence[Closable]
+) -> Admission:
+    """Put the last word before the bolt together."""
+    policy, path = config.policy, config.gallery_path
+    alarm = next((part for part in parts if isinstance(part, AlarmPin)), None)
+    return Admission(
+        AdmissionRule(
+            pin_timeout_s=policy.pin_timeout_s,
+            wrong_pins=policy.wrong_pins,
+            lockout_s=policy.lockout_s,
+            record_required=config.audit.required,
+        ),
+        gallery,
+        audit,
+        usage=UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer),
+        entry=entry,
+        clock=lambda: believed_now(policy.require_time_sync),
+        alarm=alarm.sound if alarm is not None else lambda: None,
+    )
+
+
+def build_keypads(config: Config, entry: PinEntry, pin_factory: Any) -> list[Closable]:
+    """Start what PINs are entered on, none where none is configured."""
+    keypad, found = config.keypad, []
+    if keypad.rows:
+        rows, columns = pins_of(keypad.rows, "keypad.rows"), pins_of(keypad.columns, "keypad.columns")
+        matrix = MatrixKeypad(rows, columns, entry.press, pin_factory=pin_factory)
+        found.append(KeypadThread(matrix.scan, matrix.close))
+    if keypad.serial_port:
+        port = SerialKeypad(keypad.serial_port, keypad.baud, entry.press)
+        found.append(KeypadThread(port.step, port.close))
+    return list[Closable](found)
+
+
+def build_alarm(config: Config, pin_factory: Any) -> list[Closable]:
+    pin = config.policy.alarm_pin
+    return [AlarmPin(pin, pin_factory=pin_factory)] if pin >= 0 else []
 
 
 def build_lock(config: Config, *, pin_factory: Any) -> PulseLock:
@@ -128,6 +223,7 @@ def build_gallery(config: Config, embedder: LiteRTEmbedder, *, read_only: bool) 
         model_id=embedder.model_id,
         dimension=embedder.manifest.embedding_dim,
         read_only=read_only,
+        keys=build_keys(config),
         threshold_for=lambda templates: threshold_for(config, embedder.manifest, templates).threshold,
     )
 

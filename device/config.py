@@ -185,6 +185,51 @@ class LivenessConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """What goes for everybody's policy."""
+
+    pin_timeout_s: float = setting(
+        20.0, "a PIN is awaited this long after the face was granted", unit="s", low=3, high=120
+    )
+    wrong_pins: int = setting(
+        3, "after so many wrong PINs none is looked at for `policy.lockout_s`", low=1, high=20
+    )
+    lockout_s: float = setting(
+        60.0, "the first such pause; each further one is twice as long", unit="s", low=1, high=3600
+    )
+    require_time_sync: bool = setting(
+        False, "true: until a time server has answered since the boot, the clock is not set"
+    )
+    alarm_pin: int = setting(
+        -1, "GPIO number that a duress PIN sets high for 60 s; -1: none", low=-1, high=27
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypadConfig:
+    """Where PINs are entered."""
+
+    rows: str = setting("", "GPIO numbers of a matrix keypad's four rows, such as `5,6,13,19`; empty: none")
+    columns: str = setting("", "GPIO numbers of its three or four columns")
+    serial_port: str = setting("", "serial port that PINs are typed on; empty: none")
+    baud: int = setting(9600, "speed of that port", unit="baud", choices=(9600, 19200, 38400, 57600, 115200))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """The log that shows tampering."""
+
+    file: str = setting("", "file of the audit log; empty: beside the gallery, `gallery.db.audit`")
+    required: bool = setting(
+        False, "true: who cannot be recorded is not let in; false: a full card does not lock anybody out"
+    )
+    max_kb: int = setting(
+        1000, "a larger file is closed, and a new one goes on", unit="kB", low=10, high=100000
+    )
+    keep_files: int = setting(20, "so many closed files are kept", low=1, high=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatusConfig:
     """What a headless board tells."""
 
@@ -223,6 +268,11 @@ class Config:
     gallery: str = setting(
         "~/.local/share/face-unlock/gallery.db", "file of the enrolled templates; `~` is the home folder"
     )
+    gallery_key: str = setting(
+        "",
+        "file of the key that seals the gallery; empty: beside it, `gallery.db.key`. A systemd credential "
+        "`gallery.key` goes before both",
+    )
     camera: CameraConfig = field(default_factory=CameraConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
@@ -230,12 +280,26 @@ class Config:
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     lock: LockConfig = field(default_factory=LockConfig)
     liveness: LivenessConfig = field(default_factory=LivenessConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    keypad: KeypadConfig = field(default_factory=KeypadConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     status: StatusConfig = field(default_factory=StatusConfig)
 
     @property
     def gallery_path(self) -> Path:
         """The gallery file with `~` expanded."""
         return expand(self.gallery)
+
+    @property
+    def gallery_key_path(self) -> Path | None:
+        """The key's file with `~` expanded, None for the one beside the gallery."""
+        return expand(self.gallery_key) if self.gallery_key else None
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit log with `~` expanded."""
+        path = self.gallery_path
+        return expand(self.audit.file) if self.audit.file else path.with_name(f"{path.name}.audit")
 
 
 SECTIONS: dict[str, type] = {
@@ -246,6 +310,9 @@ SECTIONS: dict[str, type] = {
     "enrollment": EnrollmentConfig,
     "lock": LockConfig,
     "liveness": LivenessConfig,
+    "policy": PolicyConfig,
+    "keypad": KeypadConfig,
+    "audit": AuditConfig,
     "status": StatusConfig,
 }
 # Keys of older releases, and what to write instead.
@@ -393,9 +460,36 @@ def _check_together(config: Config, origin: str) -> None:
             f'{origin}: quality.min_presence: expected less than 1 with alignment = "landmarks", '
             f"received {quality.min_presence:g}"
         )
+    _check_pins(config, origin)
     check_model(config.model, f"{origin}: model")
     if not config.gallery:
         raise ConfigError(f"{origin}: gallery: expected a name, received empty text")
+
+
+def _check_pins(config: Config, origin: str) -> None:
+    """Refuse keypad pins that are none, and a pin with two uses."""
+    keypad, used = config.keypad, {"lock.pin": config.lock.pin, "policy.alarm_pin": config.policy.alarm_pin}
+    rows, columns = (pins_of(getattr(keypad, key), f"{origin}: keypad.{key}") for key in ("rows", "columns"))
+    if (rows or columns) and (len(rows) != 4 or len(columns) not in (3, 4)):
+        raise ConfigError(
+            f"{origin}: keypad.rows: expected 4 rows and 3 or 4 columns, received {len(rows)} and {len(columns)}"
+        )
+    numbers = [pin for pin in (*rows, *columns, *used.values()) if pin >= 0]
+    twice = next((pin for pin in numbers if numbers.count(pin) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"{origin}: keypad.rows: GPIO{twice} has two uses among keypad, {' and '.join(used)}: choose another"
+        )
+
+
+def pins_of(text: str, origin: str) -> tuple[int, ...]:
+    """Read GPIO numbers separated by commas."""
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    if not all(word.isascii() and word.isdigit() and int(word) <= 27 for word in words):
+        raise ConfigError(
+            f"{origin}: expected GPIO numbers of 0 to 27 such as 5,6,13,19, received {_shown(text)}"
+        )
+    return tuple(int(word) for word in words)
 
 
 def check_model(model: str, origin: str) -> None:

@@ -1,11 +1,14 @@
 """The exceptions of face-unlock; each class carries the exit code of a program that it ends.
 
     FaceUnlockError             1   anything below, and the demo's own verdict
+    ├── AuditError              1   the audit log cannot be written or read
     ├── UsageError              2   an argument, a name or an image file that cannot be used
     ├── ConfigError             3   the TOML file: unknown key, wrong type, out of range
     ├── ModelError              4   a network or manifest missing, truncated or not the expected one
     ├── GalleryError            5   the gallery cannot be read or written
-    │   └── GalleryModelError   5   templates of another model than the one configured
+    │   ├── GalleryModelError   5   templates of another model than the one configured
+    │   ├── GalleryKeyError     5   the key of a sealed gallery is missing, damaged, readable by others or another one
+    │   └── GallerySealError    5   a sealed record was swapped, changed, taken away, or the file rolled back
     ├── CameraError             6   the camera cannot be used at all (no such file, no backend)
     │   └── CameraLost          6   it worked and stopped; the program locks and reconnects
     ├── LockError               7   the pin cannot be claimed or driven
@@ -20,6 +23,10 @@ class FaceUnlockError(Exception):
     """Base of every fault that the programs report in one line."""
 
     exit_code = 1
+
+
+class AuditError(FaceUnlockError):
+    """The audit log cannot be written or read."""
 
 
 class UsageError(FaceUnlockError):
@@ -48,6 +55,14 @@ class GalleryError(FaceUnlockError):
 
 class GalleryModelError(GalleryError):
     """The gallery holds templates of another model than the configured one."""
+
+
+class GalleryKeyError(GalleryError):
+    """The key of a sealed gallery is missing, damaged, readable by others, or another one."""
+
+
+class GallerySealError(GalleryError):
+    """Sealed records were swapped, changed or taken away, or the file is an older one than the last."""
 
 
 class CameraError(FaceUnlockError):

@@ -1,87 +1,42 @@
 """The gallery: templates of the enrolled subjects in one SQLite file, and the best match for a probe.
 
-One row a template, each with the id of the model that made it. Embeddings are float32 little-endian. The file
-is private to its owner (0600), every change is one transaction, and what is removed is overwritten.
+One row a template, sealed for its subject and the id of the model that made it (gallery_seal.py). Embeddings are
+float32 little-endian. What another hand changed, what was rolled back and what another
+key sealed is refused and stays as it is.
 """
 
 from __future__ import annotations
 
-import os
+import math
 import sqlite3
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
-from device.errors import GalleryError, GalleryModelError, UsageError
+from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError, UsageError
+from device.gallery_dump import Dump, dump_tables, restore_tables
+from device.gallery_file import APPLICATION_ID, connect, explain, migrations, reading, writing
+from device.gallery_seal import GallerySeal, State, generation_path
+from device.keys import KeyStore
 from device.lookalike import LookAlike
+from device.private_files import create_private
+from device.profile import Profile, profile_from_json, profile_to_json
 from device.selftest import SelfTest, SpeciesCount
 from device.similarity import best_match
 from device.types import Embedding, Match
 
 MAX_SUBJECT_ID = 64  # characters
-BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's transaction
 NORM_TOLERANCE = 1e-3  # float32 rounding stays below 1e-6; anything near this is damage
-APPLICATION_ID = 0x46556E6C  # "FUnl" in the file's header: tells a gallery from other SQLite files
-OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
-
-migrations = Migrations("face-unlock-gallery")
-
-
-@migrations(name="0001_subjects_and_templates")
-def _subjects_and_templates(db: Database) -> None:
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute("""
-        CREATE TABLE subjects (
-            subject_id TEXT PRIMARY KEY CHECK (length(subject_id) BETWEEN 1 AND 64),
-            enrolled_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
-        ) STRICT""")
-    db.execute("""
-        CREATE TABLE templates (
-            id INTEGER PRIMARY KEY,
-            subject_id TEXT NOT NULL REFERENCES subjects (subject_id) ON DELETE CASCADE,
-            model_id TEXT NOT NULL CHECK (length(model_id) > 0),
-            dimension INTEGER NOT NULL CHECK (dimension > 0),
-            embedding BLOB NOT NULL CHECK (length(embedding) = 4 * dimension)
-        ) STRICT""")
-    db.execute("CREATE INDEX templates_subject_id ON templates (subject_id)")
-
-
-@migrations(name="0002_look_alikes")
-def _look_alikes(db: Database) -> None:
-    # One row a direction; whoever is removed takes along what others needed because of them.
-    db.execute("""
-        CREATE TABLE look_alikes (
-            subject_id TEXT NOT NULL REFERENCES subjects (subject_id) ON DELETE CASCADE,
-            other_id TEXT NOT NULL REFERENCES subjects (subject_id) ON DELETE CASCADE,
-            threshold REAL NOT NULL CHECK (threshold BETWEEN -1 AND 1),
-            challenge INTEGER NOT NULL CHECK (challenge IN (0, 1)),
-            PRIMARY KEY (subject_id, other_id)
-        ) STRICT""")
-
-
-@migrations(name="0003_selftest")
-def _selftest(db: Database) -> None:
-    db.execute("""
-        CREATE TABLE selftest (
-            species TEXT PRIMARY KEY,
-            shown INTEGER NOT NULL CHECK (shown >= 0),
-            wrong INTEGER NOT NULL CHECK (wrong BETWEEN 0 AND shown),
-            tested_at TEXT NOT NULL,
-            liveness_id TEXT NOT NULL,
-            model_id TEXT NOT NULL
-        ) STRICT""")
-
-
-NEEDED_BY_READERS = {"0001_subjects_and_templates"}  # a table of a later one may be absent, and is empty then
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +61,18 @@ class _Loaded:
     """All templates in memory, and the state of the file they were read at."""
 
     matrix: npt.NDArray[np.float32]  # (N, D), contiguous
-    owners: list[str]  # N subject ids
+    owners: list[str]  # N subject ids, none whose time to be forgotten has come
     needs: Mapping[str, Need]  # of the subjects that have look-alikes
     threshold: float | None  # of a door with so many templates
     data_version: int
+    holds_until_s: float  # when the next subject is to be forgotten
+
+
+@dataclass(slots=True)
+class _Change:
+    """A change under way: the state before, and what it becomes with the commit."""
+
+    state: State
 
 
 def check_subject_id(text: str) -> str:
@@ -146,6 +109,8 @@ class Gallery:
         dimension: D of the model's embeddings.
         read_only: never write, and fail where there is no gallery yet.
         threshold_for: number of templates -> the similarity that a match needs; None leaves that to the decision.
+        keys: the place of the key; None looks where KeyStore does.
+        any_generation: take an older copy as well, for restoring it.
     """
 
     def __init__(
@@ -156,14 +121,21 @@ class Gallery:
         dimension: int,
         read_only: bool,
         threshold_for: Callable[[int], float] | None = None,
+        keys: KeyStore | None = None,
+        any_generation: bool = False,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._path = Path(path)
+        self._keys = keys or KeyStore.of(self._path)
+        self._any_generation, self._now = any_generation, now
         self._model_id = model_id
         self._dimension = dimension
         self._read_only = read_only
         self._threshold_for = threshold_for
         self._loaded: _Loaded | None = None
         self._opened: tuple[int, ...] | None = None  # what the file was when it was opened; None is closed
+        self._seal: GallerySeal | None = None
+        self.newly_sealed = 0  # templates that were found in the clear, and sealed, when it was opened
         self._open()
 
     def __enter__(self) -> Gallery:
@@ -186,37 +158,33 @@ class Gallery:
         *,
         replace: bool,
         look_alikes: Sequence[LookAlike] = (),
+        profile: Profile | None = None,
     ) -> None:
         """Store (n, D) L2-normalized templates of a subject, all or none; `replace` drops those of before.
 
-        `look_alikes` takes the place of those that the subject had; a pair that is not safe is challenged.
+        `look_alikes` takes the place of those that the subject had; a pair that is not safe is challenged. Without a
+        `profile` the subject keeps the one that is there.
         """
         name = check_subject_id(subject_id)
         blobs = [row.tobytes() for row in self._checked(templates).astype("<f4")]
-        model = {"model_id": self._model_id, "dimension": self._dimension}
-        with self._faults("enroll into"):
-            with _writing(self._db):
-                self._db.execute(
-                    "INSERT INTO subjects (subject_id) VALUES (?) ON CONFLICT DO NOTHING", [name]
-                )
-                if replace:
-                    self._db.table("templates").delete_where("subject_id = ?", [name])
-                self._db.table("templates").insert_all(
-                    {"subject_id": name, **model, "embedding": b} for b in blobs
-                )
-                self._store_look_alikes(name, look_alikes)
-            self._loaded = None
+        with self._changing("enroll into") as change:
+            self._db.execute("INSERT INTO subjects (subject_id) VALUES (?) ON CONFLICT DO NOTHING", [name])
+            if replace:
+                self._db.table("templates").delete_where("subject_id = ?", [name])
+            self._insert((name, str(self._model_id), self._dimension, blob) for blob in blobs)
+            self._store_profile(name, profile or self._profiles().get(name) or Profile())
+            self._store_look_alikes(name, look_alikes)
+            change.state = change.state.remembering(name)
         if replace:
             self._scrub()
 
     def remove(self, subject_id: str) -> int:
         """Delete a subject, leaving no byte of the templates in the files; return how many there were."""
         name = unicodedata.normalize("NFC", subject_id)  # as it was enrolled
-        with self._faults("remove from"):
-            with _writing(self._db):
-                removed = self._db.table("templates").count_where("subject_id = ?", [name])
-                self._db.table("subjects").delete_where("subject_id = ?", [name])  # cascades
-            self._loaded = None
+        with self._changing("remove from") as change:
+            removed = self._db.table("templates").count_where("subject_id = ?", [name])
+            self._db.table("subjects").delete_where("subject_id = ?", [name])  # cascades
+            change.state = change.state.forgetting(name, self._at())
         if not self._scrub():
             raise GalleryError(
                 f"the subject is removed, but {self._path}-wal keeps traces while another program reads the "
@@ -241,8 +209,6 @@ class Gallery:
     def selftest(self) -> SelfTest | None:
         """Return the verdict of the last self-test, None where there was none."""
         with self._faults("read"):
-            if not self._has("selftest"):
-                return None
             rows = self._db.conn.execute(
                 "SELECT species, shown, wrong, tested_at, liveness_id, model_id FROM selftest ORDER BY rowid"
             ).fetchall()
@@ -261,9 +227,77 @@ class Gallery:
         counts = [
             {"species": each.species, "shown": each.shown, "wrong": each.wrong} for each in verdict.counts
         ]
-        with self._faults("store the self-test in"), _writing(self._db):
+        with self._changing("store the self-test in"):
             self._db.table("selftest").delete_where()
             self._db.table("selftest").insert_all({**each, **about} for each in counts)
+
+    def profile(self, subject_id: str) -> Profile:
+        """Return what is kept of an enrolled subject beside the templates."""
+        with self._faults("read"):
+            found = self._profiles().get(subject_id)
+        if found is None:
+            raise GalleryError(f"gallery {self._path} has no profile of {subject_id!r}: enroll the subject")
+        return found
+
+    def set_profile(self, subject_id: str, profile: Profile) -> None:
+        """Store what is kept of an enrolled subject, in place of what was."""
+        with self._changing("change"):
+            self._store_profile(subject_id, profile)
+
+    def over(self) -> list[str]:
+        """Return whose time to be forgotten has come."""
+        with self._faults("read"):
+            return sorted(name for name, profile in self._profiles().items() if profile.is_over(self._at()))
+
+    def aliases(self) -> dict[str, str]:
+        """Return the subject of each alias of the audit log."""
+        with self._faults("read"):
+            return {profile.alias: name for name, profile in self._profiles().items()}
+
+    @property
+    def seal(self) -> GallerySeal:
+        """The keys that this gallery is sealed with."""
+        return self._sealed()
+
+    def state(self) -> State:
+        """Return the sealed state: change number, known backups, marks of those who were forgotten."""
+        with self._faults("read"), reading(self._db.conn):
+            return self._check_seal()
+
+    def set_backups(self, backups: Sequence[str]) -> None:
+        """Keep which files `remove` is to purge too."""
+        with self._changing("change") as change:
+            change.state = replace(change.state, backups=tuple(backups))
+
+    def dump(self) -> Dump:
+        """Return the content for a backup, in the clear."""
+        with self._faults("read"), reading(self._db.conn):
+            state = self._check_seal()
+            content = dump_tables(self._db.conn, self._sealed())
+        return {**content, "created_at": self._at().isoformat(), "generation": state.generation}
+
+    def restore(self, dump: Dump) -> list[str]:
+        """Put a backup in the place of the content; return whom it leaves out, for they were removed since."""
+        created = datetime.fromisoformat(dump["created_at"])
+        with self._changing("restore") as change:
+            there = [row["subject_id"] for row in dump["tables"]["subjects"]]
+            removed = [name for name in there if change.state.was_forgotten(name, created)]
+            restore_tables(self._db, self._sealed(), dump, removed)
+        self._scrub()
+        return removed
+
+    def reseal(self) -> None:
+        """Seal every row anew, with the newest key."""
+        with self._changing("reseal"):
+            restore_tables(self._db, self._sealed(), dump_tables(self._db.conn, self._sealed()), ())
+        self._scrub()
+
+    def scrub(self) -> None:
+        """Rewrite the file without what was deleted from it."""
+        if not self._scrub():
+            raise GalleryError(
+                f"{self._path}-wal keeps traces while another program reads the gallery: stop it and try again"
+            )
 
     def count(self) -> int:
         """Return the number of templates."""
@@ -307,32 +341,49 @@ class Gallery:
             if self._opened not in (None, self._identity()):
                 self.close()  # replaced or written over, by a restored backup say: what we hold is another one
                 self._open()
-            # Read before the rows: a change in between is then noticed at the next call, not lost.
             version = self._db.conn.execute("PRAGMA data_version").fetchone()[0]
-            if self._loaded is None or self._loaded.data_version != version:
+            loaded = self._loaded
+            if loaded is None or loaded.data_version != version or self._now() >= loaded.holds_until_s:
                 self._loaded = None  # two matrices of 100,000 templates need not be in memory at once
-                self._loaded = self._load(version)
-        return self._loaded
+                loaded = self._loaded = self._load(version)
+        return loaded
 
     def _load(self, data_version: int) -> _Loaded:
-        self._check_model()
-        rows = self._db.conn.execute("SELECT subject_id, embedding FROM templates ORDER BY id").fetchall()
-        owners = [row[0] for row in rows]
-        odd = next((row[0] for row in rows if len(row[1]) != 4 * self._dimension), None)
-        if odd is not None:
-            raise self._damaged(f"a template of {odd!r} has not {self._dimension} values")
-        values = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4")
-        matrix = np.ascontiguousarray(values.reshape(len(rows), self._dimension), dtype=np.float32)
+        # The version was read before the rows: a change in between is noticed at the next call, not lost.
+        with reading(self._db.conn):
+            self._check_model()
+            self._check_seal()
+            profiles = self._profiles()
+            over = {name for name, profile in profiles.items() if profile.is_over(self._at())}
+            owners, matrix = self._open_templates(over)
+            needs = self._load_needs()
+        threshold = self._threshold_for(len(owners)) if self._threshold_for else None
+        ends = [p.retain_until.timestamp() for n, p in profiles.items() if p.retain_until and n not in over]
+        return _Loaded(matrix, owners, needs, threshold, data_version, min(ends, default=math.inf))
+
+    def _open_templates(self, over: set[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Return the subjects and the (N, D) templates, one row opened at a time: 100,000 need not lie there twice."""
+        opened, size = self._sealed().open_template, 4 * self._dimension
+        owners: list[str] = []
+        values = bytearray()
+        for name, model, sealed in self._db.conn.execute(
+            "SELECT subject_id, model_id, sealed FROM templates ORDER BY id"
+        ):
+            if name in over:
+                continue
+            embedding = opened(sealed, name, model)
+            if len(embedding) != size:
+                raise self._damaged(f"a template of {name!r} has not {self._dimension} values")
+            owners.append(name)
+            values += embedding
+        matrix = np.frombuffer(values, dtype="<f4").reshape(len(owners), self._dimension)
         norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
         bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))  # written so that a NaN is bad
         if len(bad):
             raise self._damaged(f"a template of {owners[bad[0]]!r} is not of length 1")
-        threshold = self._threshold_for(len(owners)) if self._threshold_for else None
-        return _Loaded(matrix, owners, self._load_needs(), threshold, data_version)
+        return owners, matrix
 
     def _load_needs(self) -> Mapping[str, Need]:
-        if not self._has("look_alikes"):
-            return {}
         rows = self._db.conn.execute(
             "SELECT subject_id, max(threshold), max(challenge) FROM look_alikes GROUP BY subject_id"
         ).fetchall()
@@ -348,10 +399,6 @@ class Gallery:
             dict(zip(columns, (one, other, min(threshold, 1.0), int(challenge)), strict=True))
             for one, other, threshold, challenge in pairs
         )
-
-    def _has(self, table: str) -> bool:
-        """Say whether the file has a table; a door may read the gallery of an older release."""
-        return table in self._db.table_names()
 
     def _checked(self, templates: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._model_id is None:
@@ -369,17 +416,39 @@ class Gallery:
     def _open(self) -> None:
         with self._faults("open"):
             if not self._read_only:
-                _create(self._path)
+                self._check_before_writing()
+                create_private(self._path)
             self._opened = self._identity()
-            self._db = _connect(self._path, self._read_only)
+            self._db = connect(self._path, self._read_only)
             try:
                 self._check_file()
+                self._check_release()
                 self._migrate()
-                if self._model_id is not None:
-                    self._check_model()
+                with reading(self._db.conn):
+                    self._check_seal()
+                    if self._model_id is not None:
+                        self._check_model()
             except BaseException:
                 self._db.close()
+                self._opened = ()  # tried again at the next call: the right file may be back by then
                 raise
+
+    def _check_before_writing(self) -> None:
+        """Refuse what is wrong over a connection that cannot write: even opening another way changes bytes."""
+        is_new = not self._path.exists() or not self._path.stat().st_size
+        self._keys.read()
+        if is_new:
+            return
+        self._identity()
+        self._db = connect(self._path, read_only=True)
+        try:
+            self._check_file()
+            self._check_release()
+            if self._is_sealed():
+                with reading(self._db.conn):
+                    self._check_seal()
+        finally:
+            self._db.close()
 
     def _identity(self) -> tuple[int, ...]:
         try:
@@ -407,23 +476,119 @@ class Gallery:
         if verdict != "ok":
             raise self._damaged(" ".join(str(verdict).split())[:80])
 
-    def _migrate(self) -> None:
+    def _check_release(self) -> None:
         known = {migration.name for migration in migrations.pending(Database(memory=True))}
         newer = {migration.name for migration in migrations.applied(self._db)} - known
         if newer:
             raise GalleryError(
                 f"gallery {self._path} was written by a newer release ({min(newer)}): update this one"
             )
-        pending = {migration.name for migration in migrations.pending(self._db)}
-        if not pending or (self._read_only and not pending & NEEDED_BY_READERS):
+
+    def _migrate(self) -> None:
+        if not migrations.pending(self._db):
             return
-        if self._read_only:
+        if self._read_only and not self._db.table_names():
             raise GalleryError(
-                f"gallery {self._path} is empty or of an older release: enroll somebody first "
-                "(python enroll.py --name NAME)"
+                f"gallery {self._path} is empty: enroll somebody first (python enroll.py --name NAME)"
             )
-        with _writing(self._db):  # a second program that opens the file at the same time waits here
+        is_plain = bool(self._db.table_names()) and not self._is_sealed()
+        if self._read_only:
+            what = "its templates are not sealed" if is_plain else "it lacks what this one needs"
+            raise GalleryError(
+                f"gallery {self._path} is of an older release, {what}: bring it up to date "
+                "(scripts/gallery_keys.py seal), or enroll somebody"
+            )
+        seal = self._seal = self._prepare_seal(is_plain)
+        with writing(self._db):  # a second program that opens the file at the same time waits here
             migrations.apply(self._db)
+            state = self._seal_plain(seal)
+        if state is not None:
+            seal.committed(state)
+        if self.newly_sealed and not self._scrub():
+            raise GalleryError(
+                f"gallery {self._path} is sealed now, but its log keeps templates in the clear while another program "
+                "reads it: stop that one and run scripts/gallery_keys.py seal"
+            )
+
+    def _prepare_seal(self, is_plain: bool) -> GallerySeal:
+        """Return the seal of a gallery that has none yet, with a first key where there is none."""
+        path, ring = generation_path(self._path, self._keys), self._keys.read()
+        if is_plain and path.exists():
+            raise GallerySealError(
+                f"gallery {self._path} was sealed before (there is {path}), and this one is not: somebody put it "
+                "there: restore a backup (scripts/backup.py restore), or move both files away and enroll again"
+            )
+        seal = GallerySeal(self._path, self._keys, ring or self._keys.create())
+        if ring is None:
+            seal.generation.write(0)  # whatever an earlier key counted
+        seal.generation.raise_to(0)  # before the first commit: from now on a missing file means something
+        return seal
+
+    def _seal_plain(self, seal: GallerySeal) -> State | None:
+        """Seal the rows that a migration left in the clear; None where another program did so meanwhile."""
+        if "plain_templates" not in self._db.table_names():
+            return None
+        rows = self._db.conn.execute(
+            "SELECT subject_id, model_id, dimension, embedding FROM plain_templates ORDER BY id"
+        ).fetchall()
+        self._insert(rows)
+        for subject in self.subjects():
+            self._store_profile(subject.subject_id, Profile())
+        self._db.execute("DROP TABLE plain_templates")
+        self.newly_sealed = len(rows)
+        return seal.store(self._db.conn, State(generation=seal.generation.read() or 0))
+
+    def _is_sealed(self) -> bool:
+        applied = {migration.name for migration in migrations.applied(self._db)}
+        return "seal" in self._db.table_names() or "0004_sealed" in applied
+
+    def _check_seal(self) -> State:
+        """Return the sealed state of exactly these rows, with the key as it is now: another program may rotate it."""
+        ring = self._keys.read()
+        if ring is None:
+            raise GalleryKeyError(
+                f"gallery {self._path} is sealed, and its {self._keys} is missing: put your copy of it back, restore "
+                "a backup (scripts/backup.py restore), or move the gallery away and enroll again"
+            )
+        if self._seal is None or self._seal.ring != ring:
+            self._seal = GallerySeal(self._path, self._keys, ring, after=self._seal)
+        if "seal" not in self._db.table_names():
+            raise self._seal.broken("its sealed state is missing")
+        return self._seal.check(self._db.conn, any_generation=self._any_generation)
+
+    def _sealed(self) -> GallerySeal:
+        if self._seal is None:
+            raise GalleryError(f"gallery {self._path} is closed: open it again")
+        return self._seal
+
+    @contextmanager
+    def _changing(self, doing: str) -> Iterator[_Change]:
+        """Run one transaction on rows that were checked, and seal what it leaves."""
+        with self._faults(doing):
+            with writing(self._db):
+                change = _Change(self._check_seal())
+                yield change
+                state = self._sealed().store(self._db.conn, change.state)
+            self._loaded = None
+            self._sealed().committed(state)
+
+    def _insert(self, rows: Iterable[tuple[str, str, int, bytes]]) -> None:
+        seal = self._sealed().seal_template
+        self._db.table("templates").insert_all(
+            {"subject_id": name, "model_id": model, "dimension": dimension, "sealed": seal(blob, name, model)}
+            for name, model, dimension, blob in rows
+        )
+
+    def _store_profile(self, name: str, profile: Profile) -> None:
+        sealed = self._sealed().seal_profile(profile_to_json(profile), name)
+        self._db.execute("INSERT OR REPLACE INTO profiles (subject_id, sealed) VALUES (?, ?)", [name, sealed])
+
+    def _profiles(self) -> dict[str, Profile]:
+        rows = self._db.conn.execute("SELECT subject_id, sealed FROM profiles").fetchall()
+        return {name: profile_from_json(self._sealed().open_profile(sealed, name)) for name, sealed in rows}
+
+    def _at(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), timezone.utc)
 
     def _check_model(self) -> None:
         others = self._db.conn.execute(
@@ -456,96 +621,4 @@ class Gallery:
         try:
             yield
         except (sqlite3.Error, OSError, ValueError) as fault:
-            raise GalleryError(
-                f"cannot {doing} gallery {str(self._path)[:120]}: {_explain(fault)}"
-            ) from fault
-
-
-_EXPLAINED = (
-    (
-        "locked",
-        f"another program holds it for more than {BUSY_TIMEOUT_S:.0f} s: stop that program or try again",
-    ),
-    ("readonly", "it is read-only: allow writing to the file and its folder; nothing was changed"),
-    ("not a database", "the file is no SQLite database: restore a backup, or name another file"),
-    ("malformed", "the file is damaged: restore a backup, or move it away and enroll again"),
-    ("is full", "no space left: free some and try again; nothing stored before is lost"),
-    ("disk I/O", "the disk failed or is full: check it and try again; nothing stored before is lost"),
-    (
-        "unable to open",
-        "the file or its folder may not be read or written (a gallery needs both): check the rights",
-    ),
-)
-
-
-def _explain(fault: Exception) -> str:
-    if isinstance(fault, OSError):
-        return f"{fault.strerror or fault}: check the path and the rights"
-    text = " ".join(str(fault).split())
-    return next((line for sign, line in _EXPLAINED if sign in text), f"{text[:120]}: check the file")
-
-
-@contextmanager
-def _writing(db: Database) -> Iterator[None]:
-    """Run one transaction; it takes the write lock at once, for a later upgrade fails instead of waiting."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        with db.atomic():
-            yield
-        db.commit()
-    except BaseException:
-        db.rollback()
-        raise
-
-
-def _connect(path: Path, read_only: bool) -> Database:
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise GalleryError(
-            f"SQLite {sqlite3.sqlite_version} is too old, expected 3.37 or newer: update the system"
-        )
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)
-    try:
-        db = Database(connection, execute_plugins=False)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")  # VACUUM must not spill templates into /tmp
-        if not read_only:
-            connection.execute("PRAGMA secure_delete = ON")
-            _write_ahead(connection)
-            connection.execute(
-                "PRAGMA synchronous = FULL"
-            )  # an enrollment survives a power cut right after it
-    except BaseException:
-        connection.close()
-        raise
-    return db
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Turn the log on; SQLite itself does not wait for another program that does so at the same moment."""
-    until_s = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as fault:
-            if "locked" not in str(fault) or time.monotonic() > until_s:
-                raise
-            time.sleep(0.05)
-
-
-def _create(path: Path) -> None:
-    """Make the file, 0600, and its folder, 0700, where they are missing."""
-    folder = path.absolute().parent
-    if not folder.exists():
-        folder.mkdir(mode=0o700, parents=True)
-        folder.chmod(0o700)  # a umask may have taken away even the owner's rights
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            os.fchmod(descriptor, 0o600)
-            if os.geteuid() == 0:  # enrolled with sudo, read by the service: its folder's owner owns the file
-                owner = folder.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        finally:
-            os.close(descriptor)
+            raise GalleryError(f"cannot {doing} gallery {str(self._path)[:120]}: {explain(fault)}") from fault

@@ -1,6 +1,6 @@
 """What happens to one frame: the whole product in one function.
 
-    stale? -> detect -> pick the face -> track -> align -> good enough? -> embed -> match -> decide -> unlock
+    stale? -> detect -> pick the face -> track -> align -> good enough? -> embed -> match -> decide -> admit -> unlock
 
 The camera is the loop around it (unlock.py), so tests hand in frames. Everyday outcomes are values with a `Reason`;
 faults are exceptions of `device.errors`.
@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from device.admission import Admission
 from device.decision import Decider
 from device.gallery import Gallery
-from device.protocols import Aligner, Detector, Embedder, Lock
+from device.protocols import Aligner, Closable, Detector, Embedder, Lock
 from device.quality import QualityLimits, assess
 from device.track import Tracker
 from device.types import Decision, FaceDetection, Frame, Match, Reason
@@ -24,6 +25,8 @@ from device.types import Decision, FaceDetection, Frame, Match, Reason
 class Device:
     """The stages that a frame goes through; build.py puts them together.
 
+    `admission` has the last word: policy, PIN, the record; None lets in whomever the decider grants. `parts` are what
+    it owns: keypads, the alarm's pin.
     `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near.
     """
 
@@ -36,23 +39,39 @@ class Device:
     gallery: Gallery
     decider: Decider
     lock: Lock
+    admission: Admission | None = None
+    parts: Sequence[Closable] = ()
 
     def forget(self) -> None:
         """Drop what was seen so far: after a lost camera nobody knows who stands before the door."""
         self.tracker.reset()
         self.decider.reset()
+        if self.admission is not None:
+            self.admission.reset()
 
     def close(self) -> None:
         """Lock first, then give everything back."""
         try:
             self.lock.close()
         finally:
+            for part in self.parts:
+                part.close()
             self.gallery.close()
             self.detector.close()
 
 
 def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
     """Decide about one frame, and unlock when it is granted; `now_s` is when it is handed in."""
+    decision = look_at(frame, device, now_s)
+    if device.admission is not None:
+        decision = device.admission.admit(decision)
+    if decision.granted:
+        device.lock.unlock()
+    return decision
+
+
+def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
+    """Send one frame through the stages, and say what they came to."""
     started_s = time.monotonic()
     face: FaceDetection | None = None
     track_id: int | None = None
@@ -83,10 +102,7 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
         return conclude(quality.reason, hint=quality.hint)
 
     match = device.gallery.match(device.embedder.embed(aligned.image))
-    decision = conclude(None, match)
-    if decision.granted:
-        device.lock.unlock()
-    return decision
+    return conclude(None, match)
 
 
 FACE_HINTS: dict[Reason | None, str] = {

@@ -8,6 +8,10 @@ from typing import Protocol
 from device.types import AlignedFace, Embedding, FaceDetection, Frame, Image
 
 
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
 class Camera(Protocol):
     @property
     def name(self) -> str:

@@ -32,6 +32,8 @@ EVENTS = (
     "locked",
     "camera_lost",
     "camera_back",
+    "audit_lost",
+    "audit_back",
     "heartbeat",
     "stopping",
 )
@@ -68,6 +70,13 @@ class Output(Protocol):
 
     def write(self, data: bytes, /) -> int | None: ...
     def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """What a StatusLog hands its lines to: a LineWriter, the audit."""
+
+    def put(self, line: dict[str, Any]) -> None: ...
+    def close(self, wait_s: float) -> None: ...
 
 
 class LineWriter:
@@ -200,7 +209,7 @@ class StatusLog:
         demo: True marks every line with `"demo": true`.
     """
 
-    def __init__(self, *, writers: Sequence[LineWriter], demo: bool) -> None:
+    def __init__(self, *, writers: Sequence[Writer], demo: bool) -> None:
         self._writers = list(writers)
         self._demo = demo
         self._guard = threading.Lock()

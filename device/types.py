@@ -34,6 +34,17 @@ class Reason(str, Enum):
     BELOW_THRESHOLD = "below_threshold"
     CONFIRMING = "confirming"  # fewer than k matching frames on this track yet
     COOLDOWN = "cooldown"
+    # What a subject's policy says to a face that was granted (policy.py):
+    DISABLED = "disabled"
+    NOT_VALID = "not_valid"  # before the first or after the last valid day
+    OUTSIDE_HOURS = "outside_hours"
+    NO_ENTRIES_LEFT = "no_entries_left"
+    CLOCK_NOT_SET = "clock_not_set"
+    PIN_NEEDED = "pin_needed"  # the face is right; the PIN is awaited
+    NO_PIN = "no_pin"  # the PIN would be asked for, and there is none
+    WRONG_PIN = "wrong_pin"
+    PIN_LOCKED = "pin_locked"  # too many wrong ones: none is looked at for a while
+    NOT_RECORDED = "not_recorded"  # the record that has to come first could not be written
 
     def __str__(self) -> str:
         return self.value

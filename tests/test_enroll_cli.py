@@ -40,7 +40,9 @@ def options(tmp_path: Path, empty_config: Path) -> list[str]:
 @pytest.fixture
 def stored(tmp_path: Path, enrolled_gallery: Path) -> Path:
     """A gallery of this test's own, in which the astronaut is enrolled as Eileen."""
-    return Path(shutil.copy(enrolled_gallery, tmp_path / "gallery.db"))
+    for end in ("", ".key", ".generation"):
+        shutil.copy(f"{enrolled_gallery}{end}", tmp_path)
+    return tmp_path / "gallery.db"
 
 
 def enroll(*arguments: str) -> subprocess.CompletedProcess[str]:

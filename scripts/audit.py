@@ -1,0 +1,124 @@
+"""Read the audit log.
+
+    python scripts/audit.py verify                       is the chain whole? names the first broken record
+    python scripts/audit.py show --event granted --subject alice --since 2026-11-01 --until 2026-11-30 [--json]
+
+--config and --gallery as for enroll.py. Exit code 0: whole; 1: broken; 5: no key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from device.audit import EVENTS
+from device.audit_check import read_lines, verify
+from device.build import build_keys, open_any_gallery, open_audit
+from device.config import Config, load_config
+from device.errors import AuditError, FaceUnlockError, GalleryKeyError, UsageError
+
+HIDDEN = ("n", "at", "event", "subject", "k", "mac", "prev", "sha256")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Verify or show, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="audit.py", description="Read the audit log.")
+    parser.add_argument("command", choices=("verify", "show"))
+    parser.add_argument("--event", choices=EVENTS, help="show: only these")
+    parser.add_argument("--subject", metavar="NAME", help="show: only of this person, by name or alias")
+    parser.add_argument("--since", metavar="TIME", help="show: from here on, YYYY-MM-DD[THH:MM], UTC")
+    parser.add_argument("--until", metavar="TIME", help="show: up to here; a day is in it")
+    parser.add_argument("--json", action="store_true", help="show: the records as they are, one a line")
+    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    args = parser.parse_args(arguments)
+    try:
+        config = load_config(args.config)
+        config = replace(config, gallery=args.gallery) if args.gallery else config
+        return check(config) if args.command == "verify" else show(config, args)
+    except FaceUnlockError as error:
+        print(f"audit: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def check(config: Config) -> int:
+    """Print what the chain says of itself."""
+    keys = build_keys(config)
+    ring = keys.read()
+    if ring is None:
+        raise GalleryKeyError(
+            f"{keys}: is missing, and the chain cannot be checked without: put your copy back"
+        )
+    audit = open_audit(config, ring)
+    if not audit.path.exists() and audit.head.read() is None:
+        raise AuditError(f"audit {audit.path}: there is none yet")
+    verdict = verify(audit.path, ring.audit_keys, audit.head)
+    for note in verdict.notes:
+        print(f"note: {note}")
+    for problem in verdict.problems:
+        print(f"broken: {problem}")
+    print(f"{verdict.records} records, {'whole' if not verdict.problems else 'NOT whole'}")
+    return 1 if verdict.problems else 0
+
+
+def show(config: Config, args: argparse.Namespace) -> int:
+    """Print the records that the filters let through, with names for those who are still enrolled."""
+    names = names_of(config)
+    since, until = moment(args.since, "--since", end=False), moment(args.until, "--until", end=True)
+    for line in read_lines(config.audit_path):
+        if isinstance(line, tuple):
+            continue
+        record = line.record
+        alias = record.get("subject")
+        if args.event not in (None, record["event"]):
+            continue
+        if args.subject is not None and args.subject not in (alias, names.get(alias)):
+            continue
+        if not (since or "") <= record["at"] <= (until or "9"):
+            continue
+        print(json.dumps(record) if args.json else described(record, names))
+    return 0
+
+
+def described(record: dict[str, Any], names: dict[str, str]) -> str:
+    alias = record.get("subject")
+    who = [names.get(alias, alias)] if alias else []
+    rest = [f"{key} {value}" for key, value in record.items() if key not in HIDDEN]
+    return (
+        f"{record['at']} {record['n']} {record['event']}{': ' if who or rest else ''}{', '.join(who + rest)}"
+    )
+
+
+def names_of(config: Config) -> dict[str, str]:
+    """Return the name of each alias, none where the gallery cannot be opened: the log is read all the same."""
+    try:
+        with open_any_gallery(config, read_only=True) as gallery:
+            return gallery.aliases()
+    except FaceUnlockError as error:
+        print(f"audit: aliases stay aliases: {error}", file=sys.stderr)
+        return {}
+
+
+def moment(text: str | None, flag: str, *, end: bool) -> str | None:
+    """Return a time as records have it; a day as `end` is its last moment."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{flag} {text[:40]!r}: expected YYYY-MM-DD or YYYY-MM-DDTHH:MM") from None
+    at = at.astimezone(timezone.utc) if at.tzinfo else at
+    if end and len(text) == len("2026-11-01"):
+        return f"{text}T23:59:59.999Z"
+    return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

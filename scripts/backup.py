@@ -1,0 +1,158 @@
+"""Encrypted backups of the gallery.
+
+    python scripts/backup.py create FILE       asks for a passphrase; --no-passphrase: only this gallery's key opens it
+    python scripts/backup.py restore FILE      in place of what is enrolled; who was removed since stays removed
+    python scripts/backup.py purge FILE NAME   takes a person out of a backup that was not here when they were removed
+
+`restore` sets a gallery that is refused aside as gallery.db.refused, and never writes into it.
+
+A backup that was made here is remembered, and `enroll.py --remove` takes the person out of it too. `restore` also takes
+an older copy of the gallery's own file, beside its key. --config and --gallery as for enroll.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from device import backup
+from device.build import build_audit, build_keys, open_any_gallery
+from device.config import Config, load_config
+from device.errors import FaceUnlockError, GalleryError, UsageError
+from device.gallery import Gallery
+from device.gallery_dump import Dump
+from device.sealing import Sealer
+
+SQLITE = b"SQLite format 3\0"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    parser = argparse.ArgumentParser(prog="backup.py", description="Encrypted backups of the gallery.")
+    parser.add_argument("command", choices=("create", "restore", "purge"))
+    parser.add_argument("file", type=Path, help="the backup")
+    parser.add_argument("name", nargs="?", help="purge: whom to take out")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--passphrase-file", type=Path, metavar="FILE", help="its first line is the passphrase")
+    how.add_argument("--no-passphrase", action="store_true", help="the gallery's own key alone")
+    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    args = parser.parse_args(arguments)
+    try:
+        config = load_config(args.config)
+        config = replace(config, gallery=args.gallery) if args.gallery else config
+        if args.command == "create":
+            create(config, args.file, passphrase_of(args, twice=True))
+        elif args.command == "restore":
+            restore(config, args.file, args)
+        else:
+            purge(config, args.file, args.name)
+        return 0
+    except FaceUnlockError as error:
+        print(f"backup: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("backup: interrupted", file=sys.stderr)
+        return 130
+
+
+def create(config: Config, file: Path, passphrase: str | None) -> None:
+    """Write a backup, and remember where it is."""
+    with open_any_gallery(config, read_only=False) as gallery:
+        dump = gallery.dump()
+        backup.create(file, dump, gallery.seal.sealer, passphrase)
+        known = gallery.state().backups
+        gallery.set_backups([*known, str(file.absolute())])
+    count = len(dump["tables"]["templates"])
+    build_audit(config, demo=False).record("backed_up", templates=count)
+    print(f"{file}: {count} templates of {len(dump['tables']['subjects'])} subjects")
+
+
+def restore(config: Config, file: Path, args: argparse.Namespace) -> None:
+    """Put a backup in the place of what is enrolled; a board without a gallery gets one, and a key."""
+    dump = copy_of_gallery(config, file) if is_gallery(file) else read(config, file, args)
+    set_aside(config.gallery_path, config)
+    with open_any_gallery(config, read_only=False) as gallery:
+        left_out = gallery.restore(dump)
+        count = gallery.count()
+    build_audit(config, demo=False).record("restored", templates=count)
+    print(f"restored {count} templates, as of {dump['created_at']}")
+    if left_out:
+        print(f"left out, because they were removed since: {len(left_out)}")
+
+
+def read(config: Config, file: Path, args: argparse.Namespace) -> Dump:
+    """Open a backup before anything is changed."""
+    ring = build_keys(config).read()
+    sealer = Sealer(ring.keys, "gallery") if ring is not None else None
+    return backup.read(file, sealer, passphrase_of(args, twice=False))
+
+
+def set_aside(path: Path, config: Config) -> None:
+    """Move a gallery that is refused out of the way; a whole one stays, and knows who was removed."""
+    if not path.exists():
+        return
+    try:
+        with open_any_gallery(config, read_only=False):
+            return
+    except GalleryError as error:
+        print(f"backup: the gallery of now is set aside as {path}.refused: {error}", file=sys.stderr)
+    for end in ("", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{end}")
+        if file.exists():
+            file.replace(path.with_name(f"{path.name}.refused{end}"))
+
+
+def purge(config: Config, file: Path, name: str | None) -> None:
+    if not name:
+        raise UsageError("purge: expected FILE NAME, received no name")
+    with open_any_gallery(config, read_only=True) as gallery:
+        done = backup.purge(file, name, gallery.seal.sealer)
+    print(f"{file}: {'purged' if done else 'nothing in it'} of {name}")
+
+
+def is_gallery(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(SQLITE)) == SQLITE
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}: check the name") from None
+
+
+def copy_of_gallery(config: Config, file: Path) -> Dump:
+    """Read an older copy of the gallery's file, whole and sealed with the key that is here, whatever its number."""
+    with tempfile.TemporaryDirectory(prefix="face-unlock-") as folder:
+        copy = Path(shutil.copyfile(file, Path(folder) / "gallery.db"))  # opening adds files beside it
+        keys = build_keys(config)
+        with Gallery(
+            copy, model_id=None, dimension=1, read_only=True, keys=keys, any_generation=True
+        ) as gallery:
+            return gallery.dump()
+
+
+def passphrase_of(args: argparse.Namespace, *, twice: bool) -> str | None:
+    """Return the passphrase of the file or the terminal, None for the gallery's own key."""
+    if args.no_passphrase:
+        return None
+    if args.passphrase_file is not None:
+        try:
+            return args.passphrase_file.read_text(encoding="utf-8").splitlines()[0]
+        except (OSError, ValueError, IndexError):
+            raise UsageError(
+                f"--passphrase-file {args.passphrase_file}: expected a text file with a passphrase in its first line"
+            ) from None
+    first = getpass.getpass("passphrase: ")
+    if twice and first != getpass.getpass("passphrase again: "):
+        raise UsageError("passphrase: expected the same text twice, received others: try again")
+    return first
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Care for the key of the gallery.
+
+    python scripts/gallery_keys.py show                    where the key is, what it seals, and whether all is whole
+    python scripts/gallery_keys.py seal                    bring a gallery of an older release up to date
+    python scripts/gallery_keys.py rotate                  seal everything with a new key, forget the old one
+    python scripts/gallery_keys.py accept                  take this gallery for the newest, whatever was counted before
+    python scripts/gallery_keys.py extend --output FILE    for systemd credentials: the keys and a new one
+    python scripts/gallery_keys.py retire --output FILE    for systemd credentials: the newest key alone
+
+--config and --gallery as for enroll.py. Exit code 5 where the gallery or its key is wrong; nothing is changed then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from device.backup import rewrap
+from device.build import build_audit, build_keys, open_any_gallery
+from device.config import Config, load_config
+from device.errors import FaceUnlockError, GalleryKeyError, UsageError
+from device.gallery import Gallery
+from device.gallery_seal import generation_path
+from device.keys import KeyRing, KeyStore, written
+from device.private_files import add_private
+from device.sealing import Sealer
+from device.usage import UsageFile
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    parser = argparse.ArgumentParser(prog="gallery_keys.py", description="Care for the key of the gallery.")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="extend, retire: a new file for the keys")
+    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    args = parser.parse_args(arguments)
+    try:
+        config = load_config(args.config)
+        config = replace(config, gallery=args.gallery) if args.gallery else config
+        if args.command in ("extend", "retire"):
+            export(config, args.command, args.output)
+        else:
+            COMMANDS[args.command](config)
+        return 0
+    except FaceUnlockError as error:
+        print(f"gallery_keys: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def show(config: Config) -> None:
+    """Say where the key is and what it seals; the key itself is never printed."""
+    keys = build_keys(config)
+    ring = ring_of(keys)
+    with open_any_gallery(config, read_only=True) as gallery:
+        state = gallery.state()
+        print(
+            f"{keys}: key {ring.newest} seals, {len(ring.keys)} open, {len(ring.retired_audit_keys)} retired"
+        )
+        print(f"gallery {config.gallery_path}: whole, change {state.generation}, {gallery.count()} templates")
+    for backup in state.backups:
+        print(f"backup {backup}{'' if Path(backup).exists() else ' (not here now)'}")
+
+
+def seal(config: Config) -> None:
+    """Seal what is in the clear, and leave nothing of it in the files."""
+    if not config.gallery_path.exists():
+        print(f"nothing to seal: {config.gallery_path} does not exist yet")
+        return
+    with open_any_gallery(config, read_only=False) as gallery:
+        gallery.scrub()
+        print(f"{gallery.newly_sealed} templates sealed now" if gallery.newly_sealed else "sealed already")
+    if gallery.newly_sealed:
+        build_audit(config, demo=False).record("sealed", count=gallery.newly_sealed)
+
+
+def rotate(config: Config) -> None:
+    """Seal everything with a new key; interrupted anywhere, the next call goes on."""
+    keys = build_keys(config)
+    ring = ring_of(keys)
+    if keys.is_credential and len(ring.keys) < 2:
+        raise GalleryKeyError(
+            f"{keys}: systemd gives it: make a longer one first (extend --output FILE), give it to systemd, and "
+            "rotate again (docs/secrets.md)"
+        )
+    both = ring if len(ring.keys) > 1 else ring.with_new_key()
+    with open_any_gallery(config, read_only=True):
+        pass  # whole, before anything is written
+    if not keys.is_credential:
+        keys.write(both)
+    with open_any_gallery(config, read_only=False) as gallery:
+        gallery.reseal()
+        renew_others(config, gallery, both)
+    print(f"everything is sealed with key {both.newest}")
+    if not keys.is_credential:
+        keys.write(both.with_newest_only())
+    build_audit(config, demo=False).record("key_rotated", count=both.newest)
+
+
+def renew_others(config: Config, gallery: Gallery, ring: KeyRing) -> None:
+    """Seal the door's memory with the newest key, and let it open the backups that are here."""
+    sealer = Sealer(ring.keys, "gallery")
+    UsageFile(config.gallery_path.with_name(f"{config.gallery_path.name}.usage"), lambda: sealer).reseal()
+    for backup in gallery.state().backups:
+        try:
+            rewrap(Path(backup), sealer, sealer)
+        except FaceUnlockError as error:
+            print(f"gallery_keys: only its passphrase opens it from now on: {error}", file=sys.stderr)
+
+
+def accept(config: Config) -> None:
+    """Keep this gallery's own number as the newest; its rows must be whole. Without a gallery forget it."""
+    if not config.gallery_path.exists():
+        generation_path(config.gallery_path, build_keys(config)).unlink(missing_ok=True)
+        print("accepted: there is no gallery, and the next one counts anew")
+        return
+    with open_any_gallery(config, read_only=True, any_generation=True) as gallery:
+        generation = gallery.state().generation
+        gallery.seal.generation.write(generation)
+    build_audit(config, demo=False).record("accepted", count=generation)
+    print(f"accepted: {config.gallery_path} as it is, change {generation}")
+
+
+def export(config: Config, command: str, output: Path | None) -> None:
+    """Write a key file for systemd-creds; `retire` only where nothing needs the older keys any more."""
+    if output is None:
+        raise UsageError(f"{command}: expected --output FILE, received none")
+    keys = build_keys(config)
+    ring = ring_of(keys)
+    new = ring.with_new_key() if command == "extend" else ring.with_newest_only()
+    if not add_private(output, written(new)):
+        raise UsageError(
+            f"--output {output}: expected a new file, received one that is there: choose another"
+        )
+    print(f"{output}: key {new.newest} of {len(new.keys)}; encrypt it with systemd-creds and delete it")
+
+
+def ring_of(keys: KeyStore) -> KeyRing:
+    ring = keys.read()
+    if ring is None:
+        raise GalleryKeyError(
+            f"{keys}: there is none yet: the first enrollment makes it, or put your copy back"
+        )
+    return ring
+
+
+COMMANDS = {"show": show, "seal": seal, "rotate": rotate, "accept": accept, "extend": None, "retire": None}
+
+if __name__ == "__main__":
+    sys.exit(main())
