@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,48 +10,63 @@ from typing import Any
 from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.camera import ClipCamera, LiveCamera, open_camera
+from device.challenge import ChallengeRule
 from device.config import MODELS, Config, QualityConfig, check_model
-from device.decision import Decider, DecisionRule
+from device.decision import Decider, DecisionRule, LivenessRule
 from device.detect import open_detector
 from device.embed import LiteRTEmbedder
 from device.enrollment import Collector
 from device.errors import ModelError
 from device.gallery import Gallery
+from device.intent import IntentRule
+from device.liveness import PadScorer
 from device.lock import PulseLock, check_pin, open_lock
 from device.paths import expand
 from device.pipeline import Device
-from device.protocols import Aligner, Detector
+from device.prompt import Prompt, check_prompt_pins, open_prompt
+from device.protocols import Aligner, Detector, LivenessScorer
 from device.quality import QualityLimits
+from device.refusal_file import RefusalFile
+from device.refusals import Refusals
 from device.track import Tracker
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
-def build_device(config: Config, *, pin_factory: Any) -> Device:
+def build_device(config: Config, *, pin_factory: Any, refusal_file: RefusalFile | None = None) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
     Args:
         pin_factory: gpiozero's pins; None takes the board's own.
+        refusal_file: keeps the count of refused approaches over a restart; None: in memory only (a demo, a replay).
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
         lock = build_lock(config, pin_factory=pin_factory)
         undo.callback(lock.close)
+        prompt = build_prompt(config, pin_factory=pin_factory)
+        undo.callback(prompt.close)
         embedder = build_embedder(config)
         gallery = build_gallery(config, embedder, read_only=True)
         undo.callback(gallery.close)
         detector = build_detector(config)
         undo.callback(detector.close)
-        decision = config.decision
+        decision, intent, liveness = config.decision, config.intent, build_liveness(config)
+        threshold = embedder.manifest.threshold(config.false_match_rate)
         device = Device(
             detector=detector,
             second_face_ratio=decision.second_face_ratio,
-            tracker=Tracker(max_gap_s=decision.track_gap_s, min_overlap=decision.track_overlap),
+            tracker=Tracker(
+                max_gap_s=decision.track_gap_s, min_overlap=decision.track_overlap, same_face=threshold
+            ),
             aligner=build_aligner(config, embedder.manifest.side_px),
             limits=quality_limits(config.quality),
+            intent=IntentRule(near_share=intent.near_share, max_yaw_deg=intent.max_yaw_deg),
+            liveness=liveness,
             embedder=embedder,
             gallery=gallery,
-            decider=Decider(decision_rule(config, embedder)),
+            decider=build_decider(config, embedder, liveness, refusal_file or RefusalFile(None)),
+            prompt=prompt,
             lock=lock,
         )
         undo.pop_all()
@@ -76,6 +92,43 @@ def build_lock(config: Config, *, pin_factory: Any) -> PulseLock:
     """Claim the pin, locked."""
     check_pin(config.lock, config.status.serial_port)
     return open_lock(config.lock, pin_factory=pin_factory)
+
+
+def build_prompt(config: Config, *, pin_factory: Any) -> Prompt:
+    """Claim the pins that tell a challenge, none by default."""
+    check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
+    return open_prompt(config.liveness, pin_factory=pin_factory)
+
+
+def build_liveness(config: Config) -> LivenessScorer | None:
+    """Load the passive network, None where liveness is off."""
+    if config.liveness.mode == "off":
+        return None
+    manifest = shipped_manifest("pad", 'set liveness.mode = "off" and run unlock.py --no-liveness')
+    return PadScorer(manifest=manifest, threads=config.threads)
+
+
+def build_decider(
+    config: Config, embedder: LiteRTEmbedder, scorer: LivenessScorer | None, refusal_file: RefusalFile
+) -> Decider:
+    """Put the decision together, with chance that nobody can foresee."""
+    liveness = config.liveness
+    return Decider(
+        decision_rule(config, embedder),
+        liveness=LivenessRule(
+            mode=liveness.mode,
+            unsure=scorer.unsure if scorer else 0.0,
+            attack=scorer.attack if scorer else 0.0,
+        ),
+        challenge=ChallengeRule(moves=liveness.moves, answer_s=liveness.answer_s, blink=liveness.blink),
+        chance=random.SystemRandom(),
+        refusals=Refusals(refusal_file.load(), refusal_file.save),
+    )
+
+
+def build_refusal_file(config: Config) -> RefusalFile:
+    """Keep the refused approaches of this door beside its gallery."""
+    return RefusalFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
 
 
 def build_camera(config: Config) -> LiveCamera | ClipCamera:
@@ -131,6 +184,7 @@ def decision_rule(config: Config, embedder: LiteRTEmbedder) -> DecisionRule:
         n=decision.n,
         cooldown_s=decision.cooldown_s,
         max_frame_age_s=decision.max_frame_age_s,
+        dwell_s=config.intent.dwell_s,
     )
 
 

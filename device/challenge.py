@@ -33,12 +33,17 @@ SETTLE_S = 6.0  # who does not hold still for so long does not want in
 REACTION_S = 0.15  # nobody answers sooner: what moves before moved by itself
 BLIND_S = 0.6  # longest time within a challenge without a frame that matches the subject
 TURN_DEG, NOD_DEG = 12.0, 12.0  # change of yaw, of pitch, that is a move
-PASSED_BY = (0.2, 0.9)  # shares of the angle: some frame must lie between, so that swapped pictures are no turn
+PASSED_BY = (
+    0.2,
+    0.9,
+)  # shares of the angle: some frame must lie between, so that swapped pictures are no turn
 HOLD_FRAMES = 2  # frames that show the move: the mesh is wrong now and then for one
 # Of the distance between the eyes. scripts/replay.py --figures: a flat picture that is turned up to 45 degrees stays below
 # 0.034, a head that turns or nods by 12 degrees reaches 0.039.
 LEAST_MISFIT = 0.036
-LEAST_DEPTH = 0.55  # of the motion: a head 0.64 to 0.91; a flat picture, once it moves by more than noise, below 0.51
+LEAST_DEPTH = (
+    0.55  # of the motion: a head 0.64 to 0.91; a flat picture, once it moves by more than noise, below 0.51
+)
 EYES_CLOSED, EYES_OPEN = 0.80, 0.90  # of how open they were while the head held still
 BLINK_MOTION = 0.03  # a blink moves nothing else: a picture that is tilted narrows its eyes too
 

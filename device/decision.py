@@ -205,7 +205,9 @@ class Decider:
         self._challenge = self._proven = None
 
     def _weigh(self, sight: Sight, now_s: float) -> Reason:
-        verdict = self._liveness.read(sight.score) if sight.reason is None or sight.score is not None else None
+        verdict = (
+            self._liveness.read(sight.score) if sight.reason is None or sight.score is not None else None
+        )
         if verdict is Liveness.ATTACK and sight.match is not None:
             self._start_anew(now_s)
             return Reason.SPOOF_SUSPECTED

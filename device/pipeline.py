@@ -1,6 +1,7 @@
 """What happens to one frame: the whole product in one function.
 
-    stale? -> detect -> pick the face -> track -> align -> good enough? -> embed -> match -> decide -> unlock
+    stale? -> detect -> pick the face -> track -> align -> good enough? wants in? -> alive? -> embed -> still the same?
+    -> match -> decide -> unlock
 
 The camera is the loop around it (unlock.py), so tests hand in frames. Everyday outcomes are values with a `Reason`;
 faults are exceptions of `device.errors`.
@@ -12,19 +13,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from device.decision import Decider
+from device.decision import Decider, Sight
 from device.gallery import Gallery
-from device.protocols import Aligner, Detector, Embedder, Lock
+from device.intent import IntentRule, lacks_intent
+from device.prompt import Prompt
+from device.protocols import Aligner, Detector, Embedder, LivenessScorer, Lock
 from device.quality import QualityLimits, assess
 from device.track import Tracker
-from device.types import Decision, FaceDetection, Frame, Match, Reason
+from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, Reason
 
 
 @dataclass(kw_only=True, eq=False)
 class Device:
     """The stages that a frame goes through; build.py puts them together.
 
-    `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near.
+    `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near. `liveness` None:
+    it is off, which every status line says. `prompt` tells a person what a challenge asks for.
     """
 
     detector: Detector
@@ -32,9 +36,12 @@ class Device:
     tracker: Tracker
     aligner: Aligner
     limits: QualityLimits
+    intent: IntentRule
+    liveness: LivenessScorer | None
     embedder: Embedder
     gallery: Gallery
     decider: Decider
+    prompt: Prompt
     lock: Lock
 
     def forget(self) -> None:
@@ -47,6 +54,7 @@ class Device:
         try:
             self.lock.close()
         finally:
+            self.prompt.close()
             self.gallery.close()
             self.detector.close()
 
@@ -56,18 +64,16 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
     started_s = time.monotonic()
     face: FaceDetection | None = None
     track_id: int | None = None
+    aligned: AlignedFace | None = None
+    score: float | None = None
 
     def conclude(reason: Reason | None, match: Match | None = None, hint: str = "") -> Decision:
         # The stages take time too: a frame that grew old in a slow stage must not open the door.
         decided_at_s = now_s + (time.monotonic() - started_s)
-        decision = device.decider.decide(
-            captured_at_s=frame.captured_at_s,
-            now_s=decided_at_s,
-            track_id=track_id,
-            match=match,
-            reason=reason,
-        )
-        return replace(decision, detection=face, hint=hint)
+        matched = aligned if match is not None else None
+        sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score)
+        decision = device.decider.decide(sight, decided_at_s)
+        return replace(decision, detection=face, hint=challenge_hint(decision) or hint)
 
     if now_s - frame.captured_at_s > device.decider.rule.max_frame_age_s:
         return conclude(Reason.STALE_FRAME)
@@ -82,8 +88,15 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
     if quality.reason is not None:
         return conclude(quality.reason, hint=quality.hint)
 
-    match = device.gallery.match(device.embedder.embed(aligned.image))
-    decision = conclude(None, match)
+    reason, hint = lacks_intent(face, frame.image.shape[1], aligned.pose, device.intent)
+    if reason is Reason.TOO_FAR:  # who does not face the door may be answering a challenge, and is looked at
+        return conclude(reason, hint=hint)
+
+    score = device.liveness.score(frame.image, aligned) if device.liveness is not None else None
+    probe = device.embedder.embed(aligned.image)
+    track_id = device.tracker.confirm(probe)
+    match = device.gallery.match(probe)
+    decision = conclude(reason, match, hint)
     if decision.granted:
         device.lock.unlock()
     return decision
@@ -93,6 +106,19 @@ FACE_HINTS: dict[Reason | None, str] = {
     Reason.NO_FACE: "no face: step before the camera",
     Reason.SEVERAL_FACES: "two faces: one person at a time",
 }
+CHALLENGE_HINTS = {
+    "blink": "close your eyes for a moment",
+    "turn_left": "turn your head to your left",
+    "turn_right": "turn your head to your right",
+    "nod": "nod",
+}
+
+
+def challenge_hint(decision: Decision) -> str:
+    """Say what a challenge wants, empty where none runs."""
+    if decision.reason is not Reason.CHALLENGE:
+        return ""
+    return CHALLENGE_HINTS.get(decision.challenge or "", "look at the camera and hold still")
 
 
 def pick_face(

@@ -63,22 +63,6 @@ class Embedder(Protocol):
         ...
 
 
-class LivenessScorer(Protocol):
-    @property
-    def unsure(self) -> float:
-        """Scores from here up are live; from `attack` up to here it takes a challenge to know."""
-        ...
-
-    @property
-    def attack(self) -> float:
-        """Scores below are presentation attacks."""
-        ...
-
-    def score(self, image: Image, face: AlignedFace) -> float:
-        """Return how live an aligned face of the (H, W, 3) uint8 RGB frame `image` is, in [0, 1], 1 for live."""
-        ...
-
-
 class Lock(Protocol):
     on_change: Callable[[bool], None] | None
     """Told of each change of the bolt, True is locked."""

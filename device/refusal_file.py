@@ -42,7 +42,9 @@ class RefusalFile:
         except FileNotFoundError:
             return RefusalState()
         except (OSError, ValueError) as error:
-            self.fault = f"{self._path}: expected the count of refused approaches, received {error}: waiting once"
+            self.fault = (
+                f"{self._path}: expected the count of refused approaches, received {error}: waiting once"
+            )
             return DAMAGED
 
     def save(self, state: RefusalState) -> None:
@@ -62,16 +64,18 @@ def parse(text: str, boot: str) -> RefusalState:
     """Read a state; raise ValueError for anything that `save` does not write."""
     values = json.loads(text)
     try:
-        state = RefusalState(
-            int(values["refusals"]), float(values["wait_s"]), float(values["until_s"])
-        )
+        state = RefusalState(int(values["refusals"]), float(values["wait_s"]), float(values["until_s"]))
         same_start = values["boot_id"] == boot != ""
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"something else ({error})") from error
     if not is_sound(state):
         raise ValueError("a count that contradicts itself")
     # Another start: its monotonic clock began anew, so how much of the wait has passed is not known.
-    return state if same_start or not state.wait_s else RefusalState(state.refusals, state.wait_s, DAMAGED.until_s)
+    return (
+        state
+        if same_start or not state.wait_s
+        else RefusalState(state.refusals, state.wait_s, DAMAGED.until_s)
+    )
 
 
 def replace_file(path: Path, text: str) -> None:

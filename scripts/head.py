@@ -95,10 +95,14 @@ class Actor:
         points, source = self._close_eyes(look.lids)
         moved = (points - self._pivot) @ rotation(look).T
         far = DISTANCE * self.face_width_px
-        depth = (points[:, 2:] - self._pivot[2] + far) / (moved[:, 2:] + far)  # how much nearer than in the photo
+        depth = (points[:, 2:] - self._pivot[2] + far) / (
+            moved[:, 2:] + far
+        )  # how much nearer than in the photo
         flat = moved[:, :2] * depth + self._pivot[:2]
         flat = self._points[:, :2] + self._follows[:, None] * (flat - self._points[:, :2])
-        order = np.argsort(-moved[self._triangles, 2].mean(axis=1) + 1e6 * (self._follows[self._triangles].min(axis=1) > 0))
+        order = np.argsort(
+            -moved[self._triangles, 2].mean(axis=1) + 1e6 * (self._follows[self._triangles].min(axis=1) > 0)
+        )
         # still things first, then the head from back to front
         still = self._follows[self._triangles].min(axis=1)
         order = np.lexsort((-moved[self._triangles, 2].mean(axis=1), still > 0.9))
@@ -133,16 +137,22 @@ class Actor:
             sheet[:, 0], sheet[:, 2] = radius * np.sin(angle), radius * (1 - np.cos(angle))
         moved = sheet @ rotation(look).T
         far = DISTANCE * self.face_width_px
-        placed = moved[:, :2] * (far / np.maximum(moved[:, 2:] + far, 0.2 * far)) * look.size + self._place(look)
+        placed = moved[:, :2] * (far / np.maximum(moved[:, 2:] + far, 0.2 * far)) * look.size + self._place(
+            look
+        )
         if look.bend_deg:
             frame = paint(self._photo, source, placed, grid_triangles(rows, columns, moved[:, 2]), wall)
         else:
             corners = [0, columns - 1, len(source) - columns, len(source) - 1]
-            matrix = cv2.getPerspectiveTransform(source[corners].astype(np.float32), placed[corners].astype(np.float32))
+            matrix = cv2.getPerspectiveTransform(
+                source[corners].astype(np.float32), placed[corners].astype(np.float32)
+            )
             size = (WIDTH_PX, HEIGHT_PX)
             frame = empty(wall).copy()
             seen = cv2.warpPerspective(np.full(self._photo.shape[:2], 255, np.uint8), matrix, size)
-            sheet_seen = cv2.warpPerspective(self._photo, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            sheet_seen = cv2.warpPerspective(
+                self._photo, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
             frame[seen > 127] = sheet_seen[seen > 127]
         return film(frame, look)
 
@@ -168,7 +178,9 @@ def surround(face: Floats, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
     points, follows = [face], [np.ones(len(face))]
     for share, follow in zip(RIM, RIM_FOLLOWS, strict=True):
         rim = center + share * (outline - center)
-        rim[:, 2] = outline[:, 2] + (share - 1) * 0.5 * np.ptp(face[:, 0])  # the skull goes back behind the face
+        rim[:, 2] = outline[:, 2] + (share - 1) * 0.5 * np.ptp(
+            face[:, 0]
+        )  # the skull goes back behind the face
         points.append(rim)
         follows.append(np.full(len(rim), follow))
     height, width = shape[:2]
@@ -246,15 +258,34 @@ def film(frame: Image, look: Look) -> Image:
 
 def sheet(actor: Actor) -> Image:
     """Return a contact sheet of what the actor can do, the head above, the flat picture below."""
-    looks = [Look(), Look(yaw_deg=-25), Look(yaw_deg=25), Look(pitch_deg=18), Look(pitch_deg=-18), Look(lids=1.0)]
-    flats = [Look(size=0.8), Look(yaw_deg=-35, size=0.8), Look(yaw_deg=35, size=0.8), Look(pitch_deg=30, size=0.8), Look(pitch_deg=-30, size=0.8), Look(bend_deg=80, size=0.8, yaw_deg=20)]
-    rows = [np.hstack([actor.head(look) for look in looks]), np.hstack([actor.picture(look) for look in flats])]
+    looks = [
+        Look(),
+        Look(yaw_deg=-25),
+        Look(yaw_deg=25),
+        Look(pitch_deg=18),
+        Look(pitch_deg=-18),
+        Look(lids=1.0),
+    ]
+    flats = [
+        Look(size=0.8),
+        Look(yaw_deg=-35, size=0.8),
+        Look(yaw_deg=35, size=0.8),
+        Look(pitch_deg=30, size=0.8),
+        Look(pitch_deg=-30, size=0.8),
+        Look(bend_deg=80, size=0.8, yaw_deg=20),
+    ]
+    rows = [
+        np.hstack([actor.head(look) for look in looks]),
+        np.hstack([actor.picture(look) for look in flats]),
+    ]
     return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the contact sheet and return the exit code."""
-    parser = argparse.ArgumentParser(prog="head.py", description="Draw a head and a flat picture from a photograph.")
+    parser = argparse.ArgumentParser(
+        prog="head.py", description="Draw a head and a flat picture from a photograph."
+    )
     parser.add_argument("photograph", type=Path)
     parser.add_argument("sheet", type=Path)
     args = parser.parse_args(arguments)
