@@ -2,10 +2,10 @@
 
     python scripts/head.py tests/data/astronaut.jpg sheet.jpg      look at what it makes
 
-The head is the photograph as a textured mesh: MediaPipe's 468 points with their depth, turned in space, drawn from back
-to front; around the face a rim of rubber leads to what stands still. The lids can close. The flat picture is the same
-photograph on a plane, or on a bent sheet, turned in space by a pinhole camera. What a head of one photograph cannot show
-is what the photograph did not: the side of the nose, the ear that was hidden, the inside of the mouth.
+The head is the photograph as a textured mesh: MediaPipe's 468 points with their depth, turned in space, drawn from
+back to front; around the face a rim of rubber leads to what stands still. The lids can close. The flat picture is the
+same photograph on a plane, or on a bent sheet, turned in space by a pinhole camera. What a head of one photograph
+cannot show is what the photograph did not: the side of the nose, the hidden ear, the inside of the mouth.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from device.align import MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.detect import open_detector
-from device.errors import UsageError
+from device.errors import FaceUnlockError, UsageError
 from device.types import Image
 
 Floats = npt.NDArray[np.float64]
 
 WIDTH_PX, HEIGHT_PX = 640, 480
+MARGIN_PX = 400
 DISTANCE = 4.0  # of the camera from the face, in widths of the face: 60 cm
 LASH_COLOR = (70, 45, 35)
 RIM = (1.25, 1.55, 1.9)  # of the face's outline: on the head, following by half, standing still
 RIM_FOLLOWS = (1.0, 0.5, 0.0)
 # MediaPipe's outline of the face, clockwise from the forehead.
-OUTLINE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377) + (
-    (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+OUTLINE = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
 # Upper and lower lid of both eyes, pairs across from each other, without the corners.
 UPPER_LIDS = (246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398)
@@ -79,38 +81,52 @@ class Actor:
     """One photograph with exactly one face, as a head and as a flat picture."""
 
     def __init__(self, photograph: Image) -> None:
-        # The photograph fills the frame: no edge of it is to be seen where none should be.
         scale = max(WIDTH_PX / photograph.shape[1], HEIGHT_PX / photograph.shape[0])
         self._photo = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        self._face = find_mesh(self._photo)
+        # Around the head the photograph goes on: no edge of it is to be seen where none should be.
+        self._scene = cv2.copyMakeBorder(self._photo, *[MARGIN_PX] * 4, cv2.BORDER_REPLICATE)
+        face = find_mesh(self._photo)
+        self._center = face[:, :2].mean(axis=0)
+        self._face = face + np.array([MARGIN_PX, MARGIN_PX, 0])
         left, right = self._face[234], self._face[454]
         self.face_width_px = float(np.linalg.norm(left[:2] - right[:2]))
         self._pivot = (left + right) / 2  # between the ears, where a neck turns
-        self._points, self._follows = surround(self._face, self._photo.shape)
-        self._triangles = triangulate(self._points[:, :2], self._photo.shape)
-        self._center = self._face[:, :2].mean(axis=0)
+        self._points, self._follows = surround(self._face, self._scene.shape)
+        self._triangles = triangulate(self._points[:, :2], self._scene.shape)
 
-    def head(self, look: Look, wall: Image | None = None) -> Image:
+    def head(self, look: Look) -> Image:
         """Return a frame, (480, 640, 3) uint8 RGB, in which the head is alive."""
         points, source = self._close_eyes(look.lids)
         moved = (points - self._pivot) @ rotation(look).T
-        far = DISTANCE * self.face_width_px
-        depth = (points[:, 2:] - self._pivot[2] + far) / (
-            moved[:, 2:] + far
-        )  # how much nearer than in the photo
-        flat = moved[:, :2] * depth + self._pivot[:2]
+        flat = moved[:, :2] * self._nearer(points[:, 2] - self._pivot[2], moved[:, 2]) + self._pivot[:2]
         flat = self._points[:, :2] + self._follows[:, None] * (flat - self._points[:, :2])
-        order = np.argsort(
-            -moved[self._triangles, 2].mean(axis=1) + 1e6 * (self._follows[self._triangles].min(axis=1) > 0)
-        )
-        # still things first, then the head from back to front
-        still = self._follows[self._triangles].min(axis=1)
-        order = np.lexsort((-moved[self._triangles, 2].mean(axis=1), still > 0.9))
-        placed = (flat - self._center) * look.size + self._place(look)
-        frame = paint(self._photo, source, placed, self._triangles[order], wall)
+        # What stands still first, then the head from back to front.
+        still = self._follows[self._triangles].min(axis=1) < 1
+        order = np.lexsort((-moved[self._triangles, 2].mean(axis=1), ~still))
+        placed = (flat - self._center - MARGIN_PX) * look.size + place(look)
+        frame = paint(self._scene, source, placed, self._triangles[order], wall())
         if look.lids > 0.7:
             lashes = [np.round(placed[list(each)] * 16).astype(np.int32) for each in LASHES]
             cv2.polylines(frame, lashes, False, LASH_COLOR, 2, cv2.LINE_AA, shift=4)
+        return film(frame, look)
+
+    def picture(self, look: Look, behind: Image | None = None) -> Image:
+        """Return a frame in which the photograph is held up, flat or bent, before a wall or another frame."""
+        columns = 41 if look.bend_deg else 2
+        height, width = self._photo.shape[:2]
+        x, y = np.meshgrid(np.linspace(0, width - 1, columns), [0, height - 1])
+        source = np.stack([x.ravel(), y.ravel()], axis=1)
+        moved = bend(source - self._center, width, look.bend_deg) @ rotation(look).T
+        placed = moved[:, :2] * self._nearer(np.zeros(len(moved)), moved[:, 2]) * look.size + place(look)
+        frame = wall() if behind is None else behind.copy()
+        if look.bend_deg:
+            triangles = strip_triangles(columns, moved[:, 2])
+            return film(paint(self._photo, source, placed, triangles, frame), look)
+        matrix = cv2.getPerspectiveTransform(source.astype(np.float32), placed.astype(np.float32))
+        seen = cv2.warpPerspective(np.full((height, width), 255, np.uint8), matrix, (WIDTH_PX, HEIGHT_PX))
+        replicate = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+        sheet = cv2.warpPerspective(self._photo, matrix, (WIDTH_PX, HEIGHT_PX), **replicate)
+        frame[seen > 127] = sheet[seen > 127]
         return film(frame, look)
 
     def _close_eyes(self, lids: float) -> tuple[Floats, Floats]:
@@ -124,40 +140,31 @@ class Actor:
         source[upper] += min(1.0, 2 * lids) * 0.6 * (source[crease] - source[upper])
         return points, source
 
-    def picture(self, look: Look, wall: Image | None = None) -> Image:
-        """Return a frame in which the photograph is held up, flat or bent."""
-        rows, columns = 3 if not look.bend_deg else 5, 3 if not look.bend_deg else 41
-        height, width = self._photo.shape[:2]
-        x, y = np.meshgrid(np.linspace(0, width - 1, columns), np.linspace(0, height - 1, rows))
-        source = np.stack([x.ravel(), y.ravel()], axis=1)
-        sheet = np.column_stack([source - self._center, np.zeros(len(source))])
-        if look.bend_deg:
-            radius = width / math.radians(look.bend_deg)
-            angle = sheet[:, 0] / radius
-            sheet[:, 0], sheet[:, 2] = radius * np.sin(angle), radius * (1 - np.cos(angle))
-        moved = sheet @ rotation(look).T
-        far = DISTANCE * self.face_width_px
-        placed = moved[:, :2] * (far / np.maximum(moved[:, 2:] + far, 0.2 * far)) * look.size + self._place(
-            look
-        )
-        if look.bend_deg:
-            frame = paint(self._photo, source, placed, grid_triangles(rows, columns, moved[:, 2]), wall)
-        else:
-            corners = [0, columns - 1, len(source) - columns, len(source) - 1]
-            matrix = cv2.getPerspectiveTransform(
-                source[corners].astype(np.float32), placed[corners].astype(np.float32)
-            )
-            size = (WIDTH_PX, HEIGHT_PX)
-            frame = empty(wall).copy()
-            seen = cv2.warpPerspective(np.full(self._photo.shape[:2], 255, np.uint8), matrix, size)
-            sheet_seen = cv2.warpPerspective(
-                self._photo, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-            frame[seen > 127] = sheet_seen[seen > 127]
-        return film(frame, look)
+    def _nearer(self, before_px: Floats, after_px: Floats) -> Floats:
+        """Return (N, 1): how much larger points look after they moved from one depth to another."""
+        far_px = DISTANCE * self.face_width_px
+        # What would be at the camera or behind it stays before it.
+        return ((before_px + far_px) / np.maximum(after_px + far_px, 0.2 * far_px))[:, None]
 
-    def _place(self, look: Look) -> Floats:
-        return np.array([WIDTH_PX / 2 + look.x_px, HEIGHT_PX / 2 + look.y_px])
+
+def place(look: Look) -> Floats:
+    return np.array([WIDTH_PX / 2 + look.x_px, HEIGHT_PX / 2 + look.y_px])
+
+
+def wall() -> Image:
+    return np.full((HEIGHT_PX, WIDTH_PX, 3), 150, np.uint8)
+
+
+def bend(flat: Floats, width_px: float, bend_deg: float) -> Floats:
+    """Return (N, 3) points of a sheet (N, 2) that is bent about its upright middle by an arc."""
+    sheet = np.column_stack([flat, np.zeros(len(flat))])
+    if bend_deg:
+        radius = width_px / math.radians(bend_deg)
+        sheet[:, 0], sheet[:, 2] = (
+            radius * np.sin(flat[:, 0] / radius),
+            radius * (1 - np.cos(flat[:, 0] / radius)),
+        )
+    return sheet
 
 
 def find_mesh(image: Image) -> Floats:
@@ -208,20 +215,17 @@ def triangulate(points: Floats, shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
     return np.array([each for each in found if -1 not in each], np.intp)
 
 
-def grid_triangles(rows: int, columns: int, depth: Floats) -> npt.NDArray[np.intp]:
-    """Return the triangles of a sheet's grid, the farthest first."""
-    at = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = at[:-1, :-1].ravel(), at[:-1, 1:].ravel(), at[1:, :-1].ravel(), at[1:, 1:].ravel()
-    triangles = np.concatenate([np.stack([a, b, c], axis=1), np.stack([b, d, c], axis=1)])
+def strip_triangles(columns: int, depth: Floats) -> npt.NDArray[np.intp]:
+    """Return the triangles of two rows of points, the farthest first."""
+    at = np.arange(columns - 1)
+    upper = np.stack([at, at + 1, at + columns], axis=1)
+    lower = np.stack([at + 1, at + columns + 1, at + columns], axis=1)
+    triangles = np.concatenate([upper, lower])
     return triangles[np.argsort(-depth[triangles].mean(axis=1))]
 
 
-def empty(wall: Image | None) -> Image:
-    return np.full((HEIGHT_PX, WIDTH_PX, 3), 150, np.uint8) if wall is None else wall
-
-
 def paint(
-    photo: Image, source: Floats, target: Floats, triangles: npt.NDArray[np.intp], wall: Image | None
+    photo: Image, source: Floats, target: Floats, triangles: npt.NDArray[np.intp], behind: Image
 ) -> Image:
     """Draw the triangles of `photo` in their order: one map of where each pixel comes from, then one remap."""
     come_from = np.full((HEIGHT_PX, WIDTH_PX, 2), -1, np.float32)
@@ -229,7 +233,7 @@ def paint(
         paint_triangle(come_from, source[corners], target[corners])
     frame = cv2.remap(photo, come_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     nothing = come_from[..., 0] < 0
-    frame[nothing] = empty(wall)[nothing]
+    frame[nothing] = behind[nothing]
     return frame
 
 
@@ -256,29 +260,31 @@ def film(frame: Image, look: Look) -> Image:
     return np.clip(blurred.astype(np.float32) * look.light, 0, 255).astype(np.uint8)
 
 
-def sheet(actor: Actor) -> Image:
-    """Return a contact sheet of what the actor can do, the head above, the flat picture below."""
-    looks = [
-        Look(),
-        Look(yaw_deg=-25),
-        Look(yaw_deg=25),
-        Look(pitch_deg=18),
-        Look(pitch_deg=-18),
-        Look(lids=1.0),
-    ]
-    flats = [
-        Look(size=0.8),
-        Look(yaw_deg=-35, size=0.8),
-        Look(yaw_deg=35, size=0.8),
-        Look(pitch_deg=30, size=0.8),
-        Look(pitch_deg=-30, size=0.8),
-        Look(bend_deg=80, size=0.8, yaw_deg=20),
-    ]
+HEADS = (
+    *(Look(), Look(yaw_deg=-25), Look(yaw_deg=25), Look(pitch_deg=18), Look(pitch_deg=-18)),
+    Look(lids=1.0),
+)
+PICTURES = (
+    *(Look(size=0.8), Look(yaw_deg=-35, size=0.8), Look(yaw_deg=35, size=0.8)),
+    *(Look(pitch_deg=30, size=0.8), Look(pitch_deg=-30, size=0.8), Look(bend_deg=80, size=0.8, yaw_deg=20)),
+)
+
+
+def contact_sheet(actor: Actor) -> Image:
+    """Show what an actor can do, the head above, the flat picture below."""
     rows = [
-        np.hstack([actor.head(look) for look in looks]),
-        np.hstack([actor.picture(look) for look in flats]),
+        np.hstack([actor.head(look) for look in HEADS]),
+        np.hstack([actor.picture(look) for look in PICTURES]),
     ]
-    return cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.resize(np.vstack(rows), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def load_actor(path: Path) -> Actor:
+    """Read a photograph with one face."""
+    image = cv2.imread(str(path)) if path.is_file() else None
+    if image is None:
+        raise UsageError(f"{path}: expected a photograph, received none: name a .jpg or .png with one face")
+    return Actor(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -287,11 +293,15 @@ def main(arguments: list[str] | None = None) -> int:
         prog="head.py", description="Draw a head and a flat picture from a photograph."
     )
     parser.add_argument("photograph", type=Path)
-    parser.add_argument("sheet", type=Path)
+    parser.add_argument("sheet", type=Path, help="file to write, .jpg or .png")
     args = parser.parse_args(arguments)
-    image = cv2.imread(str(args.photograph))
-    actor = Actor(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    cv2.imwrite(str(args.sheet), cv2.cvtColor(sheet(actor), cv2.COLOR_RGB2BGR))
+    try:
+        cv2.imwrite(
+            str(args.sheet), cv2.cvtColor(contact_sheet(load_actor(args.photograph)), cv2.COLOR_RGB2BGR)
+        )
+    except FaceUnlockError as error:
+        print(f"head: {error}", file=sys.stderr)
+        return error.exit_code
     return 0
 
 
