@@ -123,10 +123,8 @@ class Actor:
             triangles = strip_triangles(columns, moved[:, 2])
             return film(paint(self._photo, source, placed, triangles, frame), look)
         matrix = cv2.getPerspectiveTransform(source.astype(np.float32), placed.astype(np.float32))
-        seen = cv2.warpPerspective(np.full((height, width), 255, np.uint8), matrix, (WIDTH_PX, HEIGHT_PX))
-        replicate = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
-        sheet = cv2.warpPerspective(self._photo, matrix, (WIDTH_PX, HEIGHT_PX), **replicate)
-        frame[seen > 127] = sheet[seen > 127]
+        transparent = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_TRANSPARENT}
+        cv2.warpPerspective(self._photo, matrix, (WIDTH_PX, HEIGHT_PX), dst=frame, **transparent)
         return film(frame, look)
 
     def _close_eyes(self, lids: float) -> tuple[Floats, Floats]:
@@ -227,37 +225,35 @@ def strip_triangles(columns: int, depth: Floats) -> npt.NDArray[np.intp]:
 def paint(
     photo: Image, source: Floats, target: Floats, triangles: npt.NDArray[np.intp], behind: Image
 ) -> Image:
-    """Draw the triangles of `photo` in their order: one map of where each pixel comes from, then one remap."""
-    come_from = np.full((HEIGHT_PX, WIDTH_PX, 2), -1, np.float32)
-    for corners in triangles:
-        paint_triangle(come_from, source[corners], target[corners])
+    """Draw the triangles of `photo` in their order: which one each pixel shows, then where that comes from."""
+    shown = np.full((HEIGHT_PX, WIDTH_PX), -1, np.int32)
+    corners = target[triangles]
+    edges = corners[:, 1:] - corners[:, :1]
+    area = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
+    drawable = np.flatnonzero(np.abs(area) > 1e-6)  # a closed eye has no inside
+    fixed = np.rint(corners * 16).astype(np.int32)
+    for number in drawable:
+        cv2.fillConvexPoly(shown, fixed[number], int(number), shift=4)
+    maps = np.zeros((len(triangles), 2, 3), np.float32)
+    maps[drawable] = affine(corners[drawable], source[triangles][drawable])
+    y, x = np.nonzero(shown >= 0)
+    of_pixel = maps[shown[y, x]]
+    come_from = np.zeros((HEIGHT_PX, WIDTH_PX, 2), np.float32)
+    come_from[y, x] = of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]
     frame = cv2.remap(photo, come_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    nothing = come_from[..., 0] < 0
-    frame[nothing] = behind[nothing]
-    return frame
+    return np.where((shown >= 0)[..., None], frame, behind).astype(np.uint8)
 
 
-def paint_triangle(come_from: npt.NDArray[np.float32], source: Floats, target: Floats) -> None:
-    """Write into the map where a triangle's pixels come from."""
-    low = np.maximum(np.floor(target.min(axis=0)).astype(int), 0)
-    high = np.minimum(np.ceil(target.max(axis=0)).astype(int) + 1, [WIDTH_PX, HEIGHT_PX])
-    edges = target[1:] - target[0]
-    area = edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]
-    if (high <= low).any() or abs(area) < 1e-6:
-        return
-    x, y = np.meshgrid(np.arange(low[0], high[0]) - target[0, 0], np.arange(low[1], high[1]) - target[0, 1])
-    u = (x * edges[1, 1] - y * edges[1, 0]) / area
-    v = (y * edges[0, 0] - x * edges[0, 1]) / area
-    seam = 1e-3  # neighbors overlap a hair: no gap between them
-    inside = (u >= -seam) & (v >= -seam) & (u + v <= 1 + seam)
-    place = source[0] + u[..., None] * (source[1] - source[0]) + v[..., None] * (source[2] - source[0])
-    come_from[low[1] : high[1], low[0] : high[0]][inside] = np.maximum(place[inside], 0)
+def affine(before: Floats, after: Floats) -> Floats:
+    """Return the (M, 2, 3) transforms that bring triangles (M, 3, 2) onto others."""
+    corners = np.concatenate([before, np.ones((len(before), 3, 1))], axis=2)
+    return np.linalg.solve(corners, after).transpose(0, 2, 1)
 
 
 def film(frame: Image, look: Look) -> Image:
     """Add what a camera adds: a little blur, and the light."""
     blurred = cv2.GaussianBlur(frame, (0, 0), look.blur_px) if look.blur_px else frame
-    return np.clip(blurred.astype(np.float32) * look.light, 0, 255).astype(np.uint8)
+    return cv2.convertScaleAbs(blurred, alpha=look.light).astype(np.uint8, copy=False)
 
 
 HEADS = (

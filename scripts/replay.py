@@ -1,13 +1,14 @@
-"""Frames in, decisions out, without a camera, a clock or a pin: the door's own `handle_frame` on frames and their times.
+"""Frames in, decisions out, without a camera, a clock or a pin: the door's own `handle_frame` on frames and their
+times.
 
-    python scripts/replay.py --attacks 1000     held pictures against a network that is never sure; the count that opened
+    python scripts/replay.py --attacks 1000     held pictures, against a network that is never sure
     python scripts/replay.py --live 20          heads that obey, that answer late, that make another move
     python scripts/replay.py --figures          what mesh and parallax say of a head and of a picture that turn
     python scripts/replay.py clip.mp4           a recorded clip
 
-Head and picture are drawn by scripts/head.py from one photograph, which is enrolled too. Detector, mesh, embedder, gallery,
-tracker and decision are the real ones; the passive network is replaced by one that is always unsure, its worst case. Each
-replay has its own seed, so that it can be run again: `--seed N --attacks 1`.
+Head and picture are drawn by scripts/head.py from one photograph, which is enrolled too. Detector, mesh, embedder,
+gallery, tracker and decision are the real ones; the passive network is replaced by one that is always unsure, its
+worst case. Each replay has its own seed, so that it can be run again: `--seed N --attacks 1`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,6 +30,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from gpiozero.pins.mock import MockFactory
 from head import Actor, Look, load_actor
+from tqdm import tqdm
 
 from device.build import (
     build_aligner,
@@ -52,9 +55,9 @@ from device.prompt import Prompt
 from device.protocols import Aligner, Detector, LivenessScorer, Lock
 from device.refusals import Refusals, RefusalState
 from device.track import Tracker
-from device.types import AlignedFace, Decision, Frame, Image
+from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
 
-FPS = 10.0
+FPS = 8.0  # of a small board
 SUBJECT = "subject"
 PHOTOGRAPH = ROOT / "tests/data/astronaut.jpg"
 MODES = ("challenge", "always")
@@ -71,14 +74,40 @@ class NeverSure:
         return 0.5
 
 
+class Once:
+    """A detector, aligner and embedder that look at each frame once, however many doors are shown it."""
+
+    def __init__(self, detector: Detector, aligner: Aligner, embedder: LiteRTEmbedder) -> None:
+        self._detector, self._aligner, self._embedder = detector, aligner, embedder
+        self.manifest, self.model_id = embedder.manifest, embedder.model_id
+        self._known: dict[str, tuple[Any, Any]] = {}
+
+    def detect(self, image: Image) -> list[FaceDetection]:
+        return self._once("detect", image, lambda: self._detector.detect(image))
+
+    def align(self, image: Image, detection: FaceDetection) -> AlignedFace:
+        return self._once("align", image, lambda: self._aligner.align(image, detection))
+
+    def embed(self, face: Image) -> Embedding:
+        return self._once("embed", face, lambda: self._embedder.embed(face))
+
+    def close(self) -> None:
+        self._detector.close()
+
+    def _once(self, stage: str, image: Image, look: Callable[[], Any]) -> Any:
+        seen, found = self._known.get(stage, (None, None))
+        if seen is not image:
+            found = look()
+            self._known[stage] = (image, found)
+        return found
+
+
 @dataclass(kw_only=True, eq=False)
 class Stages:
     """What all replays share: networks, gallery and the mock lock."""
 
     config: Config
-    detector: Detector
-    aligner: Aligner
-    embedder: LiteRTEmbedder
+    networks: Once
     gallery: Gallery
     lock: Lock
 
@@ -89,25 +118,25 @@ class Stages:
         config, scorer = self.config, scorer or NeverSure()
         decision, liveness = config.decision, config.liveness
         decider = Decider(
-            decision_rule(config, self.embedder),
+            decision_rule(config, self.networks),
             liveness=LivenessRule(mode=mode, unsure=scorer.unsure, attack=scorer.attack),
             challenge=ChallengeRule(moves=liveness.moves, answer_s=liveness.answer_s, blink=liveness.blink),
             chance=random.Random(seed),
             refusals=refusals or Refusals(RefusalState(), lambda _: None),
         )
         return Device(
-            detector=self.detector,
+            detector=self.networks,
             second_face_ratio=decision.second_face_ratio,
             tracker=Tracker(
                 max_gap_s=decision.track_gap_s,
                 min_overlap=decision.track_overlap,
-                same_face=self.embedder.manifest.threshold(config.false_match_rate),
+                same_face=self.networks.manifest.threshold(config.false_match_rate),
             ),
-            aligner=self.aligner,
+            aligner=self.networks,
             limits=quality_limits(config.quality),
             intent=IntentRule(near_share=config.intent.near_share, max_yaw_deg=config.intent.max_yaw_deg),
             liveness=scorer,
-            embedder=self.embedder,
+            embedder=self.networks,
             gallery=self.gallery,
             decider=decider,
             prompt=Prompt([]),
@@ -120,20 +149,18 @@ def stages(actor: Actor, config: Config) -> Iterator[Stages]:
     """Load the networks and enroll the actor in a gallery of its own."""
     with tempfile.TemporaryDirectory(prefix="face-unlock-replay-") as folder, contextlib.ExitStack() as undo:
         config = replace(config, gallery=str(Path(folder) / "gallery.db"))
-        embedder, detector = build_embedder(config), build_detector(config)
-        undo.callback(detector.close)
+        embedder = build_embedder(config)
+        aligner = build_aligner(config, embedder.manifest.side_px)
+        networks = Once(build_detector(config), aligner, embedder)
+        undo.callback(networks.close)
         gallery = build_gallery(config, embedder, read_only=False)
         undo.callback(gallery.close)
         lock = build_lock(config, pin_factory=MockFactory())
         undo.callback(lock.close)
-        aligner = build_aligner(config, embedder.manifest.side_px)
-        made = Stages(
-            config=config, detector=detector, aligner=aligner, embedder=embedder, gallery=gallery, lock=lock
-        )
         frame = actor.head(Look())
-        face = aligner.align(frame, detector.detect(frame)[0])
-        gallery.enroll(SUBJECT, embedder.embed(face.image)[None], replace=False)
-        yield made
+        face = networks.align(frame, networks.detect(frame)[0])
+        gallery.enroll(SUBJECT, networks.embed(face.image)[None], replace=False)
+        yield Stages(config=config, networks=networks, gallery=gallery, lock=lock)
 
 
 def replay(frames: Iterable[Frame], device: Device) -> list[Decision]:
@@ -141,14 +168,21 @@ def replay(frames: Iterable[Frame], device: Device) -> list[Decision]:
     return [handle_frame(frame, device, frame.captured_at_s) for frame in frames]
 
 
-def perform(performer: Performer, device: Device, seconds: float, fps: float = FPS) -> list[Decision]:
-    """Let somebody act before the door, who sees what it asks for, and return the decision about each frame."""
-    decisions: list[Decision] = []
+def perform(
+    performer: Performer, doors: Sequence[Device], seconds: float, fps: float = FPS
+) -> list[list[Decision]]:
+    """Let somebody act before the doors, who sees what the first one asks for; return each door's decisions.
+
+    It ends when the first door grants.
+    """
+    decisions: list[list[Decision]] = [[] for _ in doors]
     for index in range(round(seconds * fps)):
         at_s = index / fps
-        asked = decisions[-1].challenge if decisions else None
-        decisions.append(handle_frame(Frame(performer(at_s, asked), at_s, index), device, at_s))
-        if decisions[-1].granted:
+        asked = decisions[0][-1].challenge if index else None
+        frame = Frame(performer(at_s, asked), at_s, index)
+        for seen, door in zip(decisions, doors, strict=True):
+            seen.append(handle_frame(frame, door, at_s))
+        if decisions[0][-1].granted:
             break
     return decisions
 
@@ -273,12 +307,6 @@ def there_and_back(passed_s: float, way_s: float = 0.5, hold_s: float = 0.6) -> 
     return share * share * (3 - 2 * share)
 
 
-def attack(made: Stages, actor: Actor, mode: str, seed: int, seconds: float) -> tuple[str, list[Decision]]:
-    """Hold a picture up before a new door; return how, and the decisions."""
-    picture = HeldPicture(actor, random.Random(seed))
-    return picture.style, perform(picture, made.door(mode, seed), seconds)
-
-
 def exact_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Clopper-Pearson interval of a share, by halving: no library of the board knows the beta function."""
 
@@ -308,24 +336,26 @@ def exact_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[flo
 
 
 def run_attacks(made: Stages, actor: Actor, count: int, seed: int, seconds: float) -> int:
-    """Replay `count` attacks in each mode, and say how many opened the door and how far they got."""
-    opened_at_all = 0
-    for mode in MODES:
-        opened, asked = [], 0
-        for number in range(seed, seed + count):
-            style, decisions = attack(made, actor, mode, number, seconds)
-            asked += any(each.challenge for each in decisions)
+    """Hold `count` pictures up before a door of each mode; say how many opened one, and how far they got."""
+    opened: dict[str, list[str]] = {mode: [] for mode in MODES}
+    asked = 0
+    for number in tqdm(range(seed, seed + count), disable=not sys.stderr.isatty()):
+        picture = HeldPicture(actor, random.Random(number))
+        doors = [made.door(mode, number) for mode in MODES]
+        seen = dict(zip(MODES, perform(picture, doors, seconds), strict=True))
+        asked += any(each.challenge for each in seen["always"])
+        for mode, decisions in seen.items():
             if any(each.granted for each in decisions):
-                opened.append(f"seed {number} ({style})")
-        low, high = exact_interval(len(opened), count)
+                opened[mode].append(f"seed {number} ({picture.style})")
+    for mode, found in opened.items():
+        low, high = exact_interval(len(found), count)
         print(
-            f"mode {mode}: {len(opened)} of {count} held pictures opened the door, 95 % interval "
-            f"[{100 * low:.2f}, {100 * high:.2f}] %; {asked} came as far as a move{': ' if opened else ''}"
-            f"{', '.join(opened)}",
+            f"mode {mode}: {len(found)} of {count} held pictures opened the door, 95 % interval "
+            f"[{100 * low:.2f}, {100 * high:.2f}] %{': ' if found else ''}{', '.join(found)}",
             flush=True,
         )
-        opened_at_all += len(opened)
-    return opened_at_all
+    print(f"{asked} of {count} came as far as a move that was asked for")
+    return sum(map(len, opened.values()))
 
 
 OTHERS = {"blink": "nod", "nod": "turn_left", "turn_left": "turn_right", "turn_right": "turn_left"}
@@ -346,7 +376,7 @@ def run_live(made: Stages, actor: Actor, count: int, seed: int) -> int:
     granted = dict.fromkeys(people(actor, 0), 0)
     for number in range(seed, seed + count):
         for name, person in people(actor, number).items():
-            granted[name] += perform(person, made.door("always", number), 15.0)[-1].granted
+            granted[name] += perform(person, [made.door("always", number)], 12.0)[0][-1].granted
     for name, hits in granted.items():
         low, high = exact_interval(hits, count)
         print(
@@ -359,8 +389,8 @@ def run_figures(made: Stages, actor: Actor) -> None:
     """Print what a turn looks like to mesh and parallax, of a head and of a picture."""
 
     def see(frame: Image) -> AlignedFace | None:
-        found = made.detector.detect(frame)
-        return made.aligner.align(frame, found[0]) if found else None
+        found = made.networks.detect(frame)
+        return made.networks.align(frame, found[0]) if found else None
 
     turns = [{"yaw_deg": each} for each in (8, 15, 20, 25, -20, -25)]
     turns += [{"pitch_deg": each} for each in (12, 18, -12, -18)]
@@ -405,7 +435,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--live", type=int, default=0, metavar="N", help="replays of heads of each kind")
     parser.add_argument("--figures", action="store_true", help="print what pose and parallax say")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of one attack (6)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one attack (5)")
     parser.add_argument("--seed", type=int, default=0, help="of the first replay; the next ones count up")
     parser.add_argument("--alignment", choices=("mesh", "landmarks"), default="mesh")
     args = parser.parse_args(arguments)
