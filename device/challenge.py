@@ -1,7 +1,8 @@
 """Ask for a move that a picture cannot make, at a moment that nobody knows, and say whether it was made.
 
-Pure: no clock, no I/O; the caller hands in frames with their times and a source of chance. A challenge is `moves` moves,
-no two in a row alike and at least one of them a turn or a nod, whose depth is measured. Each runs through three phases:
+Pure: no clock, no I/O; the caller hands in frames with their times and a source of chance. A challenge is `moves`
+moves, no two in a row alike and at least one of them a turn or a nod, whose depth is measured. Each runs through three
+phases:
 
     settle   look straight ahead and hold still, for a few frames: a picture that is held turned never gets further
     ready    go on so until a random moment
@@ -38,8 +39,8 @@ PASSED_BY = (
     0.9,
 )  # shares of the angle: some frame must lie between, so that swapped pictures are no turn
 HOLD_FRAMES = 2  # frames that show the move: the mesh is wrong now and then for one
-# Of the distance between the eyes. scripts/replay.py --figures: a flat picture that is turned up to 45 degrees stays below
-# 0.034, a head that turns or nods by 12 degrees reaches 0.039.
+# Of the distance between the eyes. scripts/replay.py --figures: a flat picture that is turned up to 45 degrees stays
+# below 0.035, a head that turns or nods by 12 degrees reaches 0.039.
 LEAST_MISFIT = 0.036
 LEAST_DEPTH = (
     0.55  # of the motion: a head 0.64 to 0.91; a flat picture, once it moves by more than noise, below 0.51
@@ -79,7 +80,7 @@ class ChallengeRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Glance:
-    """What one frame showed of the face: its points, and the subject that it matches (None: nobody, or not good enough)."""
+    """What one frame showed of the face: its points, and the subject that it matches (None: nobody)."""
 
     at_s: float
     pose: HeadPose
@@ -206,7 +207,8 @@ class Challenge:
     def _blinked(self, glance: Glance) -> bool:
         """Say whether the eyes were shut and are open again while all else held still."""
         usual = float(np.median([each.openness for each in self._settled]))
-        if not usual > 0 or measure(self._settled[-1].mesh, glance.mesh).motion > BLINK_MOTION:
+        motion = measure(self._settled[-1].mesh, glance.mesh).motion
+        if not (usual > 0 and motion <= BLINK_MOTION and 0 <= glance.openness < math.inf):
             return False
         if glance.openness <= EYES_CLOSED * usual:
             self._shut = True

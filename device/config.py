@@ -159,8 +159,8 @@ class LivenessConfig:
 
     mode: str = setting(
         "challenge",
-        "`passive`: the network alone; `challenge`: a challenge where the network is unsure; `always`: a challenge each "
-        "time; `off`: a photograph opens the door, works with `unlock.py --no-liveness` only",
+        "`passive`: the network alone; `challenge`: a challenge where the network is unsure; `always`: a challenge "
+        "each time; `off`: a photograph opens the door, works with `unlock.py --no-liveness` only",
         choices=("passive", "challenge", "always", "off"),
     )
     moves: int = setting(2, "moves that a challenge asks for, one after the other", low=1, high=4)

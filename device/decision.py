@@ -1,8 +1,8 @@
 """Decide about one frame from the frames before it: k of the last n frames of one track match one subject, alive.
 
-Identity, quality, intent and liveness count only together, on the same frame: a frame that fails one of them is no vote.
-A frame that is suspected to be an attack empties the window, and so does a new track, a second face, another subject, a
-grant and time that runs backwards; a challenge that runs then is void.
+Identity, quality, intent and liveness count only together, on the same frame: a frame that fails one of them is no
+vote. A frame that is suspected to be an attack empties the window, and so does a new track, a second face, another
+subject, a grant and time that runs backwards; a challenge that runs then is void.
 """
 
 from __future__ import annotations

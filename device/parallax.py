@@ -1,7 +1,8 @@
 """Depth from motion: the points of a flat picture move as one homography, those of a head do not.
 
-Pure numpy. Two views of one plane differ by a homography, whatever the turn, tilt, size and place (Hartley and Zisserman,
-"Multiple View Geometry", 2004, section 13.1); what the best one leaves over is depth, or an error of the points.
+Pure numpy. Two views of one plane differ by a homography, whatever the turn, tilt, size and place (Hartley and
+Zisserman, "Multiple View Geometry", 2004, section 13.1); what the best one leaves over is depth, or an error of the
+points.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Parallax:
         return self.misfit / self.motion if self.motion > 0 and math.isfinite(self.misfit) else 0.0
 
 
-NO_PARALLAX = Parallax(0.0, 0.0)
+NO_PARALLAX = Parallax(0.0, math.inf)  # points that say nothing neither have depth nor hold still
 
 
 def measure(before: npt.NDArray[np.floating], after: npt.NDArray[np.floating]) -> Parallax:

@@ -1,8 +1,8 @@
 """Keep the count of refused approaches in a small file beside the gallery, so that a restart forgives nothing.
 
-No wall clock: it may jump. The end of a wait is a second of the monotonic clock, good for one start of the machine, whose
-`boot_id` stands beside it. After another start, or with a clock that makes no sense, the whole wait begins anew: it is
-never skipped and never longer than the longest one.
+No wall clock: it may jump. The end of a wait is a second of the monotonic clock, good for one start of the machine,
+whose `boot_id` stands beside it. After another start, or with a clock that makes no sense, the whole wait begins anew:
+it is never skipped and never longer than the longest one.
 
     no file                     a new door: nothing was refused
     cannot be read, or damaged  as after five refusals: one wait of 30 s, and what follows doubles
@@ -41,7 +41,7 @@ class RefusalFile:
             return parse(self._path.read_text(encoding="ascii"), boot_id())
         except FileNotFoundError:
             return RefusalState()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # 100,000 brackets
             self.fault = (
                 f"{self._path}: expected the count of refused approaches, received {error}: waiting once"
             )

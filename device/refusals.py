@@ -2,10 +2,10 @@
 
 Pure: times are handed in. What has to survive a restart is a `RefusalState`; device/refusal_file.py keeps it.
 
-An approach is one stay at the door: faces without a gap of more than `GAP_S`, for at most `APPROACH_S`; then the next one
-begins. It is refused once, whatever the number of its frames, by `FRAMES` frames that were suspected to be an attack, or
-by `FRAMES` good frames of somebody near and facing who is not known. A challenge that failed, or was left after a move
-was asked for, ends its approach refused: each try counts. A grant forgets all.
+An approach is one stay at the door: faces without a gap of more than `GAP_S`, for at most `APPROACH_S`; then the next
+one begins. It is refused once, whatever the number of its frames, by `FRAMES` frames that were suspected to be an
+attack, or by `FRAMES` good frames of somebody near and facing who is not known. A challenge that failed, or was left
+after a move was asked for, ends its approach refused: each try counts. A grant forgets all.
 """
 
 from __future__ import annotations

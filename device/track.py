@@ -1,4 +1,4 @@
-"""Follow one face over frames: the same track as long as it moves little, is not out of sight for long, and stays one."""
+"""Follow one face over frames: one track as long as it moves little, is not gone for long, and stays the same face."""
 
 from __future__ import annotations
 

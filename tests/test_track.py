@@ -21,7 +21,7 @@ def face(x: float, y: float = 100.0, side: float = 80.0) -> FaceDetection:
 
 @pytest.fixture
 def tracker() -> Tracker:
-    return Tracker(max_gap_s=0.5, min_overlap=0.3)
+    return Tracker(max_gap_s=0.5, min_overlap=0.3, same_face=0.4)
 
 
 def test_a_face_that_stays_keeps_its_track(tracker):
@@ -98,7 +98,7 @@ def test_overlap_of_known_boxes():
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.one_of(st.none(), st.floats(0, 500))), max_size=40))
 def test_ids_never_repeat_after_they_ended(steps):
-    tracker, now, ids = Tracker(max_gap_s=0.5, min_overlap=0.3), 0.0, []
+    tracker, now, ids = Tracker(max_gap_s=0.5, min_overlap=0.3, same_face=0.4), 0.0, []
     for wait, x in steps:
         now += wait
         track_id = tracker.update(None if x is None else face(x), now)
