@@ -105,3 +105,24 @@ def test_ids_never_repeat_after_they_ended(steps):
         assert (track_id is None) == (x is None)
         ids += [track_id] if track_id else []
     assert ids == sorted(ids)
+
+
+def test_a_face_swapped_for_another_in_the_same_place_is_a_new_track(tracker):
+    one, other = np.eye(4, dtype=np.float32)[:2]
+    assert [(tracker.update(face(100), i / 10), tracker.confirm(one)) for i in range(3)] == [(1, 1)] * 3
+    assert (tracker.update(face(100), 0.3), tracker.confirm(other)) == (1, 2)
+    assert (tracker.update(face(100), 0.4), tracker.confirm(other)) == (2, 2)
+    assert (tracker.update(face(100), 0.5), tracker.confirm(one)) == (2, 3)
+
+
+def test_a_face_that_turns_stays_and_one_that_is_nan_does_not(tracker):
+    one = np.array([1, 0], np.float32)
+    tracker.update(face(100), 0.0), tracker.confirm(one)
+    assert tracker.confirm(np.array([0.4, 0.9165], np.float32)) == 1  # exactly the limit
+    assert tracker.confirm(np.array([math.nan, 0], np.float32)) == 2
+
+
+def test_a_new_track_remembers_no_face(tracker):
+    one, other = np.eye(2, dtype=np.float32)
+    tracker.update(face(100), 0.0), tracker.confirm(one)
+    assert (tracker.update(face(500), 0.1), tracker.confirm(other)) == (2, 2)
