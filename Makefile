@@ -22,7 +22,7 @@ help: ## list the targets
 
 setup: .venv/ready ## make .venv with what the board, the tests and the checks need, and fetch the two MediaPipe networks
 
-demo: .venv/ready ## enroll one person, play a clip with a stranger, open the (mock) lock; write demo.png
+demo: .venv/ready ## enroll one person; a stranger, a print, a screen and that person try a (mock) lock; write demo.png
 	$(RUN) scripts/demo.py $(ARGS)
 
 test: .venv/ready ## test everything that runs on the board

@@ -30,18 +30,20 @@ from typing import Any
 
 from device import __version__
 from device.audit_trail import AuditTrail
-from device.build import build_audit, build_camera, build_device
+from device.build import build_audit, build_camera, build_device, build_refusal_file
 from device.config import Config, load_config
-from device.errors import CameraLost, FaceUnlockError, LockError, UsageError
+from device.errors import CameraLost, ConfigError, FaceUnlockError, LockError, UsageError
 from device.notify import Notifier
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
+from device.refusal_file import RefusalFile
 from device.status import LineWriter, StatusLog, Writer, serial_writer, stdout_writer
 from device.types import Decision, Frame, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
 PULSE_GRACE_S = 2.0  # a pulse that lasts longer than it may by this much has nobody who ends it
-EVERYDAY = (Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN)  # nobody was refused
+# nobody was refused; a challenge has a line of its own
+EVERYDAY = (Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN, Reason.DWELLING, Reason.CHALLENGE)
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
 DEMO_MARK = "[demo: no pin is driven] "
 
@@ -79,6 +81,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
+    parser.add_argument(
+        "--no-liveness",
+        action="store_true",
+        help='needed beside liveness.mode = "off": a photograph opens the door',
+    )
     parser.add_argument("--once", action="store_true", help="end after the first grant and its pulse")
     parser.add_argument(
         "--max-seconds", type=_seconds, metavar="N", help="end after so many seconds, frames or none"
@@ -90,6 +97,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], None]) -> int:
     """Build the door, watch the camera, and take everything down again, the lock first."""
     config = configured(args)
+    check_liveness(config, args.no_liveness)
     if args.demo and pin_factory is None:
         from gpiozero.pins.mock import MockFactory
 
@@ -106,12 +114,15 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     lock = "mock" if args.demo else config.lock.driver
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
-        device = build_device(config, pin_factory=pin_factory, audit=audit)
+        refusals = RefusalFile(None) if args.demo else build_refusal_file(config)
+        device = build_device(config, pin_factory=pin_factory, audit=audit, refusal_file=refusals)
         try:
             if args.max_seconds:
                 signal.setitimer(signal.ITIMER_REAL, args.max_seconds)
             announce(device, config, status, notifier)
-            watch = Watch(camera, device, status, notifier, config.status.heartbeat_s, args.once, check_stop)
+            watch = Watch(
+                camera, device, status, notifier, config.status.heartbeat_s, args.once, check_stop, refusals
+            )
             granted = watch.run()
             finish_pulse(device, config.lock.pulse_s, check_stop)
         finally:
@@ -142,6 +153,20 @@ def configured(args: argparse.Namespace) -> Config:
     return replace(config, gallery=args.gallery) if args.gallery else config
 
 
+def check_liveness(config: Config, no_liveness: bool) -> None:
+    """Switch liveness off by two keys only: the configuration's, and the flag of whoever starts the program."""
+    off = config.liveness.mode == "off"
+    if off and not no_liveness:
+        raise ConfigError(
+            'liveness.mode: "off" lets a photograph open the door, expected --no-liveness beside it, received none: '
+            "take another mode, or add the flag"
+        )
+    if no_liveness and not off:
+        raise UsageError(
+            f'--no-liveness: expected liveness.mode = "off", received "{config.liveness.mode}": both are needed'
+        )
+
+
 def announce(device: Device, config: Config, status: StatusLog, notifier: Notifier) -> None:
     """Say that the door is watched, and tell each change of the bolt from now on."""
 
@@ -167,7 +192,11 @@ class Watch:
         heartbeat_s: float,
         once: bool,
         check_stop: Callable[[], None],
+        refusals: RefusalFile,
     ) -> None:
+        self._refusals = refusals
+        self._fault: str | None = None
+        self._asked: str | None = None
         self._camera, self._device, self._status, self._notifier = camera, device, status, notifier
         self._heartbeat_s, self._once, self._check_stop = heartbeat_s, once, check_stop
         self._started_s = self._beat_s = time.monotonic()
@@ -191,6 +220,7 @@ class Watch:
         now_s = time.monotonic() if self._camera.live else frame.captured_at_s
         decision = handle_frame(frame, self._device, now_s)
         self._frames += 1
+        self._tell_challenge(decision.challenge)
         if decision.granted:
             if self._once:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # the grant came in time, and its pulse may end
@@ -199,8 +229,24 @@ class Watch:
         elif decision.reason not in EVERYDAY:
             self._status.event("refused", reason=str(decision.reason))
         self._device.lock.check()
+        self._tell_fault()
         self._beat()
         return decision
+
+    def _tell_challenge(self, move: str | None) -> None:
+        """Tell a move once, when it is asked for, by pins and on the status lines."""
+        changed, self._asked = move != self._asked, move
+        if changed:
+            self._device.prompt.show(move)
+        if changed and move is not None:
+            self._status.event("challenge", action=move)
+
+    def _tell_fault(self) -> None:
+        """Say once that the count of refusals is not kept."""
+        fault, before = self._refusals.fault, self._fault
+        self._fault = fault
+        if fault is not None and fault != before:
+            self._status.event("warning", error=fault)
 
     def _beat(self) -> None:
         """Tell that a frame was handled: to systemd, and now and then in a status line."""
@@ -230,6 +276,7 @@ class Watch:
         """Lock, say it once, and wait longer each time before the next try."""
         self._device.lock.lock()
         self._device.forget()
+        self._tell_challenge(None)
         if not self._lost:
             self._lost = True
             self._notifier.camera_lost()
@@ -305,7 +352,7 @@ def open_log(config: Config, args: argparse.Namespace, audit: AuditTrail) -> Sta
     writers += [stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)]
     if settings.serial_port:
         writers.append(serial_writer(settings.serial_port, settings.baud, DEMO_MARK if args.demo else ""))
-    status = StatusLog(writers=writers, demo=args.demo)
+    status = StatusLog(writers=writers, demo=args.demo, no_liveness=args.no_liveness)
     audit.tell = lambda written, cause: status.event(
         "audit_back" if written else "audit_lost", error=cause or None
     )

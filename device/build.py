@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,21 +15,28 @@ from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.audit import Audit, Limits
 from device.audit_trail import AuditTrail
 from device.camera import ClipCamera, LiveCamera, open_camera
+from device.challenge import ChallengeRule
 from device.clock import believed_now
 from device.config import MODELS, Config, QualityConfig, check_model, pins_of
-from device.decision import Decider, DecisionRule
+from device.decision import Decider, DecisionRule, LivenessRule
 from device.detect import open_detector
 from device.embed import LiteRTEmbedder, Manifest
 from device.enrollment import Collector
 from device.errors import GalleryKeyError, ModelError
 from device.gallery import Gallery
+from device.intent import IntentRule
 from device.keypad import KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
 from device.keys import KeyRing, KeyStore
+from device.liveness import PadScorer
 from device.lock import PulseLock, check_pin, open_lock
 from device.paths import expand
 from device.pipeline import Device
+from device.prompt import Prompt, check_prompt_pins, open_prompt
 from device.protocols import Aligner, Closable, Detector
 from device.quality import QualityLimits
+from device.refusal_file import RefusalFile
+from device.refusals import Refusals
+from device.selftest import capped_mode, is_proven
 from device.threshold import Approach, DoorThreshold, door_threshold
 from device.track import Tracker
 from device.usage import UsageFile
@@ -39,36 +47,52 @@ MARGIN_FMRS = (1e-5, 1e-4)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
-def build_device(config: Config, *, pin_factory: Any, audit: AuditTrail | None = None) -> Device:
+def build_device(
+    config: Config,
+    *,
+    pin_factory: Any,
+    audit: AuditTrail | None = None,
+    refusal_file: RefusalFile | None = None,
+) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
     Args:
         pin_factory: gpiozero's pins; None takes the board's own.
         audit: where grants are recorded first; None records none.
+        refusal_file: keeps the count of refused approaches over a restart; None: in memory only (a demo, a replay).
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
         lock = build_lock(config, pin_factory=pin_factory)
         undo.callback(lock.close)
+        prompt = build_prompt(config, pin_factory=pin_factory)
+        undo.callback(prompt.close)
         embedder = build_embedder(config)
         gallery = build_gallery(config, embedder, read_only=True)
         undo.callback(gallery.close)
         detector = build_detector(config)
         undo.callback(detector.close)
-        decision, parts = config.decision, []
-        entry = PinEntry()
+        decision, intent, liveness = config.decision, config.intent, build_liveness(config)
+        parts, entry = [], PinEntry()
         for part in (*build_keypads(config, entry, pin_factory), *build_alarm(config, pin_factory)):
             parts.append(part)
             undo.callback(part.close)
         device = Device(
             detector=detector,
             second_face_ratio=decision.second_face_ratio,
-            tracker=Tracker(max_gap_s=decision.track_gap_s, min_overlap=decision.track_overlap),
+            tracker=Tracker(
+                max_gap_s=decision.track_gap_s,
+                min_overlap=decision.track_overlap,
+                same_face=embedder.manifest.threshold(SAME_PERSON_FMR),
+            ),
             aligner=build_aligner(config, embedder.manifest.side_px),
             limits=quality_limits(config.quality),
+            intent=IntentRule(near_share=intent.near_share, max_yaw_deg=intent.max_yaw_deg),
+            liveness=liveness,
             embedder=embedder,
             gallery=gallery,
-            decider=Decider(decision_rule(config, embedder)),
+            decider=build_decider(config, embedder, liveness, gallery, refusal_file or RefusalFile(None)),
+            prompt=prompt,
             lock=lock,
             admission=build_admission(
                 config, gallery, audit or AuditTrail(lambda: None, demo=False), entry, parts
@@ -177,6 +201,48 @@ def build_lock(config: Config, *, pin_factory: Any) -> PulseLock:
     return open_lock(config.lock, pin_factory=pin_factory)
 
 
+def build_prompt(config: Config, *, pin_factory: Any) -> Prompt:
+    """Claim the pins that tell a challenge, none by default."""
+    check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
+    return open_prompt(config.liveness, pin_factory=pin_factory)
+
+
+def build_liveness(config: Config) -> PadScorer | None:
+    """Load the passive network, None where liveness is off."""
+    if config.liveness.mode == "off":
+        return None
+    manifest = shipped_manifest("pad", 'set liveness.mode = "off" and run unlock.py --no-liveness')
+    return PadScorer(manifest=manifest, threads=config.threads)
+
+
+def build_decider(
+    config: Config,
+    embedder: LiteRTEmbedder,
+    scorer: PadScorer | None,
+    gallery: Gallery,
+    refusal_file: RefusalFile,
+) -> Decider:
+    """Put the decision together, with chance that nobody can foresee; an unproven door challenges everybody."""
+    liveness = config.liveness
+    proven = scorer is not None and is_proven(gallery.selftest(), scorer.model_id)
+    return Decider(
+        decision_rule(config, embedder),
+        liveness=LivenessRule(
+            mode=capped_mode(liveness.mode, unproven=liveness.unproven, proven=proven),
+            unsure=scorer.unsure if scorer else 0.0,
+            attack=scorer.attack if scorer else 0.0,
+        ),
+        challenge=ChallengeRule(moves=liveness.moves, answer_s=liveness.answer_s, blink=liveness.blink),
+        chance=random.SystemRandom(),
+        refusals=Refusals(refusal_file.load(), refusal_file.save),
+    )
+
+
+def build_refusal_file(config: Config) -> RefusalFile:
+    """Keep the refused approaches of this door beside its gallery."""
+    return RefusalFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
+
+
 def build_camera(config: Config) -> LiveCamera | ClipCamera:
     """Open the configured source; a clip plays at its own speed."""
     camera = config.camera
@@ -253,6 +319,7 @@ def decision_rule(config: Config, embedder: LiteRTEmbedder) -> DecisionRule:
         n=decision.n,
         cooldown_s=decision.cooldown_s,
         max_frame_age_s=decision.max_frame_age_s,
+        dwell_s=config.intent.dwell_s,
     )
 
 

@@ -143,6 +143,51 @@ class DecisionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IntentConfig:
+    """Who wants in."""
+
+    near_share: float = setting(
+        0.12,
+        "a face narrower than this share of the frame's width is too far away to want in",
+        low=0.01,
+        high=0.9,
+    )
+    max_yaw_deg: float = setting(
+        20.0, "a face that looks further aside does not face the door", unit="deg", low=5, high=90
+    )
+    dwell_s: float = setting(
+        0.5, "a face has to be before the door this long, on one track", unit="s", low=0, high=10
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivenessConfig:
+    """How a picture is told from a person."""
+
+    mode: str = setting(
+        "challenge",
+        "`passive`: the network alone; `challenge`: a challenge where the network is unsure; `always`: a challenge "
+        "each time; `off`: a photograph opens the door, works with `unlock.py --no-liveness` only",
+        choices=("passive", "challenge", "always", "off"),
+    )
+    unproven: str = setting(
+        "challenge",
+        "what a door may do that has not passed `scripts/pad_selftest.py` with its liveness network: `challenge` "
+        "everybody, or `allow` what it would do otherwise",
+        choices=("challenge", "allow"),
+    )
+    moves: int = setting(2, "moves that a challenge asks for, one after the other", low=1, high=4)
+    answer_s: float = setting(2.5, "each has to be made within this time", unit="s", low=1, high=10)
+    blink: bool = setting(
+        True, "false: turns and nods only; the mesh often does not see a blink behind glasses"
+    )
+    buzzer_pin: int = setting(
+        -1, "GPIO number (BCM) of a buzzer that tells the move; -1: none", low=-1, high=27
+    )
+    led_pin: int = setting(-1, "GPIO number (BCM) of an LED that tells the move; -1: none", low=-1, high=27)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnrollmentConfig:
     """Which samples become templates."""
 
@@ -170,18 +215,6 @@ class LockConfig:
     pulse_s: float = setting(5.0, "the door stays unlocked this long", unit="s", low=0.1, high=60)
     chip: str = setting("/dev/gpiochip0", "GPIO chip of the lock's relay, jetson")
     line: int = setting(105, "line of that chip, jetson", low=0, high=511)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LivenessConfig:
-    """What keeps pictures out."""
-
-    unproven: str = setting(
-        "challenge",
-        "what a door may do that has not passed `scripts/pad_selftest.py` with its liveness network: `challenge` "
-        "everybody, or `allow` what it would do otherwise",
-        choices=("challenge", "allow"),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,9 +310,10 @@ class Config:
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    intent: IntentConfig = field(default_factory=IntentConfig)
+    liveness: LivenessConfig = field(default_factory=LivenessConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     lock: LockConfig = field(default_factory=LockConfig)
-    liveness: LivenessConfig = field(default_factory=LivenessConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     keypad: KeypadConfig = field(default_factory=KeypadConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
@@ -307,9 +341,10 @@ SECTIONS: dict[str, type] = {
     "detector": DetectorConfig,
     "quality": QualityConfig,
     "decision": DecisionConfig,
+    "intent": IntentConfig,
+    "liveness": LivenessConfig,
     "enrollment": EnrollmentConfig,
     "lock": LockConfig,
-    "liveness": LivenessConfig,
     "policy": PolicyConfig,
     "keypad": KeypadConfig,
     "audit": AuditConfig,

@@ -1,6 +1,7 @@
 """What happens to one frame: the whole product in one function.
 
-    stale? -> detect -> pick the face -> track -> align -> good enough? -> embed -> match -> decide -> admit -> unlock
+    stale? -> detect -> pick the face -> track -> align -> good enough? wants in? -> alive? -> embed -> still the same?
+    -> match -> decide -> admit -> unlock
 
 The camera is the loop around it (unlock.py), so tests hand in frames. Everyday outcomes are values with a `Reason`;
 faults are exceptions of `device.errors`.
@@ -13,21 +14,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from device.admission import Admission
-from device.decision import Decider
+from device.decision import Decider, Sight
 from device.gallery import Gallery
-from device.protocols import Aligner, Closable, Detector, Embedder, Lock
+from device.intent import IntentRule, lacks_intent
+from device.prompt import Prompt
+from device.protocols import Aligner, Closable, Detector, Embedder, LivenessScorer, Lock
 from device.quality import QualityLimits, assess
 from device.track import Tracker
-from device.types import Decision, FaceDetection, Frame, Match, Reason
+from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, Reason
 
 
 @dataclass(kw_only=True, eq=False)
 class Device:
     """The stages that a frame goes through; build.py puts them together.
 
-    `admission` has the last word: policy, PIN, the record; None lets in whomever the decider grants. `parts` are what
-    it owns: keypads, the alarm's pin.
-    `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near.
+    `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near. `liveness` None:
+    it is off, which every status line says. `prompt` tells a person what a challenge asks for. `admission` has the
+    last word: policy, PIN, the record; None lets in whomever the decider grants. `parts` are what it owns: keypads,
+    the alarm's pin.
     """
 
     detector: Detector
@@ -35,9 +39,12 @@ class Device:
     tracker: Tracker
     aligner: Aligner
     limits: QualityLimits
+    intent: IntentRule
+    liveness: LivenessScorer | None
     embedder: Embedder
     gallery: Gallery
     decider: Decider
+    prompt: Prompt
     lock: Lock
     admission: Admission | None = None
     parts: Sequence[Closable] = ()
@@ -54,7 +61,7 @@ class Device:
         try:
             self.lock.close()
         finally:
-            for part in self.parts:
+            for part in (*self.parts, self.prompt):
                 part.close()
             self.gallery.close()
             self.detector.close()
@@ -75,18 +82,17 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
     started_s = time.monotonic()
     face: FaceDetection | None = None
     track_id: int | None = None
+    aligned: AlignedFace | None = None
+    score: float | None = None
 
     def conclude(reason: Reason | None, match: Match | None = None, hint: str = "") -> Decision:
         # The stages take time too: a frame that grew old in a slow stage must not open the door.
         decided_at_s = now_s + (time.monotonic() - started_s)
-        decision = device.decider.decide(
-            captured_at_s=frame.captured_at_s,
-            now_s=decided_at_s,
-            track_id=track_id,
-            match=match,
-            reason=reason,
-        )
-        return replace(decision, detection=face, hint=hint)
+        matched = aligned if match is not None else None
+        always = match is not None and match.challenge
+        sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
+        decision = device.decider.decide(sight, decided_at_s)
+        return replace(decision, detection=face, hint=challenge_hint(decision) or hint)
 
     if now_s - frame.captured_at_s > device.decider.rule.max_frame_age_s:
         return conclude(Reason.STALE_FRAME)
@@ -101,14 +107,34 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
     if quality.reason is not None:
         return conclude(quality.reason, hint=quality.hint)
 
-    match = device.gallery.match(device.embedder.embed(aligned.image))
-    return conclude(None, match)
+    reason, hint = lacks_intent(face, frame.image.shape[1], aligned.pose, device.intent)
+    if reason is Reason.TOO_FAR:  # who does not face the door may be answering a challenge, and is looked at
+        return conclude(reason, hint=hint)
+
+    score = device.liveness.score(frame.image, aligned) if device.liveness is not None else None
+    probe = device.embedder.embed(aligned.image)
+    track_id = device.tracker.confirm(probe)
+    match = device.gallery.match(probe)
+    return conclude(reason, match, hint)
 
 
 FACE_HINTS: dict[Reason | None, str] = {
     Reason.NO_FACE: "no face: step before the camera",
     Reason.SEVERAL_FACES: "two faces: one person at a time",
 }
+CHALLENGE_HINTS = {
+    "blink": "close your eyes for a moment",
+    "turn_left": "turn your head to your left",
+    "turn_right": "turn your head to your right",
+    "nod": "nod",
+}
+
+
+def challenge_hint(decision: Decision) -> str:
+    """Say what a challenge wants, empty where none runs."""
+    if decision.reason is not Reason.CHALLENGE:
+        return ""
+    return CHALLENGE_HINTS.get(decision.challenge or "", "look at the camera and hold still")
 
 
 def pick_face(

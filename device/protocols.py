@@ -42,6 +42,22 @@ class Aligner(Protocol):
     def align(self, image: Image, detection: FaceDetection) -> AlignedFace: ...
 
 
+class LivenessScorer(Protocol):
+    @property
+    def unsure(self) -> float:
+        """A score at or above it is live."""
+        ...
+
+    @property
+    def attack(self) -> float:
+        """A score below it is refused; between the two a challenge decides."""
+        ...
+
+    def score(self, image: Image, face: AlignedFace) -> float:
+        """Return how live a face looks, in [0, 1]; 1 is live."""
+        ...
+
+
 class Embedder(Protocol):
     @property
     def model_id(self) -> str: ...

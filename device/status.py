@@ -28,6 +28,7 @@ EVENTS = (
     "ready",
     "granted",
     "refused",
+    "challenge",
     "unlocked",
     "locked",
     "camera_lost",
@@ -35,12 +36,15 @@ EVENTS = (
     "audit_lost",
     "audit_back",
     "heartbeat",
+    "warning",
     "stopping",
 )
 # Order and type of all there is to say. `error` is a line for a person; `reason` is a word.
 FIELDS: dict[str, type] = {
     "subject_id": str,
     "reason": str,
+    "action": str,
+    "liveness": str,
     "error": str,
     "version": str,
     "model": str,
@@ -207,11 +211,13 @@ class StatusLog:
     Args:
         writers: outputs; none at all is fine.
         demo: True marks every line with `"demo": true`.
+        no_liveness: True marks every line with `"liveness": "off"`.
     """
 
-    def __init__(self, *, writers: Sequence[Writer], demo: bool) -> None:
+    def __init__(self, *, writers: Sequence[Writer], demo: bool, no_liveness: bool = False) -> None:
         self._writers = list(writers)
         self._demo = demo
+        self._always = {"liveness": "off"} if no_liveness else {}
         self._guard = threading.Lock()
         self._last_reason: str | None = None
         self._last_refused_s = 0.0
@@ -221,7 +227,7 @@ class StatusLog:
 
         Fields that are None are left out. Safe to call from any thread.
         """
-        line = make_line(name, fields, at=datetime.now(timezone.utc), demo=self._demo)
+        line = make_line(name, {**fields, **self._always}, at=datetime.now(timezone.utc), demo=self._demo)
         if self._is_repeated(name, line.get("reason")):
             return
         for writer in self._writers:
@@ -269,8 +275,8 @@ def _checked(key: str, value: Any, kind: type) -> Any:
     if kind is not str:
         return value
     text = str(value)[:TEXT_LIMIT]
-    if key == "reason" and not re.fullmatch(r"[a-z_]+", text):
-        raise ValueError(f"field 'reason': expected a word such as no_face, received {text!r}")
+    if key in ("reason", "action") and not re.fullmatch(r"[a-z_]+", text):
+        raise ValueError(f"field {key!r}: expected a word such as no_face, received {text!r}")
     # an address may carry a password, and this line leaves the board
     return re.sub(r"(\w:/*)\S*@", r"\1***@", " ".join(text.split()))
 

@@ -32,8 +32,16 @@ class Reason(str, Enum):
     STALE_FRAME = "stale_frame"
     EMPTY_GALLERY = "empty_gallery"
     BELOW_THRESHOLD = "below_threshold"
+    TOO_FAR = "too_far"  # good enough to be compared, too far away to want in
+    NOT_FACING = "not_facing"
+    SPOOF_SUSPECTED = "spoof_suspected"
+    LIVENESS_UNSURE = "liveness_unsure"  # neither live nor an attack, and no challenge is configured
     CONFIRMING = "confirming"  # fewer than k matching frames on this track yet
+    DWELLING = "dwelling"  # matches, not long enough before the door yet
+    CHALLENGE = "challenge"  # a challenge runs
+    CHALLENGE_FAILED = "challenge_failed"
     COOLDOWN = "cooldown"
+    WAITING = "waiting"  # after too many refused approaches
     # What a subject's policy says to a face that was granted (policy.py):
     DISABLED = "disabled"
     NOT_VALID = "not_valid"  # before the first or after the last valid day
@@ -137,7 +145,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """What one frame came to. `similarity` and `detection` stay on the board: drawings and tests use them."""
+    """What one frame came to.
+
+    `challenge` is the move that is asked for now. `similarity`, `liveness` and `detection` stay on the board: drawings
+    and tests use them.
+    """
 
     granted: bool
     reason: Reason
@@ -147,4 +159,6 @@ class Decision:
     similarity: float | None = None
     threshold: float | None = None
     hint: str = ""
+    challenge: str | None = None
+    liveness: float | None = None
     detection: FaceDetection | None = None

@@ -1,6 +1,6 @@
 """Read and write the graph of a .tflite file: its flatbuffer, and the weights that lie behind it.
 
-The schema is that of TensorFlow Lite's `schema.fbs`; a buffer with an offset has its bytes after the flatbuffer, aligned.
+The schema is TensorFlow Lite's `schema.fbs`; a buffer with an offset has its bytes after the flatbuffer, aligned.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Split the global depthwise convolution of an int8 file in two: over the rows, then over the columns.
 
-XNNPACK's int8 kernels for depthwise convolution end at 25 taps; a 7x7 has 49 and runs, some 50 times slower, as a convolution of
-one channel a group. Over its whole map the layer is a sum (MobileFaceNets, arXiv 1804.07573, Eq. 1), so (H, W, C) may be seen as
-(H, 1, W C): H taps for each column, then W taps of equal weight. The bytes of the weights stay as they are.
+XNNPACK's int8 kernels for depthwise convolution end at 25 taps; a 7x7 has 49 and runs, some 50 times slower, as a
+convolution of one channel a group. Over its whole map the layer is a sum (MobileFaceNets, arXiv 1804.07573, Eq. 1), so
+(H, W, C) may be seen as (H, 1, W C): H taps for each column, then W taps of equal weight. The bytes of the weights stay
+as they are.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def split_global_depthwise(model: Path, faces: list[Floats]) -> None:
     found = [place for place, operator in enumerate(subgraph.operators) if is_global(graph, operator)]
     for place in reversed(found):  # from the end: the places before stay as they are
         maps = values_of(model, int(subgraph.operators[place].inputs[0]), faces)
-        subgraph.operators[place : place + 1] = Split(graph, stored, subgraph.operators[place], maps).operators()
+        subgraph.operators[place : place + 1] = Split(
+            graph, stored, subgraph.operators[place], maps
+        ).operators()
     write_graph(graph, stored, model)
 
 
@@ -71,8 +74,8 @@ def values_of(model: Path, tensor: int, faces: list[Floats]) -> Floats:
 class Split:
     """The four operators that take one's place: a view, the taps of a column, a view, the sum of the columns.
 
-    A column's sums are int8 with one scale for all channels. Each channel is brought to the same range by the scales of its weights,
-    and back by those of the second convolution, whose int8 weights are all 127.
+    A column's sums are int8 with one scale for all channels. Each channel is brought to the same range by the scales of
+    its weights, and back by those of the second convolution, whose int8 weights are all 127.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class Split:
         ]
 
     def _column_ranges(self, maps: Floats) -> Floats:
-        """Return the (C,) size that a column's sum over (N, H, W, C) maps may have, at least 127 steps of its products."""
+        """Return the (C,) largest sizes of a column's sums: those of the (N, H, W, C) maps, or 127 steps of a product."""
         shape = (self._rows, self._columns, self._channels)
         weight = self._constant(self._weight, np.int8).reshape(shape) * self._scales
         sums = np.einsum("nhwc,hwc->nwc", maps, weight)
@@ -193,5 +196,9 @@ class Split:
 def quantization(scales: Floats | list[float], dimension: int) -> schema.QuantizationParametersT:
     """Describe symmetric int8 (or int32) with a scale for each place of `dimension`, or one for all."""
     held = schema.QuantizationParametersT()
-    held.scale, held.zeroPoint, held.quantizedDimension = list(map(float, scales)), [0] * len(scales), dimension
+    held.scale, held.zeroPoint, held.quantizedDimension = (
+        list(map(float, scales)),
+        [0] * len(scales),
+        dimension,
+    )
     return held

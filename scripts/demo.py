@@ -2,20 +2,25 @@
 
     python scripts/demo.py --model mobilenetv2      another network; --config FILE takes any other key from a file
 
-One person is enrolled from a photograph. Then a clip plays in which nobody, a stranger, the enrolled person and nobody
-again stand before the camera. Detector, network, gallery file and lock are the real ones; only the pins are gpiozero's
-own mock. Writes demo.png; exits with 1 if the stranger is let in or the enrolled person is not.
+One person is enrolled from a photograph. Then nobody, a stranger, a print and a screen with the enrolled person's
+portrait, that person and nobody again stand before the camera, and do what the door asks for. The people are
+photographs as heads in space (scripts/head.py), the pictures the same photographs, flat. Detector, networks, gallery
+file and lock are the real ones; only the pins are gpiozero's own mock. Each of them is challenged (`liveness.mode =
+"always"`), so that it is seen. Writes demo.png; exits with 1 if anybody but the enrolled person is let in, or they are
+not.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,22 +29,40 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import cv2
 import demo_picture
 import make_clip
+import numpy as np
 from demo_picture import Act, Play, Step
 from gpiozero.pins.mock import MockFactory
+from head import Actor, Look
+from replay import Performer, Person, there_and_back
 
 import enroll
-from device.build import build_camera, build_device, manifest_path
-from device.config import CameraConfig, Config, LockConfig, check_model, load_config
+from device.build import build_device, manifest_path
+from device.config import Config, LockConfig, check_model, load_config
 from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
 from device.pipeline import Device, handle_frame
-from device.types import Decision, Reason
+from device.types import Decision, Frame, Image, Reason
 
 MARK = "[demo: no pin is driven]"
 SUBJECT, STRANGER = "Eileen Collins", "Grace Hopper"
-PULSE_S = 2.0  # shorter than at a door, so that the clip shows it end
+PRINT, SCREEN = "a print of her", "a screen with her"
+PULSE_S = 2.0  # shorter than at a door, so that its end is seen
+FPS = 10.0
+AWAY_S = 0.7
+QUIET = (Reason.CONFIRMING, Reason.DWELLING, Reason.COOLDOWN)
+REFUSED_AS_ATTACK = (Reason.SPOOF_SUSPECTED, Reason.CHALLENGE, Reason.CHALLENGE_FAILED)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Somebody before the camera: what they show at a time, when asked for a move; and for how long at most."""
+
+    who: str
+    performer: Performer
+    seconds: float
 
 
 def photographs() -> dict[str, Path]:
@@ -54,55 +77,133 @@ def photographs() -> dict[str, Path]:
     }
 
 
-def film(folder: Path, photos: dict[str, Path], seconds: float) -> tuple[Path, list[Act]]:
-    """Write the clip and return its acts."""
-    order = [("nobody", 0.5), (STRANGER, 1.0), (SUBJECT, 1.0), ("nobody", 0.5)]
-    scenes, acts, at_s = [], [], 0.0
-    for who, share in order:
-        still = make_clip.read_still(photos[who]) if who in photos else None
-        scenes.append(make_clip.Scene(still, share * seconds))
-        acts.append(Act(who, at_s, at_s + share * seconds))
-        at_s += share * seconds
-    make_clip.write_clip(folder / "clip.mp4", make_clip.render(scenes))
-    return folder / "clip.mp4", acts
+def printed(photo: Image) -> Image:
+    """Return a photograph as a print: paler, on paper with a white rim."""
+    pale = cv2.convertScaleAbs(photo, alpha=0.8, beta=30)
+    return cv2.copyMakeBorder(pale, *[24] * 4, cv2.BORDER_CONSTANT, value=(240, 238, 230))  # type: ignore[return-value]
 
 
-def play(config: Config, acts: list[Act]) -> Play:
-    """Run the clip through the real pipeline, in its own time, and record what happens."""
+def on_screen(photo: Image) -> Image:
+    """Return a photograph on a screen: bluer, with its stripes, in a black frame."""
+    lit = photo.astype(np.float32) * (0.95, 1.0, 1.1)
+    for color in range(3):
+        lit[:, (np.arange(photo.shape[1]) + color) % 3 == 0, color] *= 0.75
+    shown = np.clip(lit + 8, 0, 255).astype(np.uint8)
+    return cv2.copyMakeBorder(shown, *[20] * 4, cv2.BORDER_CONSTANT, value=(12, 12, 14))  # type: ignore[return-value]
+
+
+def cast(photos: dict[str, Path], seconds: float) -> list[Part]:
+    """Return who stands before the door, one after the other, and for how long."""
+    wall = make_clip.empty_wall(np.random.default_rng(make_clip.SEED))
+    portrait = make_clip.read_still(photos[SUBJECT])
+    chance = random.Random(make_clip.SEED)
+    held = [(PRINT, Actor(printed(portrait))), (SCREEN, Actor(on_screen(portrait)))]
+    attacks = [Part(name, comes_in(ObeyingPicture(actor, wall), wall), 2.5 * seconds) for name, actor in held]
+    stranger = Person(Actor(make_clip.read_still(photos[STRANGER])), chance)
+    subject = comes_in(Person(Actor(portrait), chance), wall)
+    return [
+        Part("nobody", lambda *_: wall, 0.4 * seconds),
+        Part(STRANGER, stranger, seconds),
+        *attacks,
+        Part(SUBJECT, subject, 5 * seconds),
+        Part("nobody", lambda *_: wall, 0.4 * seconds + PULSE_S / 2),
+    ]
+
+
+def comes_in(performer: Performer, wall: Image) -> Performer:
+    """Show the wall until one has gone and the next one comes, which ends the track."""
+    return lambda at_s, asked: wall if at_s < AWAY_S else performer(at_s, asked)
+
+
+class ObeyingPicture:
+    """A portrait in somebody's hand who turns it as the door asks."""
+
+    def __init__(self, actor: Actor, wall: Image) -> None:
+        self._actor, self._wall = actor, wall
+        self._asked: str | None = None
+        self._asked_s = 0.0
+
+    def __call__(self, at_s: float, asked: str | None) -> Image:
+        """Return the next frame."""
+        if asked != self._asked:
+            self._asked, self._asked_s = asked, at_s
+        share = there_and_back(at_s - self._asked_s - 0.4) if asked else 0.0
+        yaw = {"turn_left": 40.0, "turn_right": -40.0}.get(asked or "", 3 * math.sin(at_s))
+        pitch = -40.0 if asked == "nod" else 0.0
+        look = Look(yaw_deg=yaw * (share if asked else 1), pitch_deg=pitch * share, size=0.85, y_px=20)
+        return self._actor.picture(look, self._wall)
+
+
+def play(config: Config, parts: list[Part]) -> Play:
+    """Let everybody act before the real pipeline, and record what happens."""
     factory = MockFactory()
     device = build_device(config, pin_factory=factory)
     pin = factory.pin(config.lock.pin)
     try:
         pin.clear_states()
-        recorded_from_s = time.monotonic()
-        steps = list(walk(config, device))
+        clock = Clock(time.monotonic())
+        acts, steps = act_out(parts, device, clock)
         while device.lock.is_locked is False:
             time.sleep(0.02)
         threshold = max(step.decision.threshold or -1.0 for step in steps)
     finally:
         device.close()
-    offset_s = recorded_from_s - steps[0].decision.captured_at_s
-    return Play(acts, steps, waveform(pin, offset_s, until_s=acts[-1].ends_s), threshold)
+    return Play(acts, steps, waveform(pin, clock, until_s=acts[-1].ends_s), threshold)
 
 
-def walk(config: Config, device: Device) -> Iterator[Step]:
-    """Yield each frame with its decision, and print one line per event."""
-    camera, began_s, last = build_camera(config), 0.0, None
+class Clock:
+    """The play's own time, one frame after the other: real time, except on a machine too slow for it."""
+
+    def __init__(self, began_s: float) -> None:
+        self.at_s = 0.0
+        self._began_s = began_s
+        self._real_s, self._play_s = [0.0], [0.0]
+
+    def tick(self) -> None:
+        """Wait for the next frame's time, if it is not over yet."""
+        self.at_s += 1 / FPS
+        time.sleep(max(0.0, self._began_s + self.at_s - time.monotonic()))
+        self._real_s.append(time.monotonic() - self._began_s)
+        self._play_s.append(self.at_s)
+
+    def play_time(self, real_s: float) -> float:
+        """Return when in the play something happened so many real seconds after its begin."""
+        return float(np.interp(real_s, self._real_s, self._play_s))
+
+
+def act_out(parts: list[Part], device: Device, clock: Clock) -> tuple[list[Act], list[Step]]:
+    """Show the door one part after the other, and print one line per event."""
+    acts: list[Act] = []
+    steps: list[Step] = []
 
     def tell(locked: bool) -> None:
-        say(time.monotonic() - began_s, "locked" if locked else f"unlocked for {PULSE_S:g} s")
+        say(clock.at_s, "locked" if locked else f"unlocked for {PULSE_S:g} s")
 
     device.lock.on_change = tell  # type: ignore[attr-defined]
-    try:
-        for frame in camera.frames():
-            began_s = began_s or frame.captured_at_s
-            decision = handle_frame(frame, device, frame.captured_at_s)
-            if decision.reason is not last and decision.reason not in (Reason.CONFIRMING, Reason.COOLDOWN):
-                say(frame.captured_at_s - began_s, headline(decision))
-            last = decision.reason
-            yield Step(frame.captured_at_s - began_s, frame.image, decision)
-    finally:
-        camera.close()
+    for part in parts:
+        starts_s = clock.at_s
+        say(starts_s, f"-- {part.who} --")
+        steps += walk(part, device, clock)
+        acts.append(Act(part.who, starts_s, clock.at_s))
+    return acts, steps
+
+
+def walk(part: Part, device: Device, clock: Clock) -> Iterator[Step]:
+    """Yield each frame of a part with its decision; a part that is refused or granted goes on for a moment only."""
+    starts_s, ends_s = clock.at_s, clock.at_s + part.seconds
+    asked, told = None, None
+    while clock.at_s < ends_s:
+        at_s = clock.at_s
+        frame = Frame(part.performer(at_s - starts_s, asked), at_s)
+        decision = handle_frame(frame, device, at_s)
+        asked = decision.challenge
+        if decision.reason not in QUIET and headline(decision) != told:
+            told = headline(decision)
+            say(at_s, told)
+        yield Step(at_s, frame.image, decision)
+        if decision.granted or decision.reason is Reason.CHALLENGE_FAILED:
+            ends_s = min(ends_s, at_s + (1.5 if decision.granted else 0.3))
+        clock.tick()
 
 
 def headline(decision: Decision) -> str:
@@ -111,6 +212,8 @@ def headline(decision: Decision) -> str:
         return f"granted: {decision.subject_id}"
     if decision.reason is Reason.NO_FACE:
         return "nobody there"
+    if decision.reason is Reason.CHALLENGE:
+        return f"challenge: {decision.hint}"
     return (
         f"refused: {str(decision.reason).replace('_', ' ')}{f' ({decision.hint})' if decision.hint else ''}"
     )
@@ -120,13 +223,13 @@ def say(at_s: float, text: str) -> None:
     print(f"{MARK} {at_s:5.1f} s  {text}", flush=True)
 
 
-def waveform(pin: Any, offset_s: float, until_s: float) -> list[tuple[float, bool]]:
+def waveform(pin: Any, clock: Clock, until_s: float) -> list[tuple[float, bool]]:
     """Turn the mock pin's record, each state with the time since the one before, into (seconds, high)."""
-    at_s, changes = offset_s, []
+    real_s, changes = 0.0, []
     for passed_s, high in pin.states:
-        at_s += passed_s
-        changes.append((at_s, bool(high)))
-    return [*changes, (max(until_s, at_s), changes[-1][1])]
+        real_s += passed_s
+        changes.append((clock.play_time(real_s), bool(high)))
+    return [*changes, (max(until_s, changes[-1][0]), changes[-1][1])]
 
 
 def faults(result: Play) -> list[str]:
@@ -142,6 +245,8 @@ def faults(result: Play) -> list[str]:
             )
         if any(step.decision.detection for step in steps) != (act.who != "nobody"):
             found.append(f"{act.who}: the detector {'saw somebody' if act.who == 'nobody' else 'saw nobody'}")
+        if act.who in (PRINT, SCREEN) and not any(s.decision.reason in REFUSED_AS_ATTACK for s in steps):
+            found.append(f"{act.who}: was not refused as an attack")
     granted_s = [step.at_s for step in result.steps if step.decision.granted]
     unlocked_s = [at_s for at_s, high in result.pin if high]
     if granted_s and unlocked_s and unlocked_s[0] < granted_s[0]:
@@ -157,7 +262,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="demo.py", description="Show the whole product at work, without pins."
     )
     parser.add_argument("--picture", type=Path, default=ROOT / "demo.png", help="file to write (demo.png)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each person stays (4)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="how long the stranger stays; all else follows (3)"
+    )
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     # /dev/null is an empty config: the demo shows the defaults, whatever this machine is set to.
     parser.add_argument("--config", type=Path, default=Path("/dev/null"), help="TOML file (docs/tune.md)")
@@ -178,12 +285,14 @@ def main(arguments: list[str] | None = None) -> int:
     for line in found:
         print(f"{MARK} FAILED: {line}", file=sys.stderr)
     if not found:
-        print(f"{MARK} passed: {SUBJECT} was let in, {STRANGER} was not, and the door is locked")
+        print(
+            f"{MARK} passed: {SUBJECT} was let in, {STRANGER}, print and screen were not; the door is locked"
+        )
     return 1 if found else 0
 
 
 def check(picture: Path, seconds: float) -> None:
-    """Refuse before the clip plays what would fail after it."""
+    """Refuse before the play what would fail after it."""
     if picture.suffix != ".png" or not os.access(picture.absolute().parent, os.W_OK):
         raise UsageError(
             f"--picture: expected a .png in a folder that can be written, received {str(picture)[:120]}"
@@ -201,7 +310,7 @@ def draw(result: Play, picture: Path) -> None:
 
 
 def run(folder: Path, seconds: float, settings: Path, model: str | None) -> Play:
-    """Enroll, make the clip and play it."""
+    """Enroll, and let everybody act."""
     photos = photographs()
     config = configured(folder, settings, model)
     options = ["--gallery", config.gallery, "--config", str(settings), "--model", config.model, "--no-sheet"]
@@ -212,11 +321,7 @@ def run(folder: Path, seconds: float, settings: Path, model: str | None) -> Play
         raise KeyboardInterrupt
     if code:
         raise FaceUnlockError(f"the enrollment ended with exit code {code}: its line stands above")
-    clip, acts = film(folder, photos, seconds)
-    print(
-        f"{MARK} playing a clip of {acts[-1].ends_s:g} s: nobody, {STRANGER}, {SUBJECT}, nobody", flush=True
-    )
-    return play(replace(config, camera=CameraConfig(source=str(clip))), acts)
+    return play(config, cast(photos, seconds))
 
 
 def configured(folder: Path, settings: Path, model: str | None) -> Config:
@@ -224,8 +329,13 @@ def configured(folder: Path, settings: Path, model: str | None) -> Config:
     config = load_config(settings)
     model = config.model if model is None else model
     check_model(model, "model")
-    lock = LockConfig(pulse_s=PULSE_S)
-    return replace(config, model=model, gallery=str(folder / "gallery.db"), lock=lock)
+    return replace(
+        config,
+        model=model,
+        gallery=str(folder / "gallery.db"),
+        lock=LockConfig(pulse_s=PULSE_S),
+        liveness=replace(config.liveness, mode="always"),
+    )
 
 
 if __name__ == "__main__":

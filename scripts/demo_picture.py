@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from device.types import Decision, Image, Reason
 
 GREEN, RED, GRAY, BLUE, INK = "#1a9850", "#d6453d", "#8a8f98", "#2b6cb0", "#1f2933"
-SHADES = {"nobody": "#f3f4f6", "stranger": "#fdecea", "subject": "#e8f5ec"}
+SHADES = {"nobody": "#f3f4f6", "stranger": "#fdecea", "attack": "#fbe3d6", "subject": "#e8f5ec"}
 FRAMES = 8
 EDGE = 1.6  # of the grant's line and of the pin's: a wider one would seem to rise before the grant
 
@@ -79,22 +79,37 @@ def draw(play: Play, path: Path) -> None:
 
 def chosen(play: Play) -> list[Step]:
     """Pick the frames of the contact sheet: every act, the grant and the relock among them, in order."""
-    _, stranger, subject, end = play.acts
+    _, stranger, paper, screen, subject, end = play.acts
     grant_s = next((step.at_s for step in play.steps if step.decision.granted), subject.starts_s + 1.5)
-    at = [play.acts[0].ends_s * 0.5]
-    at += [stranger.starts_s + share * (stranger.ends_s - stranger.starts_s) for share in (0.1, 0.35, 0.65)]
-    at += [
-        max(subject.starts_s + 0.3, grant_s - 0.2),
-        grant_s,
-        grant_s + 1.0,
-        (end.starts_s + end.ends_s) / 2,
-    ]
+    at = [(stranger.starts_s + stranger.ends_s) / 2, furthest_turn_s(play, paper), refused_s(play, paper)]
+    at += [furthest_turn_s(play, screen), asked_s(play, subject), furthest_turn_s(play, subject), grant_s]
+    at += [(end.starts_s + end.ends_s) / 2]
     return [min(play.steps, key=lambda step, s=s: abs(step.at_s - s)) for s in at[:FRAMES]]
+
+
+def asked_s(play: Play, act: Act) -> float:
+    """Return when an act is first asked for a move, else its middle."""
+    steps = [step for step in play.steps if act.starts_s <= step.at_s < act.ends_s]
+    return next((s.at_s for s in steps if s.decision.challenge), (act.starts_s + act.ends_s) / 2)
+
+
+def refused_s(play: Play, act: Act) -> float:
+    """Return when an act is refused as an attack, else its end."""
+    steps = [step for step in play.steps if act.starts_s <= step.at_s < act.ends_s]
+    refused = (Reason.CHALLENGE_FAILED, Reason.SPOOF_SUSPECTED)
+    return next((s.at_s for s in steps if s.decision.reason in refused), act.ends_s)
+
+
+def furthest_turn_s(play: Play, act: Act) -> float:
+    """Return a time within an act at which the move that it was asked for is well under way."""
+    return min(asked_s(play, act) + 1.1, act.ends_s - 0.2)
 
 
 def color_of(decision: Decision) -> str:
     if decision.granted or decision.reason in (Reason.COOLDOWN, Reason.CONFIRMING):
         return GREEN
+    if decision.reason is Reason.CHALLENGE:
+        return BLUE
     return GRAY if decision.reason is Reason.NO_FACE else RED
 
 
@@ -106,6 +121,7 @@ def caption(decision: Decision) -> str:
         Reason.NO_FACE: "nobody",
         Reason.COOLDOWN: "granted before",
         Reason.CONFIRMING: "match, confirming",
+        Reason.CHALLENGE: decision.hint,
     }
     return words.get(decision.reason, f"refused: {str(decision.reason).replace('_', ' ')}")
 
@@ -153,19 +169,16 @@ def similarity(axes: Any, play: Play) -> None:
     """Plot each compared frame's similarity against the threshold."""
     names = [act.who for act in play.acts]
     for act in play.acts:
-        kind = "nobody" if act.who == "nobody" else "stranger" if act.who == names[1] else "subject"
+        kind = {"nobody": "nobody", names[1]: "stranger", names[4]: "subject"}.get(act.who, "attack")
         axes.axvspan(act.starts_s, act.ends_s, color=SHADES[kind], linewidth=0)
-        who = {"nobody": "nobody", "stranger": f"{act.who}, a stranger", "subject": f"{act.who}, enrolled"}[
-            kind
-        ]
-        axes.text(
-            (act.starts_s + act.ends_s) / 2, 1.13, who, ha="center", va="center", color=INK, fontsize=10
-        )
+        said = {"stranger": ",\na stranger", "subject": ", enrolled"}.get(kind, "")
+        middle_s = (act.starts_s + act.ends_s) / 2
+        axes.text(middle_s, 1.13, f"{act.who}{said}", ha="center", va="center", color=INK, fontsize=10)
     for act in play.acts:
         compared = [
             s for s in play.steps if act.starts_s <= s.at_s < act.ends_s and s.decision.similarity is not None
         ]
-        color = GREEN if act.who == names[2] else RED
+        color = GREEN if act.who == names[4] else RED
         times, values = [s.at_s for s in compared], [s.decision.similarity for s in compared]
         axes.plot(times, values, ".-", color=color, linewidth=1.4, markersize=5)
     axes.axhline(play.threshold, color=INK, linestyle="--", linewidth=1.1)

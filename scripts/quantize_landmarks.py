@@ -100,7 +100,9 @@ def to_int8(single: Path, samples: npt.NDArray[np.uint8], path: Path) -> None:
             values["min"], values["max"] = np.zeros_like(values["min"]), np.ones_like(values["max"])
     path.unlink(missing_ok=True)
     job.quantize(ranges).export_model(str(path))
-    split_global_depthwise(path, [export.normalize(image[None]) for image in samples[: export.SPLITTING_FACES]])
+    split_global_depthwise(
+        path, [export.normalize(image[None]) for image in samples[: export.SPLITTING_FACES]]
+    )
 
 
 def held_out(

@@ -50,8 +50,9 @@ def real_model() -> None:
     from device.assets import ASSETS, find_asset
     from device.errors import ModelError
 
-    if not (WEIGHTS / "mobilefacenet.json").is_file():
-        pytest.skip("needs models/weights/mobilefacenet.json")
+    for name in ("mobilefacenet", "pad"):
+        if not (WEIGHTS / f"{name}.json").is_file():
+            pytest.skip(f"needs models/weights/{name}.json")
     try:
         for asset in ASSETS:
             find_asset(asset)
@@ -65,6 +66,14 @@ def empty_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "empty.toml"
     path.write_text("")
     return path
+
+
+@pytest.fixture(scope="session")
+def no_liveness(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of unlock.py for a door that a portrait opens: lock, status and signals are tested with one."""
+    path = tmp_path_factory.mktemp("config") / "off.toml"
+    path.write_text('[liveness]\nmode = "off"\n')
+    return ["--config", str(path), "--no-liveness"]
 
 
 @pytest.fixture(scope="session")

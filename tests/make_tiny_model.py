@@ -186,6 +186,14 @@ def write_landmarks(folder: Path) -> Path:
     return write(folder, network, describe_landmarks(network))
 
 
+def write_pad(folder: Path, *, unsure: float = 0.9, attack: float = 0.1) -> Path:
+    """Write a passive network that scores every face 0.5, and return the manifest's path."""
+    network = assemble(SIDE, np.zeros((1, CELLS), np.int8), np.zeros(1, np.int32), OUTPUT_SCALE, 0)
+    common = describe_file(network, "pad", SIDE, [1, OUTPUT_SCALE, 0])
+    model = {"model_id": f"pad-{common['sha256'][:12]}", "alignment": ALIGNMENT_ID}
+    return write(folder, network, {**common, **model, "unsure": unsure, "attack": attack})
+
+
 def mean_shape() -> npt.NDArray[np.float64]:
     """Return (127, 2) places of a made-up face that looks straight ahead, in shares of the square's side."""
     mesh = np.zeros((468, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,19 +16,34 @@ from device.align import LandmarkAligner, MeshAligner
 from device.build import (
     WEIGHTS,
     build_aligner,
+    build_decider,
     build_device,
     build_embedder,
+    build_liveness,
+    build_refusal_file,
     decision_rule,
     manifest_path,
     quality_limits,
 )
-from device.config import MODELS, Config, DecisionConfig, LockConfig, QualityConfig
+from device.challenge import ChallengeRule
+from device.config import (
+    MODELS,
+    Config,
+    DecisionConfig,
+    IntentConfig,
+    LivenessConfig,
+    LockConfig,
+    QualityConfig,
+)
+from device.decision import LivenessRule
 from device.embed import LiteRTEmbedder
 from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
 from device.gallery import Gallery
 from device.pipeline import handle_frame
+from device.refusal_file import RefusalFile
+from device.refusals import Refusals
 from device.types import Frame, Reason
-from tests.make_tiny_model import write_landmarks, write_tiny
+from tests.make_tiny_model import write_landmarks, write_pad, write_tiny
 from tests.photos import photo
 
 TINY = Path(__file__).parent / "data" / "tiny.json"
@@ -94,6 +110,7 @@ def test_the_alignment_is_the_configured_one(weights: Path) -> None:
 @pytest.mark.parametrize("alignment", ["mesh", "landmarks"])
 def test_the_door_cuts_faces_as_its_model_takes_them(real_model: None, weights: Path, alignment: str) -> None:
     write_landmarks(weights)
+    write_pad(weights, unsure=0.4)
     config = Config(model="facenet", alignment=alignment, gallery=str(weights / "gallery.db"))
     model_id = build_embedder(config).model_id
     with Gallery(config.gallery_path, model_id=model_id, dimension=512, read_only=False) as gallery:
@@ -139,6 +156,7 @@ def test_the_whole_door_from_one_config(real_model: None, enrolled_gallery: Path
         ({"model": "nosuchmodel.json"}, ModelError),
         ({"gallery": "/nonexistent/gallery.db"}, GalleryError),
         ({"lock": LockConfig(pin=3)}, ConfigError),
+        ({"liveness": LivenessConfig(led_pin=17)}, ConfigError),
     ],
 )
 def test_a_failed_build_gives_the_pin_back_locked(
@@ -151,3 +169,44 @@ def test_a_failed_build_gives_the_pin_back_locked(
     assert all(not state for pin in factory.pins.values() for _, state in pin.states)
     again = build_device(Config(gallery=str(enrolled_gallery)), pin_factory=factory)  # the pin is free
     again.close()
+
+
+def test_a_missing_passive_network_keeps_the_door_locked_and_says_what_to_do(
+    weights: Path, real_model: None
+) -> None:
+    factory = MockFactory()
+    config = Config(gallery=str(weights / "gallery.db"))
+    model_id = build_embedder(config).model_id
+    with Gallery(config.gallery_path, model_id=model_id, dimension=16, read_only=False) as gallery:
+        gallery.enroll("somebody", np.eye(16, dtype=np.float32)[:1], replace=False)
+    with pytest.raises(ModelError, match="--no-liveness"):
+        build_device(config, pin_factory=factory)
+    assert all(not state for pin in factory.pins.values() for _, state in pin.states)
+    off = replace(config, liveness=LivenessConfig(mode="off"))
+    device = build_device(off, pin_factory=factory)
+    assert device.liveness is None
+    assert device.decider.liveness.mode == "off"
+    device.close()
+
+
+def test_the_rules_follow_the_config(weights: Path, real_model: None) -> None:
+    write_pad(weights, unsure=0.7, attack=0.3)
+    settings = LivenessConfig(mode="always", moves=3, answer_s=4.0, blink=False)
+    config = Config(liveness=settings, intent=IntentConfig(dwell_s=1.5))
+    scorer, embedder = build_liveness(config), build_embedder(config)
+    decider = build_decider(config, embedder, scorer, RefusalFile(None))
+    assert decider.liveness == LivenessRule(mode="always", unsure=0.7, attack=0.3)
+    assert decider._challenge_rule == ChallengeRule(moves=3, answer_s=4.0, blink=False)
+    assert isinstance(decider._chance, random.SystemRandom)  # nobody can foresee it
+    assert decider.rule.dwell_s == 1.5
+
+
+def test_the_refusals_of_a_door_are_kept_beside_its_gallery(weights: Path, real_model: None) -> None:
+    config = Config(gallery=str(weights / "gallery.db"))
+    file = build_refusal_file(config)
+    for _ in range(5):
+        state = file.load()
+        Refusals(state, file.save).refuse(100.0)
+    assert (weights / "gallery.db.refusals").is_file()
+    decider = build_decider(config, build_embedder(config), None, build_refusal_file(config))
+    assert decider._refusals.left_s(100.0) == 30

@@ -1,24 +1,37 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decision import Decider, DecisionRule
+from device.challenge import ChallengeRule
+from device.decision import Decider, DecisionRule, LivenessRule, Sight
 from device.errors import ConfigError
+from device.refusals import Refusals, RefusalState
 from device.types import Decision, Match, Reason
 
 RULE = {"threshold": 0.5, "k": 3, "n": 5, "cooldown_s": 2.0, "max_frame_age_s": 1.5}
 
 
+def make_decider(rule: DecisionRule, mode: str = "passive") -> Decider:
+    return Decider(
+        rule,
+        liveness=LivenessRule(mode=mode, unsure=0.8, attack=0.2),
+        challenge=ChallengeRule(moves=1, answer_s=2.5, blink=True),
+        chance=random.Random(0),
+        refusals=Refusals(RefusalState(), lambda _: None),
+    )
+
+
 class Door:
     """A decider fed one frame every 0.1 s."""
 
-    def __init__(self, **changes: float) -> None:
+    def __init__(self, mode: str = "passive", **changes: float) -> None:
         self.rule = DecisionRule(**{**RULE, **changes})
-        self.decider = Decider(self.rule)
+        self.decider = make_decider(self.rule, mode)
         self.now_s = 100.0
 
     def see(
@@ -30,12 +43,13 @@ class Door:
         reason: Reason | None = None,
         age_s: float = 0.05,
         step_s: float = 0.1,
+        score: float | None = 0.9,
+        always: bool = False,
     ) -> Decision:
         self.now_s += step_s
         match = None if subject is None else Match(subject, similarity)
-        return self.decider.decide(
-            captured_at_s=self.now_s - age_s, now_s=self.now_s, track_id=track, match=match, reason=reason
-        )
+        sight = Sight(self.now_s - age_s, track, match, reason, score=score, always=always)
+        return self.decider.decide(sight, self.now_s)
 
     def reasons(self, *subjects: str | None) -> list[str]:
         return [
@@ -134,19 +148,16 @@ def test_late_answers_to_three_stale_frames_open_nothing():
 
 
 def test_a_frame_of_exactly_the_limit_is_fresh():
-    decider = Decider(DecisionRule(**{**RULE, "k": 1}))
-    match = Match("alice", 0.9)
-    assert decider.decide(captured_at_s=8.5, now_s=10.0, track_id=1, match=match, reason=None).granted
+    decider = make_decider(DecisionRule(**{**RULE, "k": 1}))
+    assert decider.decide(Sight(8.5, 1, Match("alice", 0.9), None, score=0.9), 10.0).granted
 
 
 @pytest.mark.parametrize(
     ("captured_at_s", "now_s"), [(math.nan, 1), (1, math.nan), (math.inf, 1), (1, -math.inf)]
 )
 def test_impossible_times_are_stale(captured_at_s, now_s):
-    decider = Decider(DecisionRule(**{**RULE, "k": 1}))
-    decision = decider.decide(
-        captured_at_s=captured_at_s, now_s=now_s, track_id=1, match=Match("alice", 0.9), reason=None
-    )
+    decider = make_decider(DecisionRule(**{**RULE, "k": 1}))
+    decision = decider.decide(Sight(captured_at_s, 1, Match("alice", 0.9), None, score=0.9), now_s)
     assert decision.reason is Reason.STALE_FRAME
 
 
@@ -191,9 +202,9 @@ def test_during_the_cooldown_other_reasons_stay_visible():
 
 
 def test_a_clock_set_back_shortens_no_cooldown_and_locks_nobody_out():
-    decider = Decider(DecisionRule(**{**RULE, "k": 1}))
+    decider = make_decider(DecisionRule(**{**RULE, "k": 1}))
     say = [
-        decider.decide(captured_at_s=t, now_s=t, track_id=1, match=Match("alice", 0.9), reason=None).reason
+        decider.decide(Sight(t, 1, Match("alice", 0.9), None, score=0.9), t).reason
         for t in (1000.0, 10.0, 10.1, 12.05, 12.2)
     ]
     assert say[0] is Reason.GRANTED
@@ -222,6 +233,8 @@ def test_reset_forgets_frames_but_not_the_cooldown():
         {"cooldown_s": math.nan},
         {"max_frame_age_s": 0.0},
         {"max_frame_age_s": math.inf},
+        {"dwell_s": -0.1},
+        {"dwell_s": math.nan},
     ],
 )
 def test_an_impossible_rule_is_one_clear_line(change):
@@ -239,6 +252,7 @@ frames = st.fixed_dictionaries(
         "reason": st.sampled_from([None, None, None, None, Reason.TOO_DARK, Reason.SEVERAL_FACES]),
         "age_s": st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.3, 1.6]),
         "step_s": st.sampled_from([0.1, 0.1, 0.1, 0.0, 3.0, -0.5]),
+        "score": st.sampled_from([0.9, 0.9, 0.9, 0.9, 0.8, 0.5, 0.1, math.nan, None]),
     }
 )
 
@@ -258,6 +272,8 @@ def test_a_grant_always_has_k_fresh_frames_of_one_subject_on_one_track_behind_it
             and frame["reason"] is None
             and frame["age_s"] <= 1.5
             and captured_at_s > newest_s
+            and frame["score"] is not None
+            and frame["score"] >= 0.8
         )
         newest_s = captured_at_s
         witnesses = ([*witnesses, (frame["subject"], frame["track"]) if good else None])[-door.rule.n :]
@@ -280,3 +296,98 @@ def test_whatever_happened_before_k_good_frames_on_a_new_track_after_the_cooldow
         door.see(**frame)
     door.now_s += 100.0
     assert [door.see("carol", track=99).granted for _ in range(3)] == [False, False, True]
+
+
+def test_off_scores_nothing_and_lets_a_match_in():
+    door = Door("off")
+    assert [door.see("alice", score=None).granted for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("score", [0.1, 0.19999, math.nan, None])
+@pytest.mark.parametrize("mode", ["passive", "challenge", "always"])
+def test_a_suspected_frame_empties_the_window(mode, score):
+    door = Door(mode)
+    door.see("alice"), door.see("alice")
+    assert door.see("alice", score=score).reason is Reason.SPOOF_SUSPECTED
+    assert door.see("alice").reason is Reason.CONFIRMING
+    assert door.see("alice").reason is Reason.CONFIRMING
+
+
+def test_a_stranger_who_is_suspected_is_told_so():
+    assert Door().see("alice", 0.1, score=0.1).reason is Reason.SPOOF_SUSPECTED
+
+
+def test_passive_an_unsure_frame_is_no_vote():
+    door = Door()
+    reasons = [door.see("alice", score=0.79).reason for _ in range(6)]
+    assert reasons == [Reason.LIVENESS_UNSURE] * 6
+    assert [door.see("alice", score=0.8).granted for _ in range(3)] == [False, False, True]
+
+
+def test_an_unsure_frame_among_live_ones_calls_for_a_challenge():
+    door = Door("challenge")
+    door.see("alice", score=0.5), door.see("alice")
+    assert door.see("alice").reason is Reason.CHALLENGE
+
+
+def test_live_frames_need_no_challenge_unless_the_subject_always_does():
+    door = Door("challenge")
+    assert [door.see("alice").granted for _ in range(3)] == [False, False, True]
+    for mode in ("passive", "challenge", "off"):
+        door = Door(mode)
+        assert [door.see("alice", always=True).reason for _ in range(3)][-1] is Reason.CHALLENGE
+
+
+def test_always_calls_for_a_challenge_and_a_new_track_for_a_new_one():
+    door = Door("always")
+    assert [door.see("alice").reason for _ in range(4)][2:] == [Reason.CHALLENGE] * 2
+    assert [door.see("alice", track=2).reason for _ in range(3)] == [Reason.CONFIRMING] * 2 + [
+        Reason.CHALLENGE
+    ]
+
+
+def test_whoever_does_not_stay_is_not_let_in():
+    door = Door(dwell_s=0.45)
+    reasons = [door.see("alice").reason for _ in range(6)]
+    assert reasons == [Reason.CONFIRMING] * 2 + [Reason.DWELLING] * 3 + [Reason.GRANTED]
+
+
+def test_staying_counts_on_one_track_only():
+    door = Door(dwell_s=0.45)
+    for _ in range(4):
+        door.see("alice")
+    assert [door.see("alice", track=2).granted for _ in range(5)] == [False] * 5
+    assert door.see("alice", track=2).granted
+
+
+def test_a_face_that_does_not_face_the_door_is_no_vote():
+    door = Door(k=1, n=1)
+    assert door.see("alice", reason=Reason.NOT_FACING).reason is Reason.NOT_FACING
+
+
+def test_the_door_waits_after_five_refused_approaches_and_lets_nobody_in():
+    door = Door()
+    for approach in range(5):
+        for _ in range(8):
+            assert door.see("bob", 0.1, track=approach).reason is Reason.BELOW_THRESHOLD
+        door.now_s += 3.0
+    door.now_s -= 2.9
+    assert door.see("alice", track=9).reason is Reason.WAITING
+    assert door.see(None, track=None, reason=Reason.NO_FACE).reason is Reason.NO_FACE
+    door.now_s += 26.0
+    assert door.see("alice", track=9).reason is Reason.WAITING
+    door.now_s += 5.0
+    assert [door.see("alice", track=10).granted for _ in range(3)] == [False, False, True]
+
+
+def test_a_challenge_that_is_left_after_a_move_was_asked_for_is_a_refusal():
+    counted = []
+    door = Door("always")
+    door.decider._refusals = Refusals(RefusalState(), counted.append)
+    door.see("alice"), door.see("alice"), door.see("alice")
+    door.see("alice", track=2)
+    assert counted == []  # nothing was asked yet
+    door.see("alice", track=2), door.see("alice", track=2)
+    door.decider._challenge.has_asked = True
+    door.see("alice", track=3)
+    assert [state.refusals for state in counted] == [1]

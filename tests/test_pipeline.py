@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from unittest.mock import create_autospec
@@ -9,12 +10,16 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from device.decision import Decider, DecisionRule
+from device.challenge import ChallengeRule
+from device.decision import Decider, DecisionRule, LivenessRule
 from device.errors import GalleryError, LockError
 from device.gallery import Gallery
+from device.intent import IntentRule
 from device.pipeline import Device, handle_frame, pick_face
-from device.protocols import Aligner, Detector, Embedder, Lock
+from device.prompt import Prompt
+from device.protocols import Aligner, Detector, Embedder, LivenessScorer, Lock
 from device.quality import QualityLimits
+from device.refusals import Refusals, RefusalState
 from device.track import Tracker
 from device.types import AlignedFace, FaceDetection, Frame, HeadPose, Reason
 
@@ -36,7 +41,7 @@ def detection(width: float = 120.0, left: float = 100.0) -> FaceDetection:
     return FaceDetection(box=(left, 80.0, width, width), score=0.9, keypoints=np.zeros((6, 2), np.float32))
 
 
-def aligned(brightness: int = 120, presence: float = 5.0) -> AlignedFace:
+def aligned(brightness: int = 120, presence: float = 5.0, yaw_deg: float = 0.0) -> AlignedFace:
     image = np.full((112, 112, 3), brightness, np.uint8)
     return AlignedFace(
         image=image,
@@ -44,7 +49,7 @@ def aligned(brightness: int = 120, presence: float = 5.0) -> AlignedFace:
         landmarks=np.zeros((5, 2), np.float32),
         mesh=np.zeros((468, 3), np.float32),
         presence=presence,
-        pose=HeadPose(0, 0, 0),
+        pose=HeadPose(yaw_deg, 0, 0),
         eye_openness=(0.3, 0.3),
     )
 
@@ -56,16 +61,26 @@ def device(tmp_path: Path) -> Device:
     made = Device(
         detector=create_autospec(Detector, instance=True),
         second_face_ratio=0.5,
-        tracker=Tracker(max_gap_s=0.5, min_overlap=0.3),
+        tracker=Tracker(max_gap_s=0.5, min_overlap=0.3, same_face=0.5),
         aligner=create_autospec(Aligner, instance=True),
         limits=LIMITS,
+        intent=IntentRule(near_share=0.1, max_yaw_deg=20),
+        liveness=create_autospec(LivenessScorer, instance=True),
         embedder=create_autospec(Embedder, instance=True),
         gallery=gallery,
-        decider=Decider(DecisionRule(threshold=0.5, k=3, n=5, cooldown_s=5.0, max_frame_age_s=1.5)),
+        decider=Decider(
+            DecisionRule(threshold=0.5, k=3, n=5, cooldown_s=5.0, max_frame_age_s=1.5),
+            liveness=LivenessRule(mode="challenge", unsure=0.8, attack=0.2),
+            challenge=ChallengeRule(moves=1, answer_s=2.5, blink=True),
+            chance=random.Random(0),
+            refusals=Refusals(RefusalState(), lambda _: None),
+        ),
+        prompt=Prompt([]),
         lock=create_autospec(Lock, instance=True),
     )
     made.detector.detect.return_value = [detection()]
     made.aligner.align.return_value = aligned()
+    made.liveness.score.return_value = 0.9
     made.embedder.embed.return_value = ALICE
     return made
 
@@ -201,3 +216,116 @@ def test_close_locks_first_and_frees_the_rest_even_when_the_pin_fails(device: De
 def test_the_widest_face_is_picked(widths: list[float], picked: float | None, reason: Reason | None) -> None:
     face, why = pick_face([detection(width=width) for width in widths], 0.5)
     assert (face.box[2] if face else None, why) == (picked, reason)
+
+
+def test_a_suspected_face_never_opens(device: Device) -> None:
+    device.liveness.score.return_value = 0.1
+    assert set(reasons(device, [0.1 * i for i in range(20)])) == {Reason.SPOOF_SUSPECTED}
+    device.lock.unlock.assert_not_called()
+
+
+def test_the_scorer_sees_the_frame_and_its_face_once_a_frame(device: Device) -> None:
+    seen = frame(0.0)
+    handle_frame(seen, device, 0.0)
+    ((image, face),) = (call.args for call in device.liveness.score.call_args_list)
+    assert image is seen.image
+    assert face is device.aligner.align.return_value
+
+
+def test_an_unsure_face_is_asked_and_a_still_one_never_gets_in(device: Device) -> None:
+    device.liveness.score.return_value = 0.5
+    seen = [handle_frame(frame(0.1 * i), device, 0.1 * i) for i in range(100)]
+    device.lock.unlock.assert_not_called()
+    assert {Reason.CHALLENGE, Reason.CHALLENGE_FAILED} <= {each.reason for each in seen}
+    asked = [each for each in seen if each.challenge]
+    assert asked
+    assert all(each.hint for each in asked)
+
+
+def test_without_liveness_nothing_is_scored(device: Device) -> None:
+    scorer, device.liveness = device.liveness, None
+    device.decider._liveness = LivenessRule(mode="off", unsure=0, attack=0)
+    assert reasons(device, [0.0, 0.1, 0.2])[-1] is Reason.GRANTED
+    scorer.score.assert_not_called()
+
+
+def test_a_scorer_that_is_missing_is_no_way_in(device: Device) -> None:
+    device.liveness = None  # the rule still asks for a score
+    assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.SPOOF_SUSPECTED}
+
+
+def test_who_walks_past_far_away_is_not_even_compared(device: Device) -> None:
+    device.detector.detect.return_value = [detection(width=62)]
+    assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.TOO_FAR}
+    device.embedder.embed.assert_not_called()
+
+
+def test_who_looks_aside_does_not_open(device: Device) -> None:
+    device.aligner.align.return_value = aligned(yaw_deg=25.0)
+    assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.NOT_FACING}
+    device.lock.unlock.assert_not_called()
+
+
+def two_faces(device: Device, stranger_px: float, picture_px: float) -> list[Reason]:
+    """A live stranger, and a picture of Alice beside their head; each face is what it is to every stage."""
+    stranger, picture = detection(width=stranger_px), detection(width=picture_px, left=350)
+    faces = {id(stranger): (aligned(), STRANGER, 0.95), id(picture): (aligned(), ALICE, 0.1)}
+    by_crop = {id(face.image): (embedding, score) for face, embedding, score in faces.values()}
+    device.detector.detect.return_value = [stranger, picture]
+    device.aligner.align.side_effect = lambda _, found: faces[id(found)][0]
+    device.embedder.embed.side_effect = lambda crop: by_crop[id(crop)][0]
+    device.liveness.score.side_effect = lambda _, face: by_crop[id(face.image)][1]
+    return reasons(device, [0.1 * i for i in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("stranger_px", "picture_px", "reason"),
+    [
+        (120, 100, Reason.SEVERAL_FACES),  # beside each other
+        (100, 120, Reason.SEVERAL_FACES),
+        (150, 70, Reason.BELOW_THRESHOLD),  # a small picture: the stranger is looked at
+        (70, 150, Reason.SPOOF_SUSPECTED),  # a large one: it has to be alive itself
+    ],
+)
+def test_a_live_stranger_with_a_picture_beside_their_head_loses(
+    device: Device, stranger_px: float, picture_px: float, reason: Reason
+) -> None:
+    assert set(two_faces(device, stranger_px, picture_px)) == {reason}
+    device.lock.unlock.assert_not_called()
+
+
+def test_a_swap_in_mid_track_takes_nothing_along(device: Device) -> None:
+    """A live stranger gives way to a picture of Alice in the same place: the box goes on, the face does not."""
+    device.embedder.embed.return_value = STRANGER
+    reasons(device, [0.0, 0.1, 0.2])
+    device.embedder.embed.return_value, device.liveness.score.return_value = ALICE, 0.1
+    assert set(reasons(device, [0.3, 0.4, 0.5, 0.6])) == {Reason.SPOOF_SUSPECTED}
+    device.lock.unlock.assert_not_called()
+
+
+def test_a_swap_between_two_that_may_pass_starts_anew(device: Device) -> None:
+    assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
+    device.embedder.embed.return_value = STRANGER
+    swapped = handle_frame(frame(0.2), device, 0.2)
+    device.embedder.embed.return_value = ALICE
+    back = handle_frame(frame(0.3), device, 0.3)
+    assert (swapped.track_id, back.track_id) == (2, 3)
+    assert back.reason is Reason.CONFIRMING
+
+
+def test_a_swap_ends_a_running_challenge(device: Device) -> None:
+    device.liveness.score.return_value = 0.5
+    assert reasons(device, [0.1 * i for i in range(4)])[-1] is Reason.CHALLENGE
+    device.embedder.embed.return_value = STRANGER
+    assert reasons(device, [0.4]) == [Reason.BELOW_THRESHOLD]
+    device.embedder.embed.return_value = ALICE
+    assert reasons(device, [0.5]) == [Reason.CONFIRMING]
+
+
+def test_a_second_face_that_comes_near_ends_a_running_challenge(device: Device) -> None:
+    device.liveness.score.return_value = 0.5
+    assert reasons(device, [0.1 * i for i in range(4)])[-1] is Reason.CHALLENGE
+    device.detector.detect.return_value = [detection(), detection(width=80, left=400)]
+    assert reasons(device, [0.4]) == [Reason.SEVERAL_FACES]
+    device.detector.detect.return_value = [detection()]
+    assert reasons(device, [0.5, 0.6]) == [Reason.CONFIRMING] * 2

@@ -104,10 +104,29 @@ def test_demo_marks_every_line():
     assert all(line["demo"] is True for line in output.lines())
 
 
+def test_liveness_that_is_off_marks_every_line():
+    output = Memory()
+    writers = [LineWriter(open_output=output.open, reopen=True)]
+    log = StatusLog(writers=writers, demo=False, no_liveness=True)
+    for name in EVENTS:
+        log.event(name)
+    log.event("challenge", action="turn_left", liveness=None)  # no event can take the mark away
+    log.close()
+    assert len(output.lines()) == len(EVENTS) + 1
+    assert all(line["liveness"] == "off" for line in output.lines())
+    assert output.lines()[-1]["action"] == "turn_left"
+    quiet = Memory()
+    other = log_into(quiet)
+    other.event("ready")
+    other.close()
+    assert "liveness" not in quiet.lines()[0]
+
+
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
         ("refused", {"similarity": 0.31}),
+        ("challenge", {"action": "Turn left!"}),
         ("granted", {"embedding": [0.1]}),
         ("granted", {"image": b"jpeg"}),
         ("refused", {"reason": "similarity 0.31"}),

@@ -21,7 +21,7 @@ def face(x: float, y: float = 100.0, side: float = 80.0) -> FaceDetection:
 
 @pytest.fixture
 def tracker() -> Tracker:
-    return Tracker(max_gap_s=0.5, min_overlap=0.3)
+    return Tracker(max_gap_s=0.5, min_overlap=0.3, same_face=0.4)
 
 
 def test_a_face_that_stays_keeps_its_track(tracker):
@@ -98,10 +98,31 @@ def test_overlap_of_known_boxes():
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.one_of(st.none(), st.floats(0, 500))), max_size=40))
 def test_ids_never_repeat_after_they_ended(steps):
-    tracker, now, ids = Tracker(max_gap_s=0.5, min_overlap=0.3), 0.0, []
+    tracker, now, ids = Tracker(max_gap_s=0.5, min_overlap=0.3, same_face=0.4), 0.0, []
     for wait, x in steps:
         now += wait
         track_id = tracker.update(None if x is None else face(x), now)
         assert (track_id is None) == (x is None)
         ids += [track_id] if track_id else []
     assert ids == sorted(ids)
+
+
+def test_a_face_swapped_for_another_in_the_same_place_is_a_new_track(tracker):
+    one, other = np.eye(4, dtype=np.float32)[:2]
+    assert [(tracker.update(face(100), i / 10), tracker.confirm(one)) for i in range(3)] == [(1, 1)] * 3
+    assert (tracker.update(face(100), 0.3), tracker.confirm(other)) == (1, 2)
+    assert (tracker.update(face(100), 0.4), tracker.confirm(other)) == (2, 2)
+    assert (tracker.update(face(100), 0.5), tracker.confirm(one)) == (2, 3)
+
+
+def test_a_face_that_turns_stays_and_one_that_is_nan_does_not(tracker):
+    one = np.array([1, 0], np.float32)
+    tracker.update(face(100), 0.0), tracker.confirm(one)
+    assert tracker.confirm(np.array([0.4, 0.9165], np.float32)) == 1  # exactly the limit
+    assert tracker.confirm(np.array([math.nan, 0], np.float32)) == 2
+
+
+def test_a_new_track_remembers_no_face(tracker):
+    one, other = np.eye(2, dtype=np.float32)
+    tracker.update(face(100), 0.0), tracker.confirm(one)
+    assert (tracker.update(face(500), 0.1), tracker.confirm(other)) == (2, 2)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -20,9 +21,11 @@ import numpy as np
 import pytest
 
 import unlock
+from device.challenge import Move
 from device.errors import CameraLost, LockError
+from device.refusal_file import RefusalFile
 from device.types import Decision, Frame, Reason
-from tests.conftest import ROOT, run_program
+from tests.conftest import ROOT, make_clip, run_program
 from tests.make_tiny_model import write_tiny
 
 PULSE_S = 1.0
@@ -39,7 +42,8 @@ class Door:
         self.process: subprocess.Popen[str] | None = None
 
     def configure(self, pulse_s: float, extra: str = "") -> None:
-        self.config.write_text(f"{extra}\n[lock]\npulse_s = {pulse_s}\n")
+        liveness = '[liveness]\nmode = "off"\n'  # a portrait has to open it: this is about the lock
+        self.config.write_text(f"{extra}\n{liveness}[lock]\npulse_s = {pulse_s}\n")
 
     def start(self, *arguments: str, mode: str = "unlock", **environment: str) -> subprocess.Popen[str]:
         command = [
@@ -51,7 +55,8 @@ class Door:
             "--config",
             str(self.config),
         ]
-        command += ["--gallery", str(self.gallery), "--json", *arguments] if mode == "unlock" else arguments
+        options = ["--gallery", str(self.gallery), "--json", "--no-liveness"]
+        command += [*options, *arguments] if mode == "unlock" else arguments
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -218,15 +223,16 @@ def test_max_seconds_is_a_clean_end(door: Door, empty_clip: Path) -> None:
     assert beats[0]["camera_lost"] is False
 
 
-def test_demo_says_so_on_every_line(enrolled_gallery: Path, person_clip: Path, empty_config: Path) -> None:
+def test_demo_says_so_on_every_line(
+    enrolled_gallery: Path, person_clip: Path, no_liveness: list[str]
+) -> None:
     options = [
         "--demo",
         "--camera",
         str(person_clip),
         "--gallery",
         str(enrolled_gallery),
-        "--config",
-        str(empty_config),
+        *no_liveness,
     ]
     done = run_program("unlock.py", *options, "--max-seconds", "3")
     lines = done.stdout.splitlines()
@@ -242,9 +248,9 @@ def test_demo_says_so_on_every_line(enrolled_gallery: Path, person_clip: Path, e
 
 
 def test_without_pins_there_is_no_way_around_demo(
-    enrolled_gallery: Path, person_clip: Path, empty_config: Path, monkeypatch: pytest.MonkeyPatch
+    enrolled_gallery: Path, person_clip: Path, no_liveness: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--gallery", str(enrolled_gallery), "--config", str(empty_config)]
+    options = ["--gallery", str(enrolled_gallery), *no_liveness]
     done = run_program("unlock.py", "--camera", str(person_clip), *options)
     assert done.returncode == 2
     assert "--demo" in done.stderr  # a film of somebody enrolled is no visitor
@@ -291,7 +297,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_an_exit_code(
-    case: str, person_clip: Path, enrolled_gallery: Path, empty_config: Path
+    case: str, person_clip: Path, enrolled_gallery: Path, no_liveness: list[str]
 ) -> None:
     arguments, code, said = BAD[case]
     options = [
@@ -299,8 +305,7 @@ def test_bad_input_is_one_line_and_an_exit_code(
         str(person_clip),
         "--gallery",
         str(enrolled_gallery),
-        "--config",
-        str(empty_config),
+        *no_liveness,
     ]
     done = run_program("unlock.py", "--demo", *options, *arguments)
     assert done.returncode == code
@@ -310,33 +315,34 @@ def test_bad_input_is_one_line_and_an_exit_code(
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, empty_config: Path) -> None:
+def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, no_liveness: list[str]) -> None:
     for content in (b"", b"not a clip at all" * 100):
         path = tmp_path / "clip.mp4"
         path.write_bytes(content)
-        done = run_program("unlock.py", "--demo", "--camera", str(path), "--config", str(empty_config))
+        done = run_program("unlock.py", "--demo", "--camera", str(path), *no_liveness)
         assert done.returncode == 6
         assert len(done.stderr.splitlines()) == 1
 
 
 def test_one_key_changes_the_model_of_enrollment_and_door(
-    real_model: None, tmp_path: Path, enrolled_gallery: Path, empty_clip: Path, empty_config: Path
+    real_model: None, tmp_path: Path, enrolled_gallery: Path, empty_clip: Path, no_liveness: list[str]
 ) -> None:
     model = str(write_tiny(tmp_path, "wide", side=160, dimension=512))
     settings = tmp_path / "config.toml"
-    settings.write_text(f'model = "{model}"\ngallery = "{tmp_path}/gallery.db"\n')
+    off = '[liveness]\nmode = "off"\n'
+    settings.write_text(f'model = "{model}"\ngallery = "{tmp_path}/gallery.db"\n{off}')
     photo = ["--images", "tests/data/astronaut.jpg", "--no-sheet"]
     enrolled = run_program("enroll.py", "--name", "Eileen", *photo, "--config", str(settings))
     assert enrolled.returncode == 0, enrolled.stderr
     watch = ["--demo", "--camera", str(empty_clip), "--max-seconds", "1"]
-    watched = run_program("unlock.py", *watch, "--config", str(settings))
+    watched = run_program("unlock.py", *watch, "--config", str(settings), "--no-liveness")
     assert watched.returncode == 0, watched.stderr
     assert "model wide-" in watched.stdout
 
-    options = ["--gallery", str(enrolled_gallery), "--config", str(empty_config), "--model", model]
+    options = ["--gallery", str(enrolled_gallery), *no_liveness, "--model", model]
     for done in (
         run_program("unlock.py", *watch, *options),
-        run_program("enroll.py", "--name", "Bob", *photo, *options),
+        run_program("enroll.py", "--name", "Bob", *photo, *(o for o in options if o != "--no-liveness")),
     ):
         assert done.returncode == 5
         assert "remove those subjects and enroll them again" in done.stderr
@@ -353,8 +359,8 @@ def test_a_model_that_is_none_names_the_nearest(
     assert "did you mean 'mobilefacenet'?" in done.stderr
 
 
-def test_a_fault_is_told_on_the_status_lines(person_clip: Path, empty_config: Path) -> None:
-    options = ["--camera", str(person_clip), "--gallery", "missing.db", "--config", str(empty_config)]
+def test_a_fault_is_told_on_the_status_lines(person_clip: Path, no_liveness: list[str]) -> None:
+    options = ["--camera", str(person_clip), "--gallery", "missing.db", *no_liveness]
     done = run_program("unlock.py", "--demo", "--json", *options)
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["event"], last["reason"], last["exit_code"]) == ("stopping", "fault", 5)
@@ -362,12 +368,12 @@ def test_a_fault_is_told_on_the_status_lines(person_clip: Path, empty_config: Pa
 
 
 def test_a_terminal_that_knows_no_umlauts(
-    person_clip: Path, empty_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    person_clip: Path, no_liveness: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = tmp_path / "Zoë.mp4"
     clip.symlink_to(person_clip)
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    options = ["--camera", str(clip), "--gallery", "missing.db", "--config", str(empty_config)]
+    options = ["--camera", str(clip), "--gallery", "missing.db", *no_liveness]
     done = run_program("unlock.py", "--demo", *options)
     assert "Zo\\xeb.mp4" in done.stdout
     assert "stopping" in done.stdout
@@ -386,6 +392,53 @@ def test_a_python_without_the_libraries_says_which_one_has_them(program: str) ->
     assert (done.returncode, done.stdout) == (1, "")
     advice = r"run it with \.venv/bin/python \(make setup makes it\)"
     assert re.fullmatch(rf"{program}: No module named '\w+': {advice}\n", done.stderr)
+
+
+def test_liveness_is_off_with_two_keys_only(
+    enrolled_gallery: Path, empty_clip: Path, no_liveness: list[str], empty_config: Path
+) -> None:
+    options = ["--demo", "--json", "--camera", str(empty_clip), "--gallery", str(enrolled_gallery)]
+    options += ["--max-seconds", "1"]
+    alone = run_program("unlock.py", *options, *no_liveness[:2])
+    assert (alone.returncode, alone.stdout) == (3, "")
+    assert "--no-liveness" in alone.stderr
+    assert len(alone.stderr.splitlines()) == 1
+    flag = run_program("unlock.py", *options, "--config", str(empty_config), "--no-liveness")
+    assert (flag.returncode, flag.stdout) == (2, "")
+    assert 'received "challenge"' in flag.stderr
+    both = run_program("unlock.py", *options, *no_liveness)
+    lines = [json.loads(line) for line in both.stdout.splitlines()]
+    assert both.returncode == 0
+    assert len(lines) >= 3
+    assert all(line["liveness"] == "off" for line in lines)
+
+
+def test_a_portrait_in_a_clip_is_asked_and_opens_nothing(
+    real_model: None, tmp_path: Path, enrolled_gallery: Path
+) -> None:
+    clip = make_clip(tmp_path / "portrait.mp4", "tests/data/astronaut.jpg:6")
+    door = Door(tmp_path, enrolled_gallery)
+    door.config.write_text('[liveness]\nmode = "always"\n')
+    pins = [sys.executable, "-m", "tests.recorded_unlock", str(door.pins), "unlock"]
+    options = [
+        "--config",
+        str(door.config),
+        "--gallery",
+        str(enrolled_gallery),
+        "--json",
+        "--camera",
+        str(clip),
+    ]
+    done = subprocess.run([*pins, *options], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert door.levels() == []
+    assert not any("liveness" in line for line in lines)
+    reasons = {line.get("reason") for line in lines}
+    asked = [line["action"] for line in lines if line["event"] == "challenge"]
+    # a passive network that is sure of the attack ends it before the challenge
+    assert asked or "spoof_suspected" in reasons
+    assert set(asked) <= {str(move) for move in Move}
 
 
 def test_every_reason_stands_in_tune() -> None:
@@ -429,7 +482,14 @@ def watch(camera: Camera, calls: list[str], *, once: bool) -> unlock.Watch:
     notifier.camera_back.side_effect = lambda _: calls.append("restore")
     notifier.watchdog.side_effect = lambda _: calls.append("beat")
     return unlock.Watch(
-        camera, device, status, notifier, heartbeat_s=60.0, once=once, check_stop=lambda: None
+        camera,
+        device,
+        status,
+        notifier,
+        heartbeat_s=60.0,
+        once=once,
+        check_stop=lambda: None,
+        refusals=RefusalFile(None),
     )
 
 
@@ -449,6 +509,28 @@ def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
     lost = ["lock", "forget", "stretch", "camera_lost", "beat"]
     again = ["lock", "forget", "beat"]
     assert calls == ["frame", "beat", *lost, *again, "camera_back", "frame", "restore", "beat"]
+
+
+def test_a_move_is_told_once_and_the_prompt_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter([None, "nod", "nod", None, "blink", CameraLost])
+    told: list[Any] = []
+    door = watch(Camera([FRAME] * 5 + [CameraLost("unplugged")], []), [], once=False)
+    door._status.event.side_effect = lambda name, **fields: told.append((name, fields.get("action")))
+    door._device.prompt.show.side_effect = lambda move: told.append(move)
+    decision = Decision(granted=False, reason=Reason.CHALLENGE, captured_at_s=0.0)
+    monkeypatch.setattr(unlock, "handle_frame", lambda *_: replace(decision, challenge=next(asked)))
+    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
+    door.run()
+    assert told[:6] == ["nod", ("challenge", "nod"), None, "blink", ("challenge", "blink"), None]
+
+
+def test_a_count_that_cannot_be_kept_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    door = watch(Camera([FRAME] * 3), calls, once=False)
+    door._refusals.fault = "gallery.db.refusals: no space left on device"
+    decide(monkeypatch, calls, granted=False)
+    door.run()
+    assert calls.count("warning") == 1
 
 
 def test_the_heartbeat_says_that_the_camera_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
