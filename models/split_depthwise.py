@@ -115,7 +115,7 @@ class Split:
         ]
 
     def _column_ranges(self, maps: Floats) -> Floats:
-        """Return the (C,) largest sizes of a column's sums: those of the (N, H, W, C) maps, or 127 steps of a product."""
+        """Return the (C,) largest sizes of columns' sums: those of (N, H, W, C) maps, or 127 steps of a product."""
         shape = (self._rows, self._columns, self._channels)
         weight = self._constant(self._weight, np.int8).reshape(shape) * self._scales
         sums = np.einsum("nhwc,hwc->nwc", maps, weight)
