@@ -31,7 +31,9 @@ from typing import Any
 from device import __version__
 from device.build import build_camera, build_device
 from device.config import Config, load_config
-from device.errors import CameraLost, FaceUnlockError, LockError, UsageError
+from device.door import Report, news
+from device.errors import CameraLost, FaceUnlockError, LockError, LockRefused, UsageError
+from device.lock_client import RemoteLock
 from device.notify import Notifier
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
@@ -77,6 +79,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
+    parser.add_argument(
+        "--lock-socket", metavar="PATH", help="socket of the lock process, which drives the pin"
+    )
     parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
     parser.add_argument("--once", action="store_true", help="end after the first grant and its pulse")
     parser.add_argument(
@@ -101,7 +106,7 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     status = open_log(config, args)
     notifier = Notifier.from_environment(os.environ)
     exit_code, reason, fault = 1, "fault", None
-    lock = "mock" if args.demo else config.lock.driver
+    lock = "mock" if args.demo else "lockd" if config.lock.socket else config.lock.driver
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
         device = build_device(config, pin_factory=pin_factory)
@@ -137,6 +142,8 @@ def configured(args: argparse.Namespace) -> Config:
         config = replace(config, camera=replace(config.camera, source=args.camera))
     if args.model is not None:
         config = replace(config, model=args.model)
+    if args.lock_socket is not None:
+        config = replace(config, lock=replace(config.lock, socket=args.lock_socket))
     return replace(config, gallery=args.gallery) if args.gallery else config
 
 
@@ -146,7 +153,13 @@ def announce(device: Device, config: Config, status: StatusLog, notifier: Notifi
     def tell(locked: bool) -> None:
         status.event("locked") if locked else status.event("unlocked", pulse_s=config.lock.pulse_s)
 
+    def tell_door(before: Report, after: Report) -> None:
+        for name, details in news(before, after):
+            status.event(name, **details)
+
     device.lock.on_change = tell
+    if isinstance(device.lock, RemoteLock):
+        device.lock.on_door = tell_door
     people, templates = len(device.gallery.subjects()), device.gallery.count()
     model, is_locked = device.embedder.model_id, device.lock.is_locked
     status.event("ready", model=model, subjects=people, templates=templates, is_locked=is_locked)
@@ -187,7 +200,11 @@ class Watch:
             self._status.event("camera_back", camera=self._camera.name)
         # A clip has its own time: what was filmed last year is not stale.
         now_s = time.monotonic() if self._camera.live else frame.captured_at_s
-        decision = handle_frame(frame, self._device, now_s)
+        try:
+            decision = handle_frame(frame, self._device, now_s)
+        except LockRefused as refusal:  # the door stays locked and the next frame is another chance
+            self._status.event("command_refused", reason=refusal.reason)
+            decision = Decision(False, Reason.STALE_FRAME, frame.captured_at_s)
         self._frames += 1
         if decision.granted:
             if self._once:

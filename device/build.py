@@ -16,10 +16,12 @@ from device.embed import LiteRTEmbedder
 from device.enrollment import Collector
 from device.errors import ModelError
 from device.gallery import Gallery
-from device.lock import PulseLock, check_pin, open_lock
+from device.lock import board_text, open_lock
+from device.lock_client import RemoteLock
 from device.paths import expand
+from device.pins import check_pins
 from device.pipeline import Device
-from device.protocols import Aligner, Detector
+from device.protocols import Aligner, Detector, Lock
 from device.quality import QualityLimits
 from device.track import Tracker
 
@@ -72,9 +74,11 @@ def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, g
     )
 
 
-def build_lock(config: Config, *, pin_factory: Any) -> PulseLock:
-    """Claim the pin, locked."""
-    check_pin(config.lock, config.status.serial_port)
+def build_lock(config: Config, *, pin_factory: Any) -> Lock:
+    """Claim the pin, locked, or reach the lock process that holds it; given pins are the only ones driven."""
+    if config.lock.socket and pin_factory is None:
+        return RemoteLock(expand(config.lock.socket), life_s=config.decision.max_frame_age_s)
+    check_pins(config.lock, config.door, config.status.serial_port, board_text())
     return open_lock(config.lock, pin_factory=pin_factory)
 
 

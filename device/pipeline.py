@@ -85,7 +85,7 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
     match = device.gallery.match(device.embedder.embed(aligned.image))
     decision = conclude(None, match)
     if decision.granted:
-        device.lock.unlock()
+        device.lock.unlock(frame.captured_at_s)
     return decision
 
 
