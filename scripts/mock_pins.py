@@ -7,8 +7,8 @@
 
 Like a Raspberry Pi's, such a pin keeps its level when its process dies, and the next process finds it so. Each change
 is a record of FOLDER/gpioNN.trace, in shared memory of the file: neither SIGKILL nor a full disk can lose one. An input
-reads FOLDER/gpioNN.level (`0` or `1`), and follows its pull resistor where that is absent. The product itself has no such
-switch: the pins are handed to `main()`.
+reads FOLDER/gpioNN.level (`0` or `1`), and follows its pull resistor where that is absent. The product itself has no
+such switch: the pins are handed to `main()`.
 """
 
 from __future__ import annotations
