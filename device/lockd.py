@@ -144,6 +144,7 @@ class LockServer:
             self._turn_away(connection, Refusal.BUSY)
         else:
             self._drop()
+            self._watch_door(now_s)  # the greeting tells of the bolt as it is now
             self._welcome(connection, now_s)
 
     def _welcome(self, connection: socket.socket, now_s: float) -> None:
