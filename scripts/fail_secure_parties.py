@@ -132,7 +132,7 @@ class Recognizer:
         """Let somebody enrolled step before the camera."""
         self.asked += 1
         if not self.whole:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # gone, or its camera was pulled before
                 self.process.stdin.write(b"\n")
                 self.process.stdin.flush()
 
