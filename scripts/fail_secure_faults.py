@@ -50,6 +50,7 @@ class Fault:
     longest_s: float = SLACK_S
     cut_s: float | None = None
     tapped: bool = False
+    replaces: bool = False
     whole: bool = False
 
 
@@ -161,7 +162,7 @@ def guesses(rng: random.Random) -> list[bytes]:
     ]
 
 
-LOCKD_DIES = {"longest_s": RELOCK_S, "cut_s": RELOCK_S}
+LOCKD_DIES = {"longest_s": RELOCK_S, "cut_s": RELOCK_S, "replaces": True}
 FAULTS = (
     Fault("recognizer: SIGKILL", to_recognizer(signal.SIGKILL), cut_s=SLACK_S),
     Fault("recognizer: SIGTERM", to_recognizer(signal.SIGTERM), cut_s=SLACK_S),
@@ -174,11 +175,12 @@ FAULTS = (
         to_lockd(signal.SIGSTOP),
         longest_s=WATCHDOG_S + RELOCK_S,
         cut_s=WATCHDOG_S + RELOCK_S,
+        replaces=True,
     ),
     Fault("lock process: SIGSTOP, SIGCONT", pause_lockd, longest_s=WATCHDOG_S + SLACK_S),
     Fault("power: all killed, no relock", cut_power, **LOCKD_DIES),
     Fault("disk full", fill_disk),
-    Fault("no memory, no descriptors", exhaust, **LOCKD_DIES),
+    Fault("no memory, no descriptors", exhaust, longest_s=RELOCK_S, cut_s=RELOCK_S),
     Fault("packets: a bit flipped", spoil(flip), tapped=True),
     Fault("packets: cut short", spoil(cut_short), tapped=True),
     Fault("packets: sent twice", spoil(twice), tapped=True),

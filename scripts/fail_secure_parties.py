@@ -170,11 +170,15 @@ class Tap:
         self._listener.close()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # closed
             while not self._ending:
                 near, _ = self._listener.accept()
                 far = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                far.connect(str(self._onward))
+                try:
+                    far.connect(str(self._onward))
+                except OSError:  # nobody listens there now
+                    near.close()
+                    continue
                 for source, target, spoilt in ((near, far, True), (far, near, False)):
                     threading.Thread(target=self._carry, args=(source, target, spoilt), daemon=True).start()
 

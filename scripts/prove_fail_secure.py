@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from fail_secure_faults import Fault, Outcome, Scene, choose, exhaust, fill_disk
-from fail_secure_parties import WATCHDOG_S, Recognizer, Supervisor, Tap, wait_for
+from fail_secure_parties import START_S, Recognizer, Supervisor, Tap, wait_for
 from fail_secure_report import table, write_report
 from mock_pins import Trace
 
@@ -56,8 +56,9 @@ class Stage:
         try:
             ready = ready and recognizer.await_ready()
             scene = Scene(self.supervisor, recognizer, tap, self.rng)
+            served_by = self.supervisor.process
             after_s, struck_s, was_open = self._approach(fault, scene)
-            checks = {"did not come back": ready, "still unlocked": self._await_rest(fault, struck_s)}
+            checks = {"did not come back": ready, "still unlocked": self._await_rest(fault, served_by)}
             outcome = self._judge(fault, first, struck_s, was_open)
             checks["did not open"] = outcome.openings > 0 or after_s < OPENS_S
             checks[f"{outcome.openings} openings, one request"] = outcome.openings <= recognizer.asked
@@ -87,13 +88,12 @@ class Stage:
             scene.recognizer.ask()
         return at_s, struck_s, was_open
 
-    def _await_rest(self, fault: Fault, struck_s: float) -> bool:
-        """Wait until the pin is locked and nobody is left who could unlock it unasked."""
+    def _await_rest(self, fault: Fault, stopped: object) -> bool:
+        """Wait until the pin is locked, and until a lock process that was stopped has been replaced."""
         time.sleep(0.15)
-        bound_s = self.pulse_s + fault.longest_s + 1
-        rested = wait_for(lambda: not self.trace.level, bound_s)
-        if fault.name == "lock process: SIGSTOP":
-            time.sleep(max(0.0, struck_s + WATCHDOG_S + 0.1 - time.monotonic()))
+        rested = wait_for(lambda: not self.trace.level, self.pulse_s + fault.longest_s + 1)
+        if fault.replaces:
+            rested = rested and wait_for(lambda: self.supervisor.process not in (stopped, None), START_S)
         return rested
 
     def _judge(self, fault: Fault, first: int, struck_s: float, was_open: bool) -> Outcome:

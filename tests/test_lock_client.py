@@ -144,7 +144,7 @@ def test_the_bolt_may_be_jammed(tmp_path, process, lock):
     lock.on_door = lambda before, after: seen.append((before.door, after.door, after.alarms))
     lock.unlock()
     (tmp_path / "stuck_open").touch()
-    wait_until(lambda: seen and seen[-1][1] == "jammed" or lock.check())
+    wait_until(lambda: (seen and seen[-1][1] == "jammed") or lock.check())
     assert lock.is_locked is None
     assert seen[-1][2] == {"jammed"}
     with pytest.raises(LockRefused, match="jammed"):
