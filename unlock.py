@@ -202,9 +202,11 @@ class Watch:
         now_s = time.monotonic() if self._camera.live else frame.captured_at_s
         try:
             decision = handle_frame(frame, self._device, now_s)
-        except LockRefused as refusal:  # the door stays locked and the next frame is another chance
+        except (
+            LockRefused
+        ) as refusal:  # nothing opened; the decider counts its cooldown, then there is another chance
             self._status.event("command_refused", reason=refusal.reason)
-            decision = Decision(False, Reason.STALE_FRAME, frame.captured_at_s)
+            decision = Decision(False, Reason.COOLDOWN, frame.captured_at_s)
         self._frames += 1
         if decision.granted:
             if self._once:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from fail_secure_parties import WATCHDOG_S, Recognizer, Supervisor, Tap
 
 from device.lock_protocol import VERBS
-from device.lockd import SILENCE_S
+from device.lock_server import SILENCE_S
 
 SLACK_S = 0.5  # a busy machine is late
 RELOCK_S = 2.0  # a new Python has to start for the relock

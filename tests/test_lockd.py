@@ -18,7 +18,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from device import lockd
+from device import lock_server, lockd
 from device.config import DoorConfig
 from device.door import DoorRule
 from device.door_pins import DoorPins
@@ -65,7 +65,7 @@ class Bench:
         self.address = folder / "bolt.sock"
         self.listener = lockd.listen(self.address)
         self.pins = DoorPins(door or DoorConfig(), pin_factory=self.factory)
-        self.server = lockd.LockServer(
+        self.server = lock_server.LockServer(
             lock=self.lock,
             pins=self.pins,
             listener=self.listener,
@@ -298,7 +298,7 @@ def test_one_recognizer_at_a_time_until_it_is_silent(bench, monkeypatch):
     second = Raw(bench)
     assert str(second.greet().refusal) == "busy"
     assert first.ask("pulse").word == "ok"  # unharmed
-    monkeypatch.setattr(lockd, "SILENCE_S", 0.05)
+    monkeypatch.setattr(lock_server, "SILENCE_S", 0.05)
     time.sleep(0.1)
     third = Raw(bench)
     assert third.greet().word == "hello"
@@ -322,7 +322,7 @@ def test_a_recognizer_that_dies_is_locked_behind(make_bench, way):
 
 
 def test_a_recognizer_that_hangs_is_locked_out(make_bench, monkeypatch):
-    monkeypatch.setattr(lockd, "SILENCE_S", 0.3)
+    monkeypatch.setattr(lock_server, "SILENCE_S", 0.3)
     bench = make_bench(pulse_s=30)
     client = bench.connect()
     client.ask("pulse")
@@ -336,7 +336,7 @@ def test_a_recognizer_that_hangs_is_locked_out(make_bench, monkeypatch):
 
 
 def test_a_silent_recognizer_may_stay_while_it_is_locked(bench, monkeypatch):
-    monkeypatch.setattr(lockd, "SILENCE_S", 0.05)
+    monkeypatch.setattr(lock_server, "SILENCE_S", 0.05)
     client = bench.connect()  # it loads its networks now
     time.sleep(0.1)
     bench.server.step()
@@ -348,7 +348,7 @@ def test_a_flood_locks(make_bench):
     client = bench.connect()
     client.ask("pulse")
     refusals = []
-    for _ in range(lockd.FLOOD[0] + 1):
+    for _ in range(lock_server.FLOOD[0] + 1):
         answer = client.ask("beat")
         if answer is None or answer.refusal:
             refusals.append(str(answer.refusal))
@@ -359,7 +359,7 @@ def test_a_flood_locks(make_bench):
 
 
 def test_a_recognizer_that_never_reads_is_locked_out(make_bench, monkeypatch):
-    monkeypatch.setattr(lockd, "FLOOD", (10**9, 1.0))
+    monkeypatch.setattr(lock_server, "FLOOD", (10**9, 1.0))
     bench = make_bench(pulse_s=30)
     client = bench.connect()
     client.ask("pulse")
@@ -529,7 +529,7 @@ class Fuzzed:
 
 @pytest.fixture
 def fuzzed(make_bench, monkeypatch):
-    monkeypatch.setattr(lockd, "FLOOD", (10**9, 1.0))
+    monkeypatch.setattr(lock_server, "FLOOD", (10**9, 1.0))
     bench = make_bench(pulse_s=30)
     bench.pulses = 0
     unlock = bench.lock.unlock
