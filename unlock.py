@@ -202,9 +202,8 @@ class Watch:
         now_s = time.monotonic() if self._camera.live else frame.captured_at_s
         try:
             decision = handle_frame(frame, self._device, now_s)
-        except (
-            LockRefused
-        ) as refusal:  # nothing opened; the decider counts its cooldown, then there is another chance
+        except LockRefused as refusal:
+            # Nothing opened; the decider counts its cooldown, then there is another chance.
             self._status.event("command_refused", reason=refusal.reason)
             decision = Decision(False, Reason.COOLDOWN, frame.captured_at_s)
         self._frames += 1
