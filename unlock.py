@@ -32,7 +32,9 @@ from device import __version__
 from device.audit_trail import AuditTrail
 from device.build import build_audit, build_camera, build_device, build_refusal_file
 from device.config import Config, load_config
-from device.errors import CameraLost, ConfigError, FaceUnlockError, LockError, UsageError
+from device.door import Report, news
+from device.errors import CameraLost, ConfigError, FaceUnlockError, LockError, LockRefused, UsageError
+from device.lock_client import RemoteLock
 from device.notify import Notifier
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
@@ -80,6 +82,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
+    parser.add_argument(
+        "--lock-socket", metavar="PATH", help="socket of the lock process, which drives the pin"
+    )
     parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
     parser.add_argument(
         "--no-liveness",
@@ -111,7 +116,7 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     status = open_log(config, args, audit)
     notifier = Notifier.from_environment(os.environ)
     exit_code, reason, fault = 1, "fault", None
-    lock = "mock" if args.demo else config.lock.driver
+    lock = "mock" if args.demo else "lockd" if config.lock.socket else config.lock.driver
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
         refusals = RefusalFile(None) if args.demo else build_refusal_file(config)
@@ -150,6 +155,8 @@ def configured(args: argparse.Namespace) -> Config:
         config = replace(config, camera=replace(config.camera, source=args.camera))
     if args.model is not None:
         config = replace(config, model=args.model)
+    if args.lock_socket is not None:
+        config = replace(config, lock=replace(config.lock, socket=args.lock_socket))
     return replace(config, gallery=args.gallery) if args.gallery else config
 
 
@@ -173,7 +180,13 @@ def announce(device: Device, config: Config, status: StatusLog, notifier: Notifi
     def tell(locked: bool) -> None:
         status.event("locked") if locked else status.event("unlocked", pulse_s=config.lock.pulse_s)
 
+    def tell_door(before: Report, after: Report) -> None:
+        for name, details in news(before, after):
+            status.event(name, **details)
+
     device.lock.on_change = tell
+    if isinstance(device.lock, RemoteLock):
+        device.lock.on_door = tell_door
     people, templates = len(device.gallery.subjects()), device.gallery.count()
     model, is_locked = device.embedder.model_id, device.lock.is_locked
     status.event("ready", model=model, subjects=people, templates=templates, is_locked=is_locked)
@@ -218,7 +231,12 @@ class Watch:
             self._status.event("camera_back", camera=self._camera.name)
         # A clip has its own time: what was filmed last year is not stale.
         now_s = time.monotonic() if self._camera.live else frame.captured_at_s
-        decision = handle_frame(frame, self._device, now_s)
+        try:
+            decision = handle_frame(frame, self._device, now_s)
+        except LockRefused as refusal:
+            # Nothing opened; the decider counts its cooldown, then there is another chance.
+            self._status.event("command_refused", reason=refusal.reason)
+            decision = Decision(False, Reason.COOLDOWN, frame.captured_at_s)
         self._frames += 1
         self._tell_challenge(decision.challenge)
         if decision.granted:

@@ -28,11 +28,13 @@ from device.intent import IntentRule
 from device.keypad import KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
 from device.keys import KeyRing, KeyStore
 from device.liveness import PadScorer
-from device.lock import PulseLock, check_pin, open_lock
+from device.lock import board_text, open_lock
+from device.lock_client import RemoteLock
 from device.paths import expand
+from device.pins import check_pins
 from device.pipeline import Device
 from device.prompt import Prompt, check_prompt_pins, open_prompt
-from device.protocols import Aligner, Closable, Detector
+from device.protocols import Aligner, Closable, Detector, Lock
 from device.quality import QualityLimits
 from device.refusal_file import RefusalFile
 from device.refusals import Refusals
@@ -195,9 +197,11 @@ def build_alarm(config: Config, pin_factory: Any) -> list[Closable]:
     return [AlarmPin(pin, pin_factory=pin_factory)] if pin >= 0 else []
 
 
-def build_lock(config: Config, *, pin_factory: Any) -> PulseLock:
-    """Claim the pin, locked."""
-    check_pin(config.lock, config.status.serial_port)
+def build_lock(config: Config, *, pin_factory: Any) -> Lock:
+    """Claim the pin, locked, or reach the lock process that holds it; given pins are the only ones driven."""
+    if config.lock.socket and pin_factory is None:
+        return RemoteLock(expand(config.lock.socket), life_s=config.decision.max_frame_age_s)
+    check_pins(config.lock, config.door, config.status.serial_port, board_text())
     return open_lock(config.lock, pin_factory=pin_factory)
 
 

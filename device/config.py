@@ -215,6 +215,33 @@ class LockConfig:
     pulse_s: float = setting(5.0, "the door stays unlocked this long", unit="s", low=0.1, high=60)
     chip: str = setting("/dev/gpiochip0", "GPIO chip of the lock's relay, jetson")
     line: int = setting(105, "line of that chip, jetson", low=0, high=511)
+    socket: str = setting(
+        "",
+        "socket of the lock process (`python -m device.lockd`), which then drives the pin; empty: this program does",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorConfig:
+    """What the lock process sees of the door; every switch is between its pin and ground, -1 is none."""
+
+    contact_pin: int = setting(-1, "GPIO of the door contact, shut while the door is shut", low=-1, high=27)
+    bolt_pin: int = setting(
+        -1, "GPIO of the bolt's own contact, shut while the bolt is thrown", low=-1, high=27
+    )
+    exit_pin: int = setting(-1, "GPIO of the exit button on the inside, shut while pressed", low=-1, high=27)
+    tamper_pin: int = setting(-1, "GPIO of the box's switch, shut while the box is shut", low=-1, high=27)
+    alarm_pin: int = setting(-1, "GPIO that is high while an alarm is on", low=-1, high=27)
+    held_open_s: float = setting(
+        30.0, "a door that stands open for longer is an alarm", unit="s", low=1, high=3600
+    )
+    settle_s: float = setting(
+        1.0,
+        "bolt and leaf may take this long to follow the pin, then it is `jammed`",
+        unit="s",
+        low=0.1,
+        high=10,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,6 +341,7 @@ class Config:
     liveness: LivenessConfig = field(default_factory=LivenessConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     lock: LockConfig = field(default_factory=LockConfig)
+    door: DoorConfig = field(default_factory=DoorConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     keypad: KeypadConfig = field(default_factory=KeypadConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
@@ -345,6 +373,7 @@ SECTIONS: dict[str, type] = {
     "liveness": LivenessConfig,
     "enrollment": EnrollmentConfig,
     "lock": LockConfig,
+    "door": DoorConfig,
     "policy": PolicyConfig,
     "keypad": KeypadConfig,
     "audit": AuditConfig,

@@ -11,7 +11,8 @@
     │   └── GallerySealError    5   a sealed record was swapped, changed, taken away, or the file rolled back
     ├── CameraError             6   the camera cannot be used at all (no such file, no backend)
     │   └── CameraLost          6   it worked and stopped; the program locks and reconnects
-    ├── LockError               7   the pin cannot be claimed or driven
+    ├── LockError               7   the pin cannot be claimed or driven, or the lock process is gone
+    │   └── LockRefused         7   the lock process refused one command and stays; the program goes on
     └── EnrollmentError         8   not enough good frames of exactly one face
 
 Text of an error: what, received, expected, next step.
@@ -79,6 +80,14 @@ class LockError(FaceUnlockError):
     """The lock's pin cannot be claimed or driven."""
 
     exit_code = 7
+
+
+class LockRefused(LockError):
+    """The lock process refused one command; `reason` is its word for why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the lock process refused: {reason}: docs/install.md says what it means")
+        self.reason = reason
 
 
 class EnrollmentError(FaceUnlockError):

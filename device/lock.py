@@ -32,32 +32,13 @@ from typing import TYPE_CHECKING, Any
 
 from device.config import LockConfig, load_config
 from device.errors import ConfigError, FaceUnlockError, LockError
+from device.pins import BOOT_FILE
 
 if TYPE_CHECKING:
     from typing import Self
 
 MAX_OPEN_S = 30.0  # restarted pulses never add up to more, unless one pulse alone is longer
 RETRY_S = 0.2  # a relock that failed is tried again this often
-HIGH_AT_BOOT = range(9)  # GPIO0-8 of a Raspberry Pi wake up with a pull-up, GPIO9-27 with a pull-down
-UART_PINS = (14, 15)  # GPIO14 and 15 carry the serial log
-
-
-def check_pin(settings: LockConfig, serial_port: str) -> None:
-    """Refuse a Raspberry Pi's pin that opens the door at boot or carries the serial log."""
-    if settings.driver != "gpiozero":
-        return
-    pin, high_at_boot = settings.pin, settings.pin in HIGH_AT_BOOT
-    on_board = serial_port and not serial_port.startswith(("/dev/ttyUSB", "/dev/ttyACM"))
-    if on_board and pin in UART_PINS:
-        raise ConfigError(
-            f"lock.pin: GPIO{pin} carries the serial log on {serial_port}: choose another pin, such as 17"
-        )
-    if high_at_boot == settings.active_high:
-        level, kind = ("high", "active-high") if high_at_boot else ("low", "active-low")
-        choice = "GPIO9 to 27" if high_at_boot else "GPIO2 to 8, or an active-high relay"
-        raise ConfigError(
-            f"lock.pin: GPIO{pin} is {level} at boot, which unlocks an {kind} relay: choose {choice}"
-        )
 
 
 class PulseLock(ABC):
@@ -110,7 +91,12 @@ class PulseLock(ABC):
         if fault := self._fault:
             raise LockError(f"the last relock failed: {fault}: check the wiring, then restart")
 
-    def unlock(self) -> None:
+    @property
+    def is_pulsing(self) -> bool:
+        """True from unlock() until the pin was locked again."""
+        return self._relock_at_s is not None
+
+    def unlock(self, frame_at_s: float | None = None) -> None:
         """Unlock for one pulse; raise LockError, locked as far as the pin obeys, when it cannot."""
         with self._wake:
             if self._closed:
@@ -322,6 +308,13 @@ class JetsonLock(PulseLock):
 
     def _release(self) -> None:
         self._request.release()
+
+
+def board_text() -> str:
+    """Return the Raspberry Pi's config.txt, empty where there is none or it may not be read."""
+    with contextlib.suppress(OSError):
+        return Path(BOOT_FILE).read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def set_lgpio_folder() -> None:

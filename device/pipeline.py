@@ -73,7 +73,7 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
     if device.admission is not None:
         decision = device.admission.admit(decision)
     if decision.granted:
-        device.lock.unlock()
+        device.lock.unlock(decision.captured_at_s)
     return decision
 
 

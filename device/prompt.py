@@ -14,7 +14,8 @@ from typing import Any
 
 from device.config import LivenessConfig, LockConfig
 from device.errors import ConfigError, LockError
-from device.lock import UART_PINS, set_lgpio_folder
+from device.lock import set_lgpio_folder
+from device.pins import UART_PINS
 
 SHORT_S, LONG_S, PAUSE_S = 0.12, 0.5, 0.15
 PATTERNS = {"blink": (2, SHORT_S), "turn_left": (1, LONG_S), "turn_right": (2, LONG_S), "nod": (3, SHORT_S)}

@@ -80,8 +80,11 @@ class Lock(Protocol):
         """Raise LockError when the last relock failed."""
         ...
 
-    def unlock(self) -> None:
-        """Unlock for one pulse; a second call while unlocked starts the pulse anew, never stacks."""
+    def unlock(self, frame_at_s: float | None = None) -> None:
+        """Unlock for one pulse; a second call while unlocked starts the pulse anew, never stacks.
+
+        `frame_at_s` is when the frame behind it was taken, None is now: a lock process refuses old ones.
+        """
         ...
 
     def lock(self) -> None:

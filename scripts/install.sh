@@ -111,26 +111,31 @@ check_python() {
 }
 
 # A running door would load half of the old program and half of the new one; stopped, it is locked.
+# The recognizer first: then nobody asks the bolt any more.
+UNITS="face-unlock.service face-unlock-lock.service"
 stop_service() {
     RUNNING=''
-    if [ -n "$DRY_RUN" ]; then say "+ systemctl stop face-unlock.service (if it is running)"; fi
+    if [ -n "$DRY_RUN" ]; then say "+ systemctl stop $UNITS (what is running)"; fi
     if [ -z "$DRY_RUN$ROOT" ]; then
-        case $(systemctl is-active face-unlock.service) in
-            active | activating | reloading) RUNNING=yes ;;
-        esac
+        for unit in $UNITS; do
+            case $(systemctl is-active "$unit") in
+                active | activating | reloading) RUNNING="$RUNNING $unit" ;;
+            esac
+        done
     fi
     if [ -n "$RUNNING" ]; then
         trap tell_that_it_is_stopped EXIT
         trap 'exit 130' INT
         trap 'exit 143' HUP TERM
-        run systemctl stop face-unlock.service
+        # shellcheck disable=SC2086  # a list of words
+        run systemctl stop $RUNNING
     fi
 }
 
 # On exit, from the stop to the start.
 tell_that_it_is_stopped() {
     say "install.sh: failed: the service is stopped and the door locked: run the installer again, then" \
-        "sudo systemctl start face-unlock" >&2
+        "sudo systemctl start face-unlock-lock face-unlock" >&2
 }
 
 copy_program() {
@@ -179,6 +184,12 @@ fetch_models() {
 install_user() {
     run install -D -m 644 "$HERE/systemd/face-unlock.sysusers" "$ROOT/etc/sysusers.d/face-unlock.conf"
     run_live systemd-sysusers /etc/sysusers.d/face-unlock.conf
+    # Up to 0.1.0 the recognizer moved the bolt itself.
+    if [ -n "$DRY_RUN" ]; then
+        say "+ gpasswd --delete face-unlock gpio (if it is a member)"
+    elif [ -z "$ROOT" ] && id -nG face-unlock | grep -qw gpio; then
+        gpasswd --delete face-unlock gpio
+    fi
     run install -D -m 644 "$HERE/systemd/60-face-unlock.rules" "$ROOT/etc/udev/rules.d/60-face-unlock.rules"
     run_live udevadm control --reload
     run_live udevadm trigger --subsystem-match=gpio --subsystem-match=dma_heap
@@ -219,13 +230,17 @@ END
 }
 
 install_service() {
-    run install -D -m 644 "$HERE/systemd/face-unlock.service" "$ROOT/etc/systemd/system/face-unlock.service"
+    for unit in $UNITS; do
+        run install -D -m 644 "$HERE/systemd/$unit" "$ROOT/etc/systemd/system/$unit"
+    done
     run_live systemctl daemon-reload
-    run_live systemctl enable face-unlock.service
-    if [ -n "$DRY_RUN" ]; then say "+ systemctl start face-unlock.service (if it was running)"; fi
+    # shellcheck disable=SC2086  # a list of words
+    run_live systemctl enable $UNITS
+    if [ -n "$DRY_RUN" ]; then say "+ systemctl start $UNITS (what was running)"; fi
     if [ -n "$RUNNING" ]; then
         trap - EXIT
-        run systemctl start face-unlock.service
+        # shellcheck disable=SC2086  # a list of words
+        run systemctl start $RUNNING
     fi
 }
 

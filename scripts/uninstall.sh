@@ -37,11 +37,13 @@ if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
 fi
 
 # First, and with the program still there: stopping relocks the door.
-if [ -e "$ROOT/etc/systemd/system/face-unlock.service" ]; then
-    run_live systemctl disable --now face-unlock.service
-fi
-run rm -f "$ROOT/etc/systemd/system/face-unlock.service"
-run rm -rf "$ROOT/etc/systemd/system/face-unlock.service.d"
+for unit in face-unlock.service face-unlock-lock.service; do
+    if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
+        run_live systemctl disable --now "$unit"
+    fi
+    run rm -f "$ROOT/etc/systemd/system/$unit"
+    run rm -rf "$ROOT/etc/systemd/system/$unit.d"
+done
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
 run rm -f "$ROOT/usr/local/bin/face-unlock-enroll"
@@ -49,7 +51,9 @@ run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
     run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
-    if [ -n "$DRY_RUN" ] || id face-unlock >/dev/null 2>&1; then run_live userdel face-unlock; fi
+    for user in face-unlock-lock face-unlock; do
+        if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
+    done
     say "removed, with the gallery and the configuration"
 else
     say "removed; kept: $ROOT/var/lib/face-unlock (gallery) and $ROOT/etc/face-unlock; --purge removes them"

@@ -15,6 +15,9 @@ import pytest
 
 from device import errors
 from device.config import every_setting, parse_config
+from device.door import Alarm, DoorState
+from device.lock_protocol import Refusal
+from device.status import EVENTS
 from tests.conftest import ROOT, run_program
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,6 +78,19 @@ def test_every_exit_code_stands_in_the_readme() -> None:
     codes = {each.exit_code for each in classes if issubclass(each, errors.FaceUnlockError)}
     for code in codes | {0, 130, 143}:
         assert re.search(rf"^\| (\d+, )?{code} \|", README, re.MULTILINE), code
+
+
+def test_every_word_of_door_and_lock_process_stands_in_install() -> None:
+    page = DOCS[Path("docs/install.md")]
+    for word in [*DoorState, *Alarm, *Refusal]:
+        assert f"`{word}`" in page, word
+    for event in EVENTS:
+        assert f"`{event}`" in page, event
+
+
+def test_every_flag_of_the_lock_process_stands_in_tune() -> None:
+    flags = re.findall(r"--[a-z][a-z-]+", run_program("-m", "device.lockd", "--help").stdout)
+    assert {flag for flag in flags if f"`{flag}" not in DOCS[Path("docs/tune.md")]} <= {"--help"}
 
 
 @pytest.mark.parametrize("page", list(PAGES), ids=str)

@@ -120,8 +120,8 @@ def test_dry_run_on_a_raspberry_pi_5(run, tmp_path):
     commands = [line for line in done.stdout.splitlines() if line.startswith("+ ")]
     joined = "\n".join(commands)
     for part in (
-        "systemctl stop face-unlock.service (if it is running)",
-        "systemctl start face-unlock.service (if it was running)",
+        "systemctl stop face-unlock.service face-unlock-lock.service (what is running)",
+        "systemctl start face-unlock.service face-unlock-lock.service (what was running)",
         "python3-venv python3-picamera2 python3-libcamera python3-lgpio libgl1 libglib2.0-0 libegl1 libgles2",
         "python3 -m venv --system-site-packages /opt/face-unlock/.venv",
         "--constraint /opt/face-unlock/requirements/constraints.txt",
@@ -129,6 +129,8 @@ def test_dry_run_on_a_raspberry_pi_5(run, tmp_path):
         "FACE_UNLOCK_CACHE=/var/cache/face-unlock",
         "systemd-sysusers /etc/sysusers.d/face-unlock.conf",
         "/etc/systemd/system/face-unlock.service",
+        "/etc/systemd/system/face-unlock-lock.service",
+        "gpasswd --delete face-unlock gpio",
     ):
         assert part in joined
     order = [
@@ -211,7 +213,8 @@ def test_install_twice_then_remove(run, tmp_path):
     assert not any(word in calls for word in ("apt-get", "systemctl", "chown", "udevadm"))
     assert (root / "opt/face-unlock/device/lock.py").is_file()
     assert (root / "opt/face-unlock/models/weights/mobilefacenet.json").is_file()
-    assert (root / "etc/systemd/system/face-unlock.service").is_file()
+    for unit in ("face-unlock.service", "face-unlock-lock.service"):
+        assert (root / "etc/systemd/system" / unit).is_file()
     config = root / "etc/face-unlock/config.toml"
     assert 'gallery = "/var/lib/face-unlock/gallery.db"' in config.read_text()
     assert oct(config.stat().st_mode)[-3:] == "640"
@@ -283,14 +286,17 @@ def test_installed_config_is_one_that_loads(run, tmp_path):
 @pytest.mark.parametrize(
     ("state", "calls"), [("active", "stop start"), ("activating", "stop start"), ("inactive", ""), ("", "")]
 )
-def test_an_update_stops_a_running_door_and_starts_it_again(tmp_path, state, calls):
+@pytest.mark.parametrize("unit", ["face-unlock.service", "face-unlock-lock.service", "*"])
+def test_an_update_stops_what_runs_and_starts_it_again(tmp_path, state, calls, unit):
     script = SCRIPTS[0].read_text()
-    stop = re.search(r"^stop_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    stop = re.search(r"^UNITS=.*?^stop_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
     tell = re.search(r"^tell_that_it_is_stopped\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
     start = re.search(r"^install_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
     (tmp_path / "run.sh").write_text(f"""set -eu
 DRY_RUN='' ROOT='' HERE=''
-systemctl() {{ if [ "$1" = is-active ]; then echo "{state}"; [ "{state}" = active ]; else echo "$1"; fi; }}
+systemctl() {{
+    case "$1/$2" in is-active/{unit}) echo "{state}"; [ "{state}" = active ];; is-active/*) false;; *) echo "$@";; esac
+}}
 run() {{ if [ "$1" = systemctl ]; then "$@"; fi; }}
 run_live() {{ :; }}
 say() {{ printf '%s\\n' "$*"; }}
@@ -303,11 +309,13 @@ install_service
 """)
     shell = shutil.which("dash") or "sh"
     done = subprocess.run([shell, tmp_path / "run.sh", ":"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, calls.split(), "")
+    units = "face-unlock.service face-unlock-lock.service" if unit == "*" else unit
+    wanted = [f"{call} {units}" for call in calls.split()]
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, wanted, "")
     failed = subprocess.run(
         [shell, tmp_path / "run.sh", "false"], capture_output=True, text=True, check=False
     )
-    assert (failed.returncode, failed.stdout.split()) == (1, calls.split()[:1])
+    assert (failed.returncode, failed.stdout.splitlines()) == (1, wanted[:1])
     told = "the service is stopped and the door locked: run the installer again" in failed.stderr
     assert told == bool(calls)
 
@@ -335,7 +343,9 @@ def test_uninstall_dry_run_touches_nothing(run, tmp_path):
     before = tree(tmp_path / "root")
     done = run("uninstall.sh", "--dry-run", "--purge")
     commands = [line for line in done.stdout.splitlines() if line.startswith("+ ")]
-    assert "disable --now" in commands[0]  # the door is locked before anything is removed
+    assert "disable --now face-unlock.service" in commands[0]  # the door is locked before anything is removed
+    stopped = next(n for n, line in enumerate(commands) if "disable --now face-unlock-lock.service" in line)
+    assert stopped < next(n for n, line in enumerate(commands) if line.endswith("/opt/face-unlock"))
     assert any("var/lib/face-unlock" in line for line in commands)
     assert tree(tmp_path / "root") == before
     kept = run("uninstall.sh", "--dry-run")

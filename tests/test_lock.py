@@ -20,7 +20,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 from device import lock as module
 from device.config import LockConfig
 from device.errors import ConfigError, LockError
-from device.lock import MAX_OPEN_S, GpioLock, JetsonLock, check_pin, main, set_lgpio_folder
+from device.lock import MAX_OPEN_S, GpioLock, JetsonLock, main, set_lgpio_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PULSE_S = 0.25
@@ -251,28 +251,6 @@ def test_pulse_out_of_range(pins, pulse_s):
     with pytest.raises(ConfigError, match="pulse_s"):
         GpioLock(pin=17, active_high=True, pulse_s=pulse_s, pin_factory=pins)
     GpioLock(pin=17, active_high=True, pulse_s=1, pin_factory=pins).close()  # the pin was given back
-
-
-@pytest.mark.parametrize(
-    ("settings", "serial_port", "said"),
-    [
-        (LockConfig(), "/dev/ttyAMA0", None),
-        (LockConfig(pin=14), "", None),
-        (LockConfig(pin=15), "/dev/ttyUSB0", None),  # an adapter on USB leaves the header alone
-        (LockConfig(pin=4, active_high=False), "", None),
-        (LockConfig(pin=4, driver="jetson"), "/dev/ttyTHS1", None),  # the Jetson's lock has a line, no pin
-        (LockConfig(pin=14), "/dev/ttyAMA0", "serial log"),
-        (LockConfig(pin=15), "/dev/serial0", "serial log"),
-        (LockConfig(pin=4), "", "GPIO4 is high at boot"),
-        (LockConfig(pin=17, active_high=False), "", "GPIO17 is low at boot"),
-    ],
-)
-def test_a_pin_that_opens_at_boot_or_carries_the_log_is_refused(settings, serial_port, said):
-    if said is None:
-        check_pin(settings, serial_port)
-    else:
-        with pytest.raises(ConfigError, match=said):
-            check_pin(settings, serial_port)
 
 
 @pytest.mark.parametrize("driver", ["gpiozero", "jetson"])

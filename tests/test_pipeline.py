@@ -100,7 +100,7 @@ def test_the_third_matching_frame_unlocks_once(device: Device) -> None:
         Reason.GRANTED,
         Reason.COOLDOWN,
     ]
-    device.lock.unlock.assert_called_once_with()
+    device.lock.unlock.assert_called_once_with(0.2)  # the time of the frame, which a lock process checks
 
 
 def test_a_decision_says_who_and_what_was_seen(device: Device) -> None:

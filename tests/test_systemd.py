@@ -1,4 +1,4 @@
-"""The unit: valid, caged, and explained line by line."""
+"""The units: valid, caged, and explained line by line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from device.config import CameraConfig
 
 SYSTEMD = Path(__file__).resolve().parents[1] / "systemd"
 UNIT = SYSTEMD / "face-unlock.service"
-MOST_EXPOSURE = 20  # tenths
+BOLT = SYSTEMD / "face-unlock-lock.service"
+UNITS = [UNIT, BOLT]
+MOST_EXPOSURE = 15  # tenths
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
@@ -29,8 +31,8 @@ def settings(path=UNIT):
     return [tuple(line.split("=", 1)) for line in lines]
 
 
-def value(key):
-    [found] = [v for k, v in settings() if k == key]
+def value(key, path=UNIT):
+    [found] = [v for k, v in settings(path) if k == key]
     return found
 
 
@@ -43,19 +45,20 @@ def analyze(*arguments):
         pytest.skip("systemd-analyze does not answer here")
 
 
-@pytest.fixture
-def unit(tmp_path):
-    """The unit as it would be on a board, with an interpreter that is there."""
-    copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable))
-    return copy
+@pytest.fixture(params=UNITS, ids=lambda path: path.name)
+def unit(tmp_path, request):
+    """Each unit as it would be on a board, beside the other one, with an interpreter that is there."""
+    for each in UNITS:
+        text = each.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable)
+        (tmp_path / each.name).write_text(text)
+    return tmp_path / request.param.name
 
 
 @needs_systemd
 @pytest.mark.parametrize("network_camera", [False, True])
 def test_verify_is_silent(unit, network_camera):
     if network_camera:
-        folder = unit.with_name(unit.name + ".d")
+        folder = unit.with_name(f"{UNIT.name}.d")
         folder.mkdir()
         shutil.copy(SYSTEMD / "network-camera.conf", folder)
     done = analyze("verify", "--man=no", str(unit))
@@ -68,17 +71,55 @@ def test_exposure(unit):
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze is too old for --offline")
     assert done.returncode == 0, done.stdout[-500:] + done.stderr
-    assert float(re.search(r"exposure level.*: ([0-9.]+)", done.stdout)[1]) <= 2.0
+    assert float(re.search(r"exposure level.*: ([0-9.]+)", done.stdout)[1]) <= MOST_EXPOSURE / 10
 
 
-def test_life_of_the_service():
-    assert value("Type") == "notify"
-    assert value("Restart") == "always"
-    assert value("StartLimitIntervalSec") == "0"
-    assert "-m device.lock --relock" in value("ExecStopPost")
-    assert value("StateDirectoryMode") == "0700"
-    for needed in ("video4linux", "media", "dma_heap", "gpiochip"):
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_life_of_the_services(path):
+    assert value("Type", path) == "notify"
+    assert value("Restart", path) == "always"
+    assert value("StartLimitIntervalSec", path) == "0"
+    assert float(value("WatchdogSec", path)) > 0
+
+
+def test_only_the_bolts_unit_may_touch_gpio():
+    for needed in ("video4linux", "media", "dma_heap"):
         assert ("DeviceAllow", f"char-{needed} rw") in settings()
+    assert not [line for line in settings() if "gpio" in " ".join(line)]
+    assert [given for key, given in settings(BOLT) if key == "DeviceAllow"] == ["char-gpiochip rw"]
+    assert value("SupplementaryGroups", BOLT) == "gpio"
+    assert value("User", BOLT) != value("User")
+    users = (SYSTEMD / "face-unlock.sysusers").read_text()
+    assert not re.search(r"^m face-unlock +gpio", users, re.MULTILINE)
+
+
+def test_the_bolt_is_relocked_after_any_death():
+    relock = "-m device.lock --relock --config /etc/face-unlock/config.toml"
+    assert value("ExecStopPost", BOLT).endswith(relock)
+
+
+def test_both_units_mean_one_socket_that_the_group_may_enter():
+    recognizer = dict(zip(*[iter(value("ExecStart").split()[2:])] * 2, strict=True))
+    bolt = dict(zip(*[iter(value("ExecStart", BOLT).split()[3:])] * 2, strict=True))
+    assert recognizer["--lock-socket"] == bolt["--socket"]
+    assert recognizer["--config"] == bolt["--config"]
+    folder = Path(bolt["--socket"]).parent
+    assert folder == Path("/run") / value("RuntimeDirectory", BOLT)
+    assert value("RuntimeDirectoryMode", BOLT) == "0750"
+    assert value("Group", BOLT) == value("Group")  # owner: the bolt; group: the recognizer
+    assert bolt["--client-user"] == value("User")
+    assert value("After") == BOLT.name == value("Wants")
+
+
+def test_the_commands_of_the_units_are_understood():
+    import unlock
+    from device import lock, lockd
+
+    assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
+    assert lockd.parse(value("ExecStart", BOLT).split()[3:]).client_user == "face-unlock"
+    with pytest.raises(SystemExit) as caught:
+        lock.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
+    assert caught.value.code == 0
 
 
 def test_without_a_gallery_the_start_is_skipped():
@@ -97,6 +138,8 @@ def test_paths_of_the_unit_are_those_of_the_installer():
         "/opt/face-unlock/unlock.py",
         "--config",
         "/etc/face-unlock/config.toml",
+        "--lock-socket",
+        "/run/face-unlock-lock/bolt.sock",
     ]
 
 
@@ -106,9 +149,10 @@ def test_a_camera_is_found_lost_before_the_watchdog_bites():
     assert float(value("WatchdogSec")) > patience_s + 5
 
 
-def test_every_line_has_a_reason_in_the_readme():
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_line_has_a_reason_in_the_readme(path):
     readme = (SYSTEMD / "README.md").read_text()
-    for key, given in settings():
+    for key, given in settings(path):
         if key in ("Description", "Documentation"):
             continue
         assert f"{key}=" in readme, key
@@ -116,12 +160,13 @@ def test_every_line_has_a_reason_in_the_readme():
             assert given.split()[0] in readme, given
 
 
-def test_user_has_the_groups_of_the_unit():
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_user_has_the_groups_of_the_unit(path):
     users = (SYSTEMD / "face-unlock.sysusers").read_text()
-    for group in value("SupplementaryGroups").split():
-        assert re.search(rf"^m face-unlock {group}$", users, re.MULTILINE)
+    for group in value("SupplementaryGroups", path).split():
+        assert re.search(rf"^m {value('User', path)} +{group}$", users, re.MULTILINE)
         assert re.search(
-            rf"^g {group} ", users, re.MULTILINE
+            rf"^g {group} +-", users, re.MULTILINE
         )  # a missing group would keep the unit from starting
 
 
@@ -141,5 +186,5 @@ def test_sysusers_makes_the_user(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "/var/lib/face-unlock" in (tmp_path / "etc" / "passwd").read_text()
     groups = (tmp_path / "etc" / "group").read_text()
-    for group in ("video", "gpio", "dialout"):
-        assert re.search(rf"^{group}:.*face-unlock", groups, re.MULTILINE)
+    for group, user in (("video", "face-unlock"), ("dialout", "face-unlock"), ("gpio", "face-unlock-lock")):
+        assert re.search(rf"^{group}:.*:{user}$", groups, re.MULTILINE)

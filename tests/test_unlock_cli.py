@@ -22,7 +22,7 @@ import pytest
 
 import unlock
 from device.challenge import Move
-from device.errors import CameraLost, LockError
+from device.errors import CameraLost, LockError, LockRefused
 from device.refusal_file import RefusalFile
 from device.types import Decision, Frame, Reason
 from tests.conftest import ROOT, make_clip, run_program
@@ -548,6 +548,22 @@ def test_the_heartbeat_says_that_the_camera_is_lost(monkeypatch: pytest.MonkeyPa
     door.run()
     assert said[0] is True
     assert said[-1] is False
+
+
+def test_a_refusing_lock_process_is_told_and_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    door = watch(Camera([FRAME, FRAME]), calls, once=True)
+    answers = iter([LockRefused("stale"), Decision(granted=True, reason=Reason.GRANTED, captured_at_s=0.0)])
+
+    def handle(*_: Any) -> Decision:
+        answer = next(answers)
+        if isinstance(answer, LockRefused):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(unlock, "handle_frame", handle)
+    assert door.run() is True
+    assert calls == ["command_refused", "beat", "granted", "beat"]
 
 
 def test_time_that_ends_in_the_pulse_of_a_grant_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,169 @@
+"""The lock process: owns the pin, and unlocks it for one pulse when the recognizer asks; `python -m device.lockd`.
+
+It loads no numpy, no camera and no network, and writes no file, so that little can go wrong in it. What holds,
+whatever the recognizer does:
+
+- Only root and the named user are heard, one connection at a time. A pulse carries the nonce given out last, and the
+  time of a frame that is young and has not opened before (device/lock_protocol.py).
+- No pulse is longer than `lock.pulse_s`, and however many follow each other, the bolt is locked again 30 s
+  after the first one began. No configuration exceeds that.
+- It locks when the recognizer hangs up, stops beating while unlocked, floods, or sends what is no command.
+- The exit button works with the recognizer dead, and its pulse does not end when the recognizer does.
+- Pin and switches are read again and again; what cannot be confirmed is `jammed`, and locked anew until it is.
+
+Killed by SIGKILL it can do none of this: its unit relocks after any death (`python -m device.lock --relock`), and
+its watchdog kills it when this loop stands still.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from device import __version__
+from device.config import Config, load_config
+from device.door import DoorRule
+from device.door_pins import DoorPins
+from device.errors import ConfigError, FaceUnlockError, LockError, UsageError
+from device.lock import MAX_OPEN_S, board_text, open_lock
+from device.lock_server import LockServer
+from device.notify import Notifier
+from device.pins import check_pins
+from device.status import StatusLog, stdout_writer
+
+
+def listen(address: Path) -> socket.socket:
+    """Listen where owner and group may connect; take over a socket that nobody serves any more."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    before = os.umask(0o117)
+    try:
+        if address.is_socket() and not _is_served(address):
+            address.unlink()
+        listener.bind(str(address))
+        listener.listen(4)
+    except OSError as error:
+        listener.close()
+        raise LockError(
+            f"{address}: cannot be listened on: {error}: check --socket and its folder"
+        ) from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _is_served(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(str(address))
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM, SIGINT and SIGHUP into a question."""
+    caught: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m device.lockd", description="Own the lock's pin.")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--socket", metavar="PATH", help="where to listen; overrides lock.socket")
+    parser.add_argument("--client-user", metavar="NAME", help="who is heard beside root; default: this user")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
+    """Hold the door until a signal, and return the exit code."""
+    args = parse(arguments)
+    try:
+        config = load_config(args.config)
+        with stop_signals() as stopped:
+            serve(config, args, pin_factory, stopped)
+    except FaceUnlockError as error:
+        print(f"lockd: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def serve(config: Config, args: argparse.Namespace, pin_factory: Any, stopped: Callable[[], bool]) -> None:
+    """Claim the pins, locked, listen, and take everything down again, the lock first."""
+    address = check(config, args)
+    users = frozenset({0, user_number(args.client_user)})
+    notifier = Notifier.from_environment(os.environ)
+    status = StatusLog(writers=[stdout_writer()], demo=False)
+    door = DoorRule(held_open_s=config.door.held_open_s, settle_s=config.door.settle_s)
+    try:
+        with open_lock(config.lock, pin_factory=pin_factory) as lock, contextlib.ExitStack() as undo:
+            lock.on_change = lambda locked: tell_bolt(status, locked, config.lock.pulse_s)
+            pins = DoorPins(config.door, pin_factory=pin_factory)
+            undo.callback(pins.close)
+            listener = undo.enter_context(listen(address))
+            undo.callback(address.unlink, missing_ok=True)
+            oldest_s = config.decision.max_frame_age_s
+            server = LockServer(
+                lock=lock,
+                pins=pins,
+                listener=listener,
+                users=users,
+                rule=door,
+                oldest_s=oldest_s,
+                status=status,
+            )
+            undo.callback(server.close)
+            undo.callback(lock.close)  # runs first
+            status.event("started", version=__version__, lock=config.lock.driver, pulse_s=config.lock.pulse_s)
+            notifier.ready(f"holding {lock}")
+            server.run(stopped, notifier)
+    finally:
+        notifier.stopping()
+        status.event("stopping")
+        status.close()
+
+
+def tell_bolt(status: StatusLog, locked: bool, pulse_s: float) -> None:
+    status.event("locked") if locked else status.event("unlocked", pulse_s=pulse_s)
+
+
+def check(config: Config, args: argparse.Namespace) -> Path:
+    """Refuse what cannot be safe; return the address to listen on."""
+    check_pins(config.lock, config.door, config.status.serial_port, board_text())
+    if config.lock.pulse_s > MAX_OPEN_S:
+        raise ConfigError(
+            f"lock.pulse_s: expected at most {MAX_OPEN_S:g} s with a lock process, received {config.lock.pulse_s:g}"
+        )
+    address = args.socket or config.lock.socket
+    if not address:
+        raise UsageError("--socket: expected a path, received none: give one, or set lock.socket")
+    return Path(address)
+
+
+def user_number(name: str | None) -> int:
+    """Return the number of a user; None is who runs this."""
+    if name is None:
+        return os.getuid()
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise UsageError(f"--client-user: expected a user of this system, received {name!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

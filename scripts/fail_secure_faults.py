@@ -1,0 +1,220 @@
+"""The ways to break that prove_fail_secure.py knows, and how soon the pin has to be locked after each."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from fail_secure_parties import WATCHDOG_S, Recognizer, Supervisor, Tap
+
+from device.lock_protocol import VERBS
+from device.lock_server import SILENCE_S
+
+SLACK_S = 0.5  # a busy machine is late
+RELOCK_S = 2.0  # a new Python has to start for the relock
+
+
+@dataclass
+class Scene:
+    """What a fault may reach for."""
+
+    supervisor: Supervisor
+    recognizer: Recognizer
+    tap: Tap | None
+    rng: random.Random
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to break, and how soon the pin has to be locked again.
+
+    `longest_s` is added to the pulse: the bound of one opening. `cut_s` is the longest time from the fault to a locked
+    pin, None where the pulse may end by itself.
+    """
+
+    name: str
+    strike: Callable[[Scene], None]
+    longest_s: float = SLACK_S
+    cut_s: float | None = None
+    tapped: bool = False
+    replaces: bool = False
+    whole: bool = False
+
+
+def to_recognizer(number: int) -> Callable[[Scene], None]:
+    return lambda scene: scene.recognizer.process.send_signal(number)
+
+
+def to_lockd(number: int) -> Callable[[Scene], None]:
+    def strike(scene: Scene) -> None:
+        if scene.supervisor.process is not None:
+            scene.supervisor.process.send_signal(number)
+
+    return strike
+
+
+def pause_lockd(scene: Scene) -> None:
+    """Stop it for less than its watchdog waits."""
+    process = scene.supervisor.process
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(scene.rng.uniform(0.05, 0.8 * WATCHDOG_S))
+    process.send_signal(signal.SIGCONT)
+
+
+def cut_power(scene: Scene) -> None:
+    """Kill all at once, relock included; the pin keeps its level until the next start, the worst a board can do."""
+    scene.supervisor.powered = False
+    for process in (scene.supervisor.process, scene.recognizer.process):
+        process.kill()
+    process = scene.supervisor.process
+    while process is not None and scene.supervisor.process is process:
+        time.sleep(0.01)
+    scene.supervisor.boot()
+
+
+def fill_disk(scene: Scene) -> None:
+    """From now on no write to a file succeeds, in neither process."""
+    for process in (scene.supervisor.process, scene.recognizer.process):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
+
+
+def exhaust(scene: Scene) -> None:
+    """From now on the lock process gets no more memory and no more file descriptors."""
+    process = scene.supervisor.process
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, 3))
+
+
+def spoil(change: Callable[[bytes, random.Random], list[bytes]]) -> Callable[[Scene], None]:
+    def strike(scene: Scene) -> None:
+        scene.tap.spoil = lambda packet: change(packet, scene.rng)
+
+    return strike
+
+
+def flip(packet: bytes, rng: random.Random) -> list[bytes]:
+    spoilt = bytearray(packet)
+    spoilt[rng.randrange(len(spoilt))] ^= 1 << rng.randrange(8)
+    return [bytes(spoilt)]
+
+
+def cut_short(packet: bytes, rng: random.Random) -> list[bytes]:
+    return [packet[: rng.randrange(1, len(packet))]]
+
+
+def twice(packet: bytes, rng: random.Random) -> list[bytes]:
+    return [packet] * rng.randrange(2, 5)
+
+
+def late(packet: bytes, rng: random.Random) -> list[bytes]:
+    time.sleep(rng.uniform(0.1, 3.0))
+    return [packet]
+
+
+def lost(_packet: bytes, _rng: random.Random) -> list[bytes]:
+    return []
+
+
+def repeated_as_pulse(packet: bytes, _rng: random.Random) -> list[bytes]:
+    """Send a pulse with the nonce and the time of each command that was carried already."""
+    return [packet, b"pulse " + packet.split(b" ", 1)[1]]
+
+
+def strangers(packets: Callable[[random.Random], list[bytes]], times: int) -> Callable[[Scene], None]:
+    """Connect beside the recognizer, from its own user, and send without waiting for a greeting."""
+
+    def strike(scene: Scene) -> None:
+        for _ in range(times):
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection,
+            ):
+                connection.settimeout(0.2)
+                connection.connect(str(scene.supervisor.address))
+                for packet in packets(scene.rng):
+                    connection.send(packet)
+
+    return strike
+
+
+def rubbish(rng: random.Random) -> list[bytes]:
+    return [rng.randbytes(rng.randrange(1, 300)) for _ in range(5)]
+
+
+def guesses(rng: random.Random) -> list[bytes]:
+    now_us = round(time.monotonic() * 1e6)
+    return [
+        f"{rng.choice(VERBS)} {secrets.token_hex(16)} {now_us} 1500".encode()
+        for _ in range(rng.randrange(1, 400))
+    ]
+
+
+LOCKD_DIES = {"longest_s": RELOCK_S, "cut_s": RELOCK_S, "replaces": True}
+FAULTS = (
+    Fault("recognizer: SIGKILL", to_recognizer(signal.SIGKILL), cut_s=SLACK_S),
+    Fault("recognizer: SIGTERM", to_recognizer(signal.SIGTERM), cut_s=SLACK_S),
+    Fault("recognizer: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S),
+    Fault("camera pulled", lambda scene: scene.recognizer.pull_camera(), cut_s=SLACK_S),
+    Fault("lock process: SIGKILL", to_lockd(signal.SIGKILL), **LOCKD_DIES),
+    Fault("lock process: SIGTERM", to_lockd(signal.SIGTERM), **LOCKD_DIES),
+    Fault(
+        "lock process: SIGSTOP",
+        to_lockd(signal.SIGSTOP),
+        longest_s=WATCHDOG_S + RELOCK_S,
+        cut_s=WATCHDOG_S + RELOCK_S,
+        replaces=True,
+    ),
+    Fault("lock process: SIGSTOP, SIGCONT", pause_lockd, longest_s=WATCHDOG_S + SLACK_S),
+    Fault("power: all killed, no relock", cut_power, **LOCKD_DIES),
+    Fault("disk full", fill_disk),
+    Fault("no memory, no descriptors", exhaust, longest_s=RELOCK_S, cut_s=RELOCK_S),
+    Fault("packets: a bit flipped", spoil(flip), tapped=True),
+    Fault("packets: cut short", spoil(cut_short), tapped=True),
+    Fault("packets: sent twice", spoil(twice), tapped=True),
+    Fault("packets: late", spoil(late), tapped=True),
+    Fault("packets: lost", spoil(lost), tapped=True),
+    Fault("packets: repeated as a pulse", spoil(repeated_as_pulse), tapped=True),
+    Fault("stranger: rubbish", strangers(rubbish, 20)),
+    Fault("stranger: guessed nonces", strangers(guesses, 3)),
+)
+WHOLE = (
+    Fault("unlock.py: SIGKILL", to_recognizer(signal.SIGKILL), cut_s=SLACK_S, whole=True),
+    Fault("unlock.py: SIGTERM", to_recognizer(signal.SIGTERM), cut_s=SLACK_S, whole=True),
+    Fault("unlock.py: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S, whole=True),
+    Fault("unlock.py: disk full", fill_disk, whole=True),
+    Fault("unlock.py: lock process SIGKILL", to_lockd(signal.SIGKILL), whole=True, **LOCKD_DIES),
+)
+
+
+@dataclass
+class Outcome:
+    """What one fault came to; times in seconds."""
+
+    fault: Fault
+    unlocked_at_fault: bool
+    openings: int
+    longest_s: float
+    cut_s: float | None
+    bound_s: float
+    wrong: list[str] = field(default_factory=list)
+
+
+def choose(count: int, rng: random.Random, whole: int) -> list[Fault]:
+    """Take each kind equally often, the whole program `whole` times, in random order."""
+    chosen = [WHOLE[n % len(WHOLE)] for n in range(whole)]
+    chosen += [FAULTS[n % len(FAULTS)] for n in range(count - whole)]
+    rng.shuffle(chosen)
+    return chosen

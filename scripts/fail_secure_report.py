@@ -1,0 +1,82 @@
+"""Table, picture and page of what prove_fail_secure.py found."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from pathlib import Path
+
+from fail_secure_faults import FAULTS, WHOLE, Fault, Outcome
+
+BEGIN, END = "<!-- result: scripts/prove_fail_secure.py -->", "<!-- end of result -->"
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Return a Markdown table, one row for each kind of fault."""
+    names = ("fault", "runs", "struck while unlocked", "longest unlocked, s", "bound, s")
+    names += ("fault to locked, s: median, longest", "limit, s", "violations")
+    rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for fault in (*FAULTS, *WHOLE):
+        those = [each for each in outcomes if each.fault is fault]
+        if those:
+            rows.append(_row(fault, those))
+    wrong = sum(bool(each.wrong) for each in outcomes)
+    struck = sum(each.unlocked_at_fault for each in outcomes)
+    return "\n".join([*rows, f"| **all** | {len(outcomes)} | {struck} | | | | | **{wrong}** |"])
+
+
+def _row(fault: Fault, those: list[Outcome]) -> str:
+    cuts = [each.cut_s for each in those if each.cut_s is not None]
+    told = f"{statistics.median(cuts):.2f}, {max(cuts):.2f}" if cuts else "-"
+    limit = f"{fault.cut_s:.1f}" if fault.cut_s is not None else "end of pulse"
+    longest_s = max(each.longest_s for each in those)
+    struck, wrong = sum(each.unlocked_at_fault for each in those), sum(bool(each.wrong) for each in those)
+    return (
+        f"| {fault.name} | {len(those)} | {struck} | {longest_s:.2f} | {those[0].bound_s:.1f} "
+        f"| {told} | {limit} | {wrong} |"
+    )
+
+
+def draw(outcomes: list[Outcome], path: Path, pulse_s: float) -> None:
+    """Draw how long the door was unlocked in each run, beside its bound."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    kinds = [fault for fault in (*FAULTS, *WHOLE) if any(each.fault is fault for each in outcomes)][::-1]
+    figure, axes = pyplot.subplots(figsize=(9, 0.32 * len(kinds) + 1.4), layout="constrained")
+    rng = random.Random(0)
+    for row, fault in enumerate(kinds):
+        those = [each for each in outcomes if each.fault is fault]
+        heights = [row + rng.uniform(-0.3, 0.3) for _ in those]
+        axes.scatter(
+            [each.longest_s for each in those], heights, s=9, color="#1f77b4", alpha=0.6, linewidths=0
+        )
+        axes.plot([those[0].bound_s] * 2, [row - 0.4, row + 0.4], color="#d62728", linewidth=2)
+    axes.axvline(pulse_s, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(kinds)), [fault.name for fault in kinds], fontsize=8)
+    axes.set_xlim(left=-0.05)
+    axes.set_xlabel("longest time unlocked, s (dot: one fault; red: its bound; dotted: one pulse)")
+    axes.set_title(
+        f"{len(outcomes)} faults, {sum(bool(each.wrong) for each in outcomes)} violations", fontsize=10
+    )
+    figure.savefig(path, dpi=110)
+
+
+def write_report(folder: Path, outcomes: list[Outcome], command: str, pulse_s: float) -> None:
+    """Put verdict and table between the marks of fail_secure.md, and draw the picture beside it."""
+    page = folder / "fail_secure.md"
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    parts = [f"    {command}", verdict(outcomes), table(outcomes)]
+    page.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n" + END + after, encoding="utf-8")
+    draw(outcomes, folder / "fail_secure.png", pulse_s)
+
+
+def verdict(outcomes: list[Outcome]) -> str:
+    count, wrong = len(outcomes), sum(bool(each.wrong) for each in outcomes)
+    struck = sum(each.unlocked_at_fault for each in outcomes)
+    bound = "" if wrong else f" So a fault violates in less than {300 / count:.1f} % of the runs (95 %)."
+    return f"**{count} faults, {struck} of them while unlocked: {wrong} violations.**{bound}"
