@@ -261,7 +261,7 @@ def add_somebody_like(gallery: Path, name: str, similarity: float) -> None:
     model_id = load_manifest(WEIGHTS / "mobilefacenet.json").model_id
     with Gallery(gallery, model_id=model_id, dimension=128, read_only=False) as opened:
         (theirs,) = opened.templates("Eileen")
-        away = np.random.default_rng(0).normal(size=(2, 128))
+        away = np.random.default_rng(len(name)).normal(size=(2, 128))
         away = l2_normalize(away - (away @ theirs)[:, None] * theirs)
         nearest = similarity * theirs + np.sqrt(1 - similarity**2) * away[0]
         opened.enroll(name, l2_normalize(np.stack([nearest, nearest + 0.4 * away[1]])), replace=False)
@@ -271,6 +271,7 @@ def test_a_look_alike_whom_a_threshold_parts_raises_it_for_both(
     stored: Path, options: list[str], tmp_path: Path
 ) -> None:
     add_somebody_like(stored, "Ellen", 0.5)
+    add_somebody_like(stored, "Erin", 0.33)
     arguments = ["--images", *two_views(tmp_path), "--replace", "--no-sheet", "--json"]
     done = enroll("--name", "Eileen", *arguments, *options)
     assert done.returncode == 0, done.stderr
@@ -279,6 +280,9 @@ def test_a_look_alike_whom_a_threshold_parts_raises_it_for_both(
     assert (told["templates"], told["looks_like"], told["challenged"]) == (2, ["Ellen"], False)
     found = needs(stored)
     assert found["Eileen"] == found["Ellen"]
+    assert (
+        found["Erin"].threshold < found["Ellen"].threshold
+    )  # parted by the door, and stored for a lenient one
     assert found["Eileen"].challenge is False
     margin = look_alike_margin(load_manifest(WEIGHTS / "mobilefacenet.json"))
     assert 0.5 + margin - 0.1 < found["Eileen"].threshold <= 0.5 + margin + 0.1
