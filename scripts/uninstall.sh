@@ -44,7 +44,7 @@ run rm -f "$ROOT/etc/systemd/system/face-unlock.service"
 run rm -rf "$ROOT/etc/systemd/system/face-unlock.service.d"
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
-run rm -f "$ROOT/usr/local/bin/face-unlock-enroll"
+run rm -f "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
 run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
