@@ -38,7 +38,6 @@ EVENTS = (
 FIELDS: dict[str, type] = {
     "subject": str,
     "reason": str,
-    "error": str,
     "version": str,
     "file": str,
     "templates": int,

@@ -64,6 +64,7 @@ class AuditTrail:
         """Record a status line, if it is one to be recorded."""
         if line["event"] in RECORDED and line.get("reason") not in BY_POLICY:
             event, names = RECORDED[line["event"]]
+            event = "fault" if "error" in line and event == "stopped" else event
             self.record(event, **{name: line.get(name) for name in names})
 
     def close(self, wait_s: float) -> None:

@@ -139,12 +139,13 @@ def build_keys(config: Config) -> KeyStore:
 
 def build_audit(config: Config, *, demo: bool) -> AuditTrail:
     """Return the audit of a program; without a key, which the gallery will complain about, it records nothing."""
+    known: KeyRing | None = None  # a key on a stick that is pulled out later still serves
 
     def opened() -> Audit | None:
+        nonlocal known
         with suppress(GalleryKeyError):
-            ring = build_keys(config).read()
-            return open_audit(config, ring) if ring is not None else None
-        return None
+            known = build_keys(config).read() or known
+        return open_audit(config, known) if known is not None else None
 
     return AuditTrail(opened, demo=demo)
 

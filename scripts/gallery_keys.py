@@ -1,7 +1,7 @@
 """Care for the key of the gallery.
 
     python scripts/gallery_keys.py show                    where the key is, what it seals, and whether all is whole
-    python scripts/gallery_keys.py seal                    bring a gallery of an older release up to date
+    python scripts/gallery_keys.py seal                    make a key, or bring a gallery of an older release up to date
     python scripts/gallery_keys.py rotate                  seal everything with a new key, forget the old one
     python scripts/gallery_keys.py accept                  take this gallery for the newest, whatever was counted before
     python scripts/gallery_keys.py extend --output FILE    for systemd credentials: the keys and a new one
@@ -67,9 +67,13 @@ def show(config: Config) -> None:
 
 
 def seal(config: Config) -> None:
-    """Seal what is in the clear, and leave nothing of it in the files."""
+    """Seal what is in the clear, and leave nothing of it in the files; without a gallery make its key."""
     if not config.gallery_path.exists():
-        print(f"nothing to seal: {config.gallery_path} does not exist yet")
+        keys = build_keys(config)
+        known = keys.read() is not None
+        print(
+            f"{keys}: {'there already' if known or not keys.create() else 'made, readable by its owner only'}"
+        )
         return
     with open_any_gallery(config, read_only=False) as gallery:
         gallery.scrub()

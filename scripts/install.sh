@@ -213,20 +213,43 @@ install_config() {
     run_live chown root:face-unlock "$ETC/config.toml"
 }
 
-# One command to enroll with, from any folder. The contact sheet lands beside the gallery, where only the service's
-# user reads, and that user need not be able to enter the folder the command is typed in.
-install_command() {
-    COMMAND=$ROOT/usr/local/bin/face-unlock-enroll
+# Commands for any folder. The contact sheet lands beside the gallery, where only the service's user reads, and that user
+# need not be able to enter the folder the command is typed in. With a sealed key only systemd can hand it over.
+# shellcheck disable=SC2016  # what stands in single quotes is for the commands and their shells
+install_commands() {
+    write_command face-unlock-enroll "--name NAME | --list | --remove NAME: enroll.py" /opt/face-unlock/enroll.py
+    write_command face-unlock-run "audit.py verify | backup.py ... | gallery_keys.py ...: one of scripts/" \
+        '/opt/face-unlock/scripts/"$script"' 'script=${1:?expected audit.py, backup.py or gallery_keys.py}; shift'
+}
+
+write_command() {
+    COMMAND=$ROOT/usr/local/bin/$1
     if [ -n "$DRY_RUN" ]; then say "+ write $COMMAND"; return 0; fi
     mkdir -p "$ROOT/usr/local/bin"
-    cat >"$COMMAND" <<'END'
+    cat >"$COMMAND" <<END
 #!/bin/sh
-# face-unlock-enroll --name NAME | --list | --remove NAME: enroll.py as the service's user, in its folder
+# $1 $2, as the service's user, in its folder
 cd /
-exec sudo -u face-unlock sh -c 'cd /var/lib/face-unlock && exec "$@"' sh \
-    /opt/face-unlock/.venv/bin/python /opt/face-unlock/enroll.py "$@"
+${4:-:}
+KEY=/etc/credstore.encrypted/gallery.key
+if [ -e "\$KEY" ]; then
+    if [ -t 0 ]; then HOW=--pty; else HOW=--pipe; fi
+    exec sudo systemd-run --quiet --wait --collect "\$HOW" --uid=face-unlock --gid=face-unlock \\
+        --working-directory=/var/lib/face-unlock --property=UMask=0077 \\
+        --property="LoadCredentialEncrypted=gallery.key:\$KEY" /opt/face-unlock/.venv/bin/python $3 "\$@"
+fi
+exec sudo -u face-unlock sh -c 'cd /var/lib/face-unlock && exec "\$@"' sh \\
+    /opt/face-unlock/.venv/bin/python $3 "\$@"
 END
     chmod 755 "$COMMAND"
+}
+
+# The key (0600, the service's) before the first enrollment; templates of release 0.1.0 do not stay in the clear.
+# shellcheck disable=SC2016
+seal_gallery() {
+    [ -e "$ROOT/etc/credstore.encrypted/gallery.key" ] && return 0
+    run_live runuser -u face-unlock -- sh -c 'cd /var/lib/face-unlock && exec "$@"' sh \
+        "$APP/.venv/bin/python" "$APP/scripts/gallery_keys.py" seal
 }
 
 install_service() {
@@ -256,7 +279,8 @@ make_venv
 install_user
 fetch_models
 install_config
-install_command
+install_commands
+seal_gallery
 install_service
 say "installed. Next:"
 say "  edit /etc/face-unlock/config.toml (lock.pin, camera.source)"

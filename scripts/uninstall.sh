@@ -46,7 +46,7 @@ for unit in face-unlock.service face-unlock-lock.service; do
 done
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
-run rm -f "$ROOT/usr/local/bin/face-unlock-enroll"
+run rm -f "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
 run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then

@@ -291,7 +291,7 @@ def test_status_lines_that_are_records(door):
         {"event": "stopping", "reason": "fault", "exit_code": 5, "error": "a template of 'alice'"},
     ):
         door.audit.put(line)
-    assert door.told() == [("started", None), ("refused", "too_dark"), ("stopped", "fault")]
+    assert door.told() == [("started", None), ("refused", "too_dark"), ("fault", "fault")]
 
 
 # PINs

@@ -104,8 +104,8 @@ def test_only_listed_events_and_fields_exist(audit, path, event, fields):
 
 
 def test_a_long_text_is_cut(audit, path):
-    audit.append("fault", error="x" * 5000 + '"}\n{"n":1')
-    assert len(records(path)[0]["error"]) == 200
+    audit.append("fault", reason="x" * 5000 + '"}\n{"n":1')
+    assert len(records(path)[0]["reason"]) == 200
     assert problems(path) == []
 
 

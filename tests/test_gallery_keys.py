@@ -164,8 +164,19 @@ def test_a_plain_gallery_is_sealed(tmp_path, capsys):
     assert not any(row.tobytes()[:12] in files_of(path) for row in rows)
     assert run(path, "seal") == 0
     assert "sealed already" in capsys.readouterr().out
-    assert run(tmp_path / "none.db", "seal") == 0
-    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_key_is_made_before_the_first_enrollment(tmp_path, capsys):
+    path = tmp_path / "gallery.db"
+    for said in ("made, readable by its owner only", "there already"):
+        assert run(path, "seal") == 0
+        assert said in capsys.readouterr().out
+    assert path.with_name("gallery.db.key").stat().st_mode & 0o777 == 0o600
+    assert not path.exists()
+    before = key_of(path)
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(1), replace=False)
+    assert key_of(path) == before
 
 
 def test_no_key_is_one_line(tmp_path, capsys):

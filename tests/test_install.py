@@ -140,7 +140,7 @@ def test_dry_run_on_a_raspberry_pi_5(run, tmp_path):
         "-m venv",
         "systemd-sysusers",
     ]
-    order += ["config.toml", "daemon-reload", "systemctl enable", "systemctl start"]
+    order += ["config.toml", "gallery_keys.py seal", "daemon-reload", "systemctl enable", "systemctl start"]
     places = [next(n for n, line in enumerate(commands) if word in line) for word in order]
     assert places == sorted(places)
     assert not (tmp_path / "calls").exists()  # nothing was run
@@ -268,8 +268,49 @@ def test_the_enroll_command_runs_as_the_service_in_its_folder(run, tmp_path, too
         f"{root}/opt/face-unlock/enroll.py",
         *("--name", "Anna Maria", "--no-sheet"),
     ]
+    other = tmp_path / "root/usr/local/bin/face-unlock-run"
+    for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
+        other.write_text(other.read_text().replace(folder, f"{root}{folder}"))
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        [other, "audit.py", "verify"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.stdout.splitlines()[1:] == [f"{root}/opt/face-unlock/scripts/audit.py", "verify"]
+    told = subprocess.run([other], env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "expected audit.py" in told.stderr
     assert run("uninstall.sh").returncode == 0
     assert not command.exists()
+    assert not other.exists()
+
+
+def test_with_a_sealed_key_systemd_hands_it_to_the_command(run, tmp_path, tools):
+    root = tmp_path / "root"
+    sealed = root / "etc/credstore.encrypted/gallery.key"
+    sealed.parent.mkdir(parents=True)
+    sealed.touch()
+    done = run("install.sh")
+    assert "gallery_keys.py" not in done.stdout  # the installer could not read it
+    (tools / "sudo").write_text('#!/bin/sh\nfor each; do echo "$each"; done\n')
+    (tools / "sudo").chmod(0o755)
+    command = root / "usr/local/bin/face-unlock-enroll"
+    command.write_text(command.read_text().replace("KEY=/etc", f"KEY={root}/etc"))
+    told = subprocess.run(
+        [command, "--name", "Anna Maria"],
+        env={"PATH": f"{tools}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    assert told[0] == "systemd-run"
+    assert "--pipe" in told
+    assert f"--property=LoadCredentialEncrypted=gallery.key:{sealed}" in told
+    assert told[-4:] == [
+        "/opt/face-unlock/.venv/bin/python",
+        "/opt/face-unlock/enroll.py",
+        *("--name", "Anna Maria"),
+    ]
 
 
 def test_installed_config_is_one_that_loads(run, tmp_path):

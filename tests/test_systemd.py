@@ -55,12 +55,12 @@ def unit(tmp_path, request):
 
 
 @needs_systemd
-@pytest.mark.parametrize("network_camera", [False, True])
-def test_verify_is_silent(unit, network_camera):
-    if network_camera:
+@pytest.mark.parametrize("drop_in", [None, "network-camera.conf", "sealed-key.conf"])
+def test_verify_is_silent(unit, drop_in):
+    if drop_in:
         folder = unit.with_name(f"{UNIT.name}.d")
         folder.mkdir()
-        shutil.copy(SYSTEMD / "network-camera.conf", folder)
+        shutil.copy(SYSTEMD / drop_in, folder)
     done = analyze("verify", "--man=no", str(unit))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

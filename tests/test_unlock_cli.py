@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,12 +24,17 @@ import numpy as np
 import pytest
 
 import unlock
+from device.audit_check import read_lines, verify
 from device.challenge import Move
 from device.errors import CameraLost, LockError, LockRefused
+from device.gallery import Gallery
+from device.keys import KeyStore, new_ring, written
+from device.policy import Policy
 from device.refusal_file import RefusalFile
 from device.types import Decision, Frame, Reason
 from tests.conftest import ROOT, make_clip, run_program
 from tests.make_tiny_model import write_tiny
+from tests.test_gallery import plain
 
 PULSE_S = 1.0
 LONG_PULSE_S = 30.0  # nothing but the program's end can end it during a test
@@ -585,3 +593,99 @@ def test_a_pulse_that_nobody_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     device.lock.is_locked = False
     with pytest.raises(LockError, match="still unlocked"):
         unlock.finish_pulse(device, 0.1, lambda: None)
+
+
+# Rules, the key and the audit, at the real program's pin
+
+
+def own_gallery(door: Door, tmp_path: Path) -> Path:
+    for end in ("", ".key", ".generation"):
+        shutil.copy(f"{door.gallery}{end}", tmp_path)
+    door.gallery = tmp_path / door.gallery.name
+    return door.gallery
+
+
+def events(gallery: Path) -> list[str]:
+    lines = read_lines(gallery.with_name(f"{gallery.name}.audit"))
+    return [line.record["event"] for line in lines if not isinstance(line, tuple)]
+
+
+def test_a_grant_and_the_programs_life_are_in_the_audit(
+    door: Door, person_clip: Path, tmp_path: Path
+) -> None:
+    gallery = own_gallery(door, tmp_path)
+    door.start("--camera", str(person_clip), "--once")
+    code, _, err = door.end()
+    assert (code, err) == (0, "")
+    told = [event for event in events(gallery) if event != "refused"]
+    assert told == ["started", "granted", "stopped"]
+    ring = KeyStore.of(gallery, environ={}).read()
+    assert ring is not None
+    log = gallery.with_name(f"{gallery.name}.audit")
+    assert verify(log, ring.audit_keys).problems == []
+    assert b"Eileen" not in log.read_bytes()
+
+
+def test_a_face_whose_rules_say_no_never_moves_the_pin(door: Door, person_clip: Path, tmp_path: Path) -> None:
+    gallery = own_gallery(door, tmp_path)
+    with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:
+        profile = opened.profile("Eileen")
+        opened.set_profile("Eileen", replace(profile, policy=Policy(access="disabled")))
+    door.start("--camera", str(person_clip), "--once")
+    code, lines, _ = door.end()
+    assert code == 1
+    assert 1 not in door.levels()
+    assert "disabled" in {line.get("reason") for line in lines}
+    assert "granted" not in events(gallery)
+
+
+@pytest.mark.parametrize("what", ["no key", "another key", "older gallery", "a row changed", "in the clear"])
+def test_a_gallery_that_is_refused_keeps_the_door_locked(
+    door: Door, person_clip: Path, tmp_path: Path, what: str
+) -> None:
+    gallery = own_gallery(door, tmp_path)
+    key = gallery.with_name(f"{gallery.name}.key")
+    if what == "no key":
+        key.unlink()
+    elif what == "another key":
+        key.write_bytes(written(new_ring()))
+    elif what == "older gallery":
+        older = gallery.read_bytes()
+        with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:
+            opened.set_profile("Eileen", opened.profile("Eileen"))
+        gallery.write_bytes(older)
+    elif what == "a row changed":
+        with contextlib.closing(sqlite3.connect(gallery)) as db:
+            db.execute("UPDATE subjects SET enrolled_at = 'x'")
+            db.commit()
+    else:
+        gallery.unlink()
+        plain(gallery, np.eye(16, dtype=np.float32))
+    content = gallery.read_bytes()
+    door.start("--camera", str(person_clip), "--once")
+    code, lines, err = door.end()
+    assert code == 5
+    assert 1 not in door.levels()
+    assert err.startswith("unlock: ")
+    assert err.count("\n") == 1
+    assert lines[-1]["reason"] == "fault"
+    assert gallery.read_bytes() == content
+
+
+def test_a_full_card_does_not_lock_the_owner_out_unless_asked_to(
+    door: Door, person_clip: Path, tmp_path: Path
+) -> None:
+    gallery = own_gallery(door, tmp_path)
+    gallery.with_name(f"{gallery.name}.audit").mkdir()  # nothing can be appended to it
+    door.start("--camera", str(person_clip), "--once")
+    code, lines, err = door.end()
+    assert (code, err) == (0, "")
+    assert door.levels() == [1, 0]
+    assert names(lines).count("audit_lost") == 1
+    door.pins.unlink()
+    door.config.write_text(f"[lock]\npulse_s = {PULSE_S}\n[audit]\nrequired = true\n")
+    door.start("--camera", str(person_clip), "--once")
+    code, lines, _ = door.end()
+    assert code == 1
+    assert 1 not in door.levels()
+    assert "not_recorded" in {line.get("reason") for line in lines}
