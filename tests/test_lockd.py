@@ -479,7 +479,7 @@ def test_a_forced_door_is_told_and_drives_the_alarm(door):
 
 # --- fuzz: the pin may only move for a pulse that an oracle of the test's own allows
 
-EDGES_S = (-0.1, 1.5, OLDEST_S)  # beside which rounding decides
+EDGES_S = (-0.1, 0.0, 1.5, OLDEST_S)  # beside which rounding decides
 LINES = st.tuples(
     st.sampled_from([*VERBS, "pulse", "pulse", "pulse", "unlock", "PULSE", ""]),
     st.sampled_from(["now", "now", "now", "before", "random"]),
@@ -558,7 +558,7 @@ def fuzzed(make_bench, monkeypatch):
 def test_fuzzed_packets_open_nothing(fuzzed):
     @settings(max_examples=FUZZ_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(PACKETS, min_size=1, max_size=20))
-    @example([("pulse", "now", 0.0, 1500), ("pulse", "now", 0.0, 1500), ("pulse", "before", 0.0, 1500)])
+    @example([("pulse", "now", 0.1, 1500), ("pulse", "now", 0.1, 1500), ("pulse", "before", 0.1, 1500)])
     def attack(packets):
         for each in packets:
             tried["packets"] += 1
