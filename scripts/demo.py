@@ -33,10 +33,10 @@ import cv2
 import demo_picture
 import make_clip
 import numpy as np
+from actors import Performer, Person, there_and_back
 from demo_picture import Act, Play, Step
 from gpiozero.pins.mock import MockFactory
 from head import Actor, Look
-from replay import Performer, Person, there_and_back
 
 import enroll
 from device.build import build_device, manifest_path

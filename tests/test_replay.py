@@ -19,8 +19,9 @@ from tests.conftest import ROOT
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import replay as module
+from actors import Person, people
 from head import Actor, Look, load_actor, wall
-from replay import Person, Stages, exact_interval, people, perform, replay, run_attacks, stages
+from replay import Stages, exact_interval, perform, replay, run_attacks, stages
 
 
 @pytest.fixture(scope="module")
