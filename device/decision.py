@@ -255,8 +255,8 @@ class Decider:
             return Reason.CHALLENGE
         self._challenge = None
         self._window.clear()  # whoever answered looks straight again for k frames
-        if outcome is Outcome.FAILED:
-            return Reason.CHALLENGE_FAILED
+        if outcome is Outcome.FAILED:  # who never held still was asked nothing, and refused nothing
+            return Reason.CHALLENGE_FAILED if challenge.has_asked else Reason.CHALLENGE
         self._proven = (challenge.subject_id, at_s)
         return Reason.CONFIRMING
 

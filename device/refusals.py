@@ -4,8 +4,8 @@ Pure: times are handed in. What has to survive a restart is a `RefusalState`; de
 
 An approach is one stay at the door: faces without a gap of more than `GAP_S`, for at most `APPROACH_S`; then the next
 one begins. It is refused once, whatever the number of its frames, by `FRAMES` frames that were suspected to be an
-attack, or by `FRAMES` good frames of somebody near and facing who is not known. A challenge that failed, or was left
-after a move was asked for, ends its approach refused: each try counts. A grant forgets all.
+attack or not sure to be none, or by `FRAMES` good frames of somebody near and facing who is not known. A challenge that
+failed, or was left after a move was asked for, ends its approach refused: each try counts. A grant forgets all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FREE_REFUSALS = 5
 FIRST_WAIT_S, LONGEST_WAIT_S = 30.0, 900.0
 GAP_S, APPROACH_S = 2.0, 10.0
 FRAMES = 8  # of one approach; so many in a row are no passer-by
-COUNTED = (Reason.SPOOF_SUSPECTED, Reason.BELOW_THRESHOLD)
+COUNTED = (Reason.SPOOF_SUSPECTED, Reason.LIVENESS_UNSURE, Reason.BELOW_THRESHOLD)
 
 
 @dataclass(frozen=True, slots=True)

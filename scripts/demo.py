@@ -33,10 +33,10 @@ import cv2
 import demo_picture
 import make_clip
 import numpy as np
+from actors import Performer, Person, there_and_back
 from demo_picture import Act, Play, Step
 from gpiozero.pins.mock import MockFactory
 from head import Actor, Look
-from replay import Performer, Person, there_and_back
 
 import enroll
 from device.build import build_device, manifest_path
@@ -98,14 +98,14 @@ def cast(photos: dict[str, Path], seconds: float) -> list[Part]:
     portrait = make_clip.read_still(photos[SUBJECT])
     chance = random.Random(make_clip.SEED)
     held = [(PRINT, Actor(printed(portrait))), (SCREEN, Actor(on_screen(portrait)))]
-    attacks = [Part(name, comes_in(ObeyingPicture(actor, wall), wall), 2.5 * seconds) for name, actor in held]
+    attacks = [Part(name, comes_in(ObeyingPicture(actor, wall), wall), 4 + seconds) for name, actor in held]
     stranger = Person(Actor(make_clip.read_still(photos[STRANGER])), chance)
     subject = comes_in(Person(Actor(portrait), chance), wall)
     return [
         Part("nobody", lambda *_: wall, 0.4 * seconds),
         Part(STRANGER, stranger, seconds),
         *attacks,
-        Part(SUBJECT, subject, 5 * seconds),
+        Part(SUBJECT, subject, 14 + seconds),
         Part("nobody", lambda *_: wall, 0.4 * seconds + PULSE_S / 2),
     ]
 

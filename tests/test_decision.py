@@ -391,3 +391,11 @@ def test_a_challenge_that_is_left_after_a_move_was_asked_for_is_a_refusal():
     door.decider._challenge.has_asked = True
     door.see("alice", track=3)
     assert [state.refusals for state in counted] == [1]
+
+
+def test_a_challenge_that_asked_nothing_refuses_nothing():
+    """Whoever moves about before the door is not settled, and may go on trying without making it wait."""
+    door = Door("always")  # no face is handed on: nobody settles
+    reasons = {door.see("alice").reason for _ in range(200)}
+    assert reasons == {Reason.CONFIRMING, Reason.CHALLENGE}
+    assert door.decider._refusals.state == RefusalState()

@@ -46,7 +46,7 @@ def test_the_wait_doubles_up_to_a_quarter_of_an_hour() -> None:
     assert waits == [0, 0, 30, 60, 120, 240, 480, 900, 900, 900]
 
 
-@pytest.mark.parametrize("reason", [Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED])
+@pytest.mark.parametrize("reason", [Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED, Reason.LIVENESS_UNSURE])
 def test_an_approach_is_refused_once_however_many_frames_it_has(reason: Reason) -> None:
     door = Door()
     assert door.see(reason, FRAMES - 1) == 0
