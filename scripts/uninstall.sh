@@ -49,6 +49,7 @@ run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
     run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
+    run rm -f "$ROOT/etc/credstore.encrypted/gallery.key"
     if [ -n "$DRY_RUN" ] || id face-unlock >/dev/null 2>&1; then run_live userdel face-unlock; fi
     say "removed, with the gallery and the configuration"
 else

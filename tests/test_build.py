@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +16,24 @@ from device.align import LandmarkAligner, MeshAligner
 from device.build import (
     WEIGHTS,
     build_aligner,
+    build_audit,
     build_device,
     build_embedder,
     decision_rule,
     manifest_path,
     quality_limits,
 )
-from device.config import MODELS, Config, DecisionConfig, LockConfig, QualityConfig
+from device.config import (
+    MODELS,
+    Config,
+    DecisionConfig,
+    KeypadConfig,
+    LockConfig,
+    PolicyConfig,
+    QualityConfig,
+)
 from device.embed import LiteRTEmbedder
-from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
+from device.errors import ConfigError, FaceUnlockError, GalleryError, LockError, ModelError
 from device.gallery import Gallery
 from device.pipeline import handle_frame
 from device.types import Frame, Reason
@@ -151,3 +161,33 @@ def test_a_failed_build_gives_the_pin_back_locked(
     assert all(not state for pin in factory.pins.values() for _, state in pin.states)
     again = build_device(Config(gallery=str(enrolled_gallery)), pin_factory=factory)  # the pin is free
     again.close()
+
+
+def test_keypad_and_alarm_are_claimed_and_given_back(real_model: None, enrolled_gallery: Path) -> None:
+    factory = MockFactory()
+    keypad = KeypadConfig(rows="5,6,13,19", columns="16,20,21")
+    config = Config(gallery=str(enrolled_gallery), keypad=keypad, policy=PolicyConfig(alarm_pin=22))
+    for _ in range(2):  # the second time all pins are free again
+        device = build_device(config, pin_factory=factory)
+        assert len(device.parts) == 2
+        device.close()
+    clash = replace(config, policy=PolicyConfig(alarm_pin=19))  # parse_config would have refused it
+    with pytest.raises(LockError, match="GPIO19"):
+        build_device(clash, pin_factory=factory)
+    build_device(config, pin_factory=factory).close()
+
+
+def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp_path: Path) -> None:
+    for end in ("", ".generation"):
+        shutil.copy(f"{enrolled_gallery}{end}", tmp_path)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (tmp_path / "gallery.db.generation").rename(stick / "gallery.db.generation")
+    shutil.copy(f"{enrolled_gallery}.key", stick / "door.key")
+    config = Config(gallery=str(tmp_path / "gallery.db"), gallery_key=str(stick / "door.key"))
+    trail = build_audit(config, demo=True)
+    build_device(config, pin_factory=MockFactory(), audit=trail).close()
+    assert trail.record("started")
+    (stick / "door.key").unlink()  # pulled out: the audit goes on with the key it had
+    assert trail.record("stopped")
+    assert sorted(path.name for path in stick.iterdir()) == ["gallery.db.audit.head", "gallery.db.generation"]
