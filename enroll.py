@@ -204,7 +204,7 @@ def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
         gallery.enroll(name, collector.templates(), replace=args.replace, look_alikes=alike, profile=profile)
         record(config, output, "enrolled", subject=profile.alias, templates=len(collector.samples))
         shortfall = threshold_for(config, embedder.manifest, gallery.count()).shortfall
-    finish(sheet, name, alike, collector, output)
+    finish(sheet, name, [each for each in alike if not each.is_parted], collector, output)
     if shortfall:
         output.warn(f"note: {shortfall} (docs/security.md)")
 
@@ -217,9 +217,7 @@ def check(args: argparse.Namespace, config: Config, output: Output) -> int:
         known = [subject.subject_id for subject in gallery.subjects()]
         if name not in known:
             raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
-        nobody = gallery.templates(name)[
-            :0
-        ]  # near-duplicates of what is stored are what a check wants to see
+        nobody = gallery.templates(name)[:0]  # what is nearly the same as a template is welcome here
         collector = collect(args, config, embedder, nobody, samples, output)
         # As the door sees them: one look, without the mirror image that a template has in it.
         looks = np.stack([embedder.embed(sample.face) for sample in collector.samples])
@@ -338,8 +336,13 @@ def compare_with_everybody(
     """Return the enrolled people whom the door could take the newcomer for."""
     others = {other: theirs for other, theirs in gallery.everybody().items() if other != name}
     count = len(templates) + sum(map(len, others.values()))
-    threshold = threshold_for(config, manifest, count).threshold
-    return look_alikes(templates, others, threshold=threshold, margin=look_alike_margin(manifest))
+    return look_alikes(
+        templates,
+        others,
+        threshold=threshold_for(config, manifest, count).threshold,
+        floor=manifest.threshold(max(manifest.thresholds)),
+        margin=look_alike_margin(manifest),
+    )
 
 
 def check_look_alikes(name: str, alike: list[LookAlike], allowed: bool) -> None:
@@ -382,13 +385,13 @@ def list_subjects(config: Config, output: Output) -> None:
         return
     with open_any_gallery(config, read_only=True) as gallery:
         subjects, needs = gallery.subjects(), gallery.needs()
+        challenged = {name for name, need in needs.items() if need.challenge}
     lines, fields = [], []
     for s in subjects:
-        need = needs.get(s.subject_id)
-        said = f", {'challenged' if need.challenge else 'higher threshold'}: has a look-alike" if need else ""
+        said = ", challenged: has a look-alike" if s.subject_id in challenged else ""
         lines.append(f"{s.subject_id}: {counted(s.template_count)}, enrolled {s.enrolled_at}{said}")
         about = {"subject_id": s.subject_id, "templates": s.template_count, "enrolled_at": s.enrolled_at}
-        fields.append({**about, "look_alike": need is not None, "challenged": bool(need and need.challenge)})
+        fields.append({**about, "challenged": s.subject_id in challenged})
     output.say("\n".join(lines) or "nobody is enrolled", "list", subjects=fields)
 
 

@@ -21,7 +21,8 @@ class LookAlike:
     """A subject whom the newcomer resembles, at `similarity` of their nearest templates.
 
     `threshold` is what the newcomer's own matches need from now on, `other_threshold` what the other's need; `is_safe`
-    says that these part the two, `needed` what would.
+    says that these part the two, `needed` what would. `is_parted`: the door's threshold of today does so by itself; the
+    pair is kept all the same, for one that becomes more lenient.
     """
 
     subject_id: str
@@ -29,6 +30,7 @@ class LookAlike:
     needed: float
     threshold: float
     other_threshold: float
+    is_parted: bool = False
 
     @property
     def is_safe(self) -> bool:
@@ -36,12 +38,13 @@ class LookAlike:
 
 
 def look_alikes(
-    newcomer: Templates, others: Mapping[str, Templates], *, threshold: float, margin: float
+    newcomer: Templates, others: Mapping[str, Templates], *, threshold: float, floor: float, margin: float
 ) -> list[LookAlike]:
-    """Return whom the newcomer resembles more than `threshold` parts, the nearest first.
+    """Return whom the newcomer resembles more than `floor` parts, the nearest first.
 
     Args:
         threshold: of the door, with the newcomer's templates in its gallery.
+        floor: the most lenient threshold that the door may ever have, with a smaller gallery or another configuration.
         margin: by how much a look may be nearer than the templates are.
     """
     reach = own_reach(newcomer, threshold)
@@ -49,9 +52,9 @@ def look_alikes(
     for name, templates in others.items():
         similarity = float((newcomer @ templates.T).max())
         needed = similarity + margin
-        if needed > threshold:
-            other_reach = own_reach(templates, threshold)
-            found.append(LookAlike(name, similarity, needed, min(needed, reach), min(needed, other_reach)))
+        if needed > floor:
+            raised = min(needed, reach), min(needed, own_reach(templates, threshold))
+            found.append(LookAlike(name, similarity, needed, *raised, is_parted=needed <= threshold))
     return sorted(found, key=lambda each: -each.similarity)
 
 

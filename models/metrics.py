@@ -111,6 +111,27 @@ class AllPairs:
         low, high = np.percentile(draws, [2.5, 97.5])
         return Interval(self.tar(fmr), float(low), float(high))
 
+    def fmr_intervals(
+        self, thresholds: npt.NDArray[np.float64], resamples: int = 500, seed: int = 0
+    ) -> list[Interval]:
+        """Return the FMR at each threshold with its 95 % percentile bootstrap interval over subjects.
+
+        Pairs share subjects, so they are no independent trials, and an interval that takes them for such is too narrow.
+        """
+        rng = np.random.default_rng(seed)
+        ascending = self.non_mated[::-1]
+        reached = len(ascending) - np.searchsorted(ascending, thresholds.astype(np.float32), side="left")
+        draws = [self._resampled_sums(rng)[reached] for _ in range(resamples)]
+        low, high = np.percentile(draws, [2.5, 97.5], axis=0) / self.non_mated_total
+        rates = reached / self.non_mated_total
+        return [Interval(*map(float, each)) for each in zip(rates, low, high, strict=True)]
+
+    def _resampled_sums(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw subjects with replacement; return the weight of the 0, 1, 2 ... most similar non-mated pairs."""
+        times = np.bincount(rng.integers(0, self.subjects, self.subjects), minlength=self.subjects)
+        weights = times[self.non_mated_subjects[:, 0]] * times[self.non_mated_subjects[:, 1]]
+        return np.concatenate([[0], np.cumsum(weights)])
+
     def resampled_tar(self, fmr: float, rng: np.random.Generator) -> float:
         """Draw subjects with replacement; a pair counts as often as its subjects were drawn together."""
         times = np.bincount(rng.integers(0, self.subjects, self.subjects), minlength=self.subjects)

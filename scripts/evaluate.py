@@ -38,6 +38,7 @@ from device.types import FaceDetection, Image
 from models.metrics import HISTOGRAM_EDGES, AllPairs, all_pairs, lfw_accuracy
 
 FMRS = (1e-3, 1e-4, 1e-5)
+CURVE_FMRS = np.logspace(-6, -2.1, 14)
 MIN_SCORE = 0.3  # a benchmark photograph shows a face for sure, so a doubtful detection is better than none
 
 
@@ -180,6 +181,7 @@ def report(benchmark: Benchmark, embeddings: npt.NDArray[np.float32]) -> tuple[d
         interval = {key: round(100 * value, 2) for key, value in asdict(pairs.tar_interval(fmr)).items()}
         figures[f"tar_at_{label(fmr)}"] = interval | {"threshold": round(pairs.threshold(fmr), 4)}
     figures["thresholds"] = thresholds(embeddings, benchmark.subjects)
+    figures["curve"] = curve(pairs)
     return figures, pairs
 
 
@@ -199,6 +201,21 @@ def thresholds(
             "tar_on_others": round(100 * float(np.mean(others.mated >= threshold)), 2),
         }
     return found
+
+
+def curve(pairs: AllPairs) -> list[dict[str, float]]:
+    """Return thresholds with the FMR of all pairs at each and its 95 % interval, rising."""
+    steps = np.unique([round(pairs.threshold(fmr), 4) for fmr in CURVE_FMRS])
+    return [
+        {
+            "threshold": float(step),
+            **{
+                ("fmr" if key == "value" else key): float(f"{value:.3g}")
+                for key, value in asdict(found).items()
+            },
+        }
+        for step, found in zip(steps, pairs.fmr_intervals(steps), strict=True)
+    ]
 
 
 def label(fmr: float) -> str:

@@ -28,6 +28,7 @@ from device.config import Config, load_config
 from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
 from device.gallery import Gallery
+from device.geometry import CROP_SIZE_PX
 from device.pipeline import pick_face
 from device.quality import assess
 from device.selftest import ATTACKS, LARGEST_APCER, LIVE, SelfTest, SpeciesCount
@@ -53,7 +54,7 @@ class Judge:
         self.model_id = load_manifest(build.manifest_path(config.model)).model_id
         self._limits = build.quality_limits(config.quality)
         self._second_face_ratio = config.decision.second_face_ratio
-        self._aligner = build.build_aligner(config, 112)
+        self._aligner = build.build_aligner(config, CROP_SIZE_PX)
         self._detector = build.build_detector(config)
 
     def look(self, image: Image) -> tuple[bool | None, str]:

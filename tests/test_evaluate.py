@@ -68,6 +68,9 @@ def test_evaluate_reads_photographs_and_writes_figures_and_picture(benchmark, tm
     assert figures["lfw_accuracy"] == 100
     assert figures["no_face_found"] == 1
     assert figures["tar_at_1e-3"]["value"] == 100
+    steps = [point["threshold"] for point in figures["curve"]]
+    assert steps == sorted(set(steps))
+    assert all(0 <= point["low"] <= point["high"] <= 1 for point in figures["curve"])
     assert cv2.imread(str(tmp_path / "lfw.png")).shape[1] > 800
 
 

@@ -36,13 +36,13 @@ def like(templates: np.ndarray, similarity: float, axis: int = 7) -> np.ndarray:
 
 def test_strangers_are_no_look_alikes():
     others = {"bob": person(3), "carol": person(5, count=2)}
-    assert look_alikes(person(0, count=1), others, threshold=DOOR, margin=MARGIN) == []
+    assert look_alikes(person(0, count=1), others, threshold=DOOR, floor=DOOR, margin=MARGIN) == []
 
 
 @pytest.mark.parametrize(("similarity", "named"), [(0.39, False), (0.41, True), (0.6, True), (0.99, True)])
 def test_a_pair_is_named_from_a_margin_below_the_threshold_on(similarity, named):
     alice = person(0)
-    found = look_alikes(like(alice, similarity), {"alice": alice}, threshold=DOOR, margin=MARGIN)
+    found = look_alikes(like(alice, similarity), {"alice": alice}, threshold=DOOR, floor=DOOR, margin=MARGIN)
     assert bool(found) is named
     if named:
         assert found[0].subject_id == "alice"
@@ -52,7 +52,7 @@ def test_a_pair_is_named_from_a_margin_below_the_threshold_on(similarity, named)
 
 def test_a_safe_pair_is_raised_to_what_parts_it():
     alice = person(0)
-    (found,) = look_alikes(like(alice, 0.5), {"alice": alice}, threshold=DOOR, margin=MARGIN)
+    (found,) = look_alikes(like(alice, 0.5), {"alice": alice}, threshold=DOOR, floor=DOOR, margin=MARGIN)
     assert found.is_safe
     assert found.threshold == found.other_threshold == pytest.approx(0.57, abs=1e-5)
 
@@ -60,7 +60,7 @@ def test_a_safe_pair_is_raised_to_what_parts_it():
 def test_a_pair_nearer_than_ones_own_looks_is_not_safe():
     alice = person(0, spread=0.5)
     reach = own_reach(alice, DOOR)
-    (found,) = look_alikes(like(alice, 0.66), {"alice": alice}, threshold=DOOR, margin=MARGIN)
+    (found,) = look_alikes(like(alice, 0.66), {"alice": alice}, threshold=DOOR, floor=DOOR, margin=MARGIN)
     assert not found.is_safe
     assert found.other_threshold == pytest.approx(reach)  # as high as her own looks let it be
     assert DOOR < reach < found.needed
@@ -68,15 +68,26 @@ def test_a_pair_nearer_than_ones_own_looks_is_not_safe():
 
 def test_one_template_proves_nothing_about_the_next_look():
     alice = person(0)
-    (found,) = look_alikes(like(alice, 0.5)[:1], {"alice": alice}, threshold=DOOR, margin=MARGIN)
+    (found,) = look_alikes(like(alice, 0.5)[:1], {"alice": alice}, threshold=DOOR, floor=DOOR, margin=MARGIN)
     assert not found.is_safe
     assert found.threshold == DOOR
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_pair_that_only_a_more_lenient_door_mixes_up_is_stored_and_safe(count):
+    alice = person(0)
+    newcomer = like(alice, 0.38)[:count]
+    (found,) = look_alikes(newcomer, {"alice": alice}, threshold=DOOR, floor=0.33, margin=MARGIN)
+    assert found.is_parted
+    assert found.is_safe
+    assert found.threshold == found.other_threshold == pytest.approx(0.45, abs=1e-5)
+    assert look_alikes(newcomer, {"alice": alice}, threshold=DOOR, floor=0.46, margin=MARGIN) == []
 
 
 def test_the_nearest_is_first():
     alice, bob = person(0), person(3)
     newcomer = l2_normalize(0.8 * bob[:2] + 0.6 * alice[:2])
-    found = look_alikes(newcomer, {"alice": alice, "bob": bob}, threshold=DOOR, margin=MARGIN)
+    found = look_alikes(newcomer, {"alice": alice, "bob": bob}, threshold=DOOR, floor=DOOR, margin=MARGIN)
     assert [each.subject_id for each in found] == ["bob", "alice"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from device.intervals import clopper_pearson
 from models.metrics import (
     all_pairs,
     best_threshold,
@@ -50,6 +51,19 @@ def test_interval_holds_the_value_and_narrows_with_more_subjects():
         assert interval.low <= interval.value <= interval.high
         widths.append(interval.high - interval.low)
     assert widths[1] < widths[0]
+
+
+def test_fmr_intervals_hold_the_plain_count_and_know_that_pairs_share_subjects():
+    embeddings, subjects = clusters(spread=1.2)
+    _, non_mated = pair_similarities(embeddings, subjects)
+    thresholds = np.array([np.quantile(non_mated, 1 - rate) for rate in (0.04, 0.01, 0.002)])
+    found = all_pairs(embeddings, subjects, keep=0.05).fmr_intervals(thresholds)
+    for threshold, interval in zip(thresholds, found, strict=True):
+        count = int((non_mated >= np.float32(threshold)).sum())
+        assert interval.value == count / len(non_mated)
+        assert interval.low <= interval.value <= interval.high
+        low, high = clopper_pearson(count, len(non_mated))
+        assert interval.high - interval.low > high - low
 
 
 def test_a_face_that_was_not_found_matches_nobody():
