@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,11 @@ def build_device(
         detector = build_detector(config)
         undo.callback(detector.close)
         decision, intent, liveness = config.decision, config.intent, build_liveness(config)
-        parts, entry = [], PinEntry()
-        for part in (*build_keypads(config, entry, pin_factory), *build_alarm(config, pin_factory)):
-            parts.append(part)
+        parts: list[Closable] = []
+        entry = PinEntry()
+        for part in build_parts(config, entry, pin_factory):
             undo.callback(part.close)
+            parts.append(part)
         device = Device(
             detector=detector,
             second_face_ratio=decision.second_face_ratio,
@@ -180,22 +181,18 @@ def build_admission(
     )
 
 
-def build_keypads(config: Config, entry: PinEntry, pin_factory: Any) -> list[Closable]:
-    """Start what PINs are entered on, none where none is configured."""
-    keypad, found = config.keypad, []
+def build_parts(config: Config, entry: PinEntry, pin_factory: Any) -> Iterator[Closable]:
+    """Start what PINs are entered on, and claim the alarm's pin; nothing where nothing is configured."""
+    keypad, alarm_pin = config.keypad, config.policy.alarm_pin
     if keypad.rows:
         rows, columns = pins_of(keypad.rows, "keypad.rows"), pins_of(keypad.columns, "keypad.columns")
         matrix = MatrixKeypad(rows, columns, entry.press, pin_factory=pin_factory)
-        found.append(KeypadThread(matrix.scan, matrix.close))
+        yield KeypadThread(matrix.scan, matrix.close)
     if keypad.serial_port:
         port = SerialKeypad(keypad.serial_port, keypad.baud, entry.press)
-        found.append(KeypadThread(port.step, port.close))
-    return list[Closable](found)
-
-
-def build_alarm(config: Config, pin_factory: Any) -> list[Closable]:
-    pin = config.policy.alarm_pin
-    return [AlarmPin(pin, pin_factory=pin_factory)] if pin >= 0 else []
+        yield KeypadThread(port.step, port.close)
+    if alarm_pin >= 0:
+        yield AlarmPin(alarm_pin, pin_factory=pin_factory)
 
 
 def build_lock(config: Config, *, pin_factory: Any) -> Lock:

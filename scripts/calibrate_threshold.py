@@ -23,11 +23,11 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import numpy as np
 
-from device.build import manifest_path, threshold_for
+from device.build import manifest_path, open_any_gallery, threshold_for
 from device.config import Config, load_config
 from device.embed import LiteRTEmbedder, Manifest, load_manifest
 from device.errors import FaceUnlockError, UsageError
-from device.gallery import Gallery, Need
+from device.gallery import Need
 from device.intervals import clopper_pearson
 from device.threshold import DoorThreshold
 
@@ -95,7 +95,7 @@ def enrolled(config: Config) -> tuple[int, Mapping[str, Need]]:
     """Return the number of templates, and what subjects with look-alikes need."""
     if not config.gallery_path.exists():
         return 0, {}
-    with Gallery(config.gallery_path, model_id=None, dimension=1, read_only=True) as gallery:
+    with open_any_gallery(config, read_only=True) as gallery:
         return gallery.count(), gallery.needs()
 
 

@@ -167,7 +167,7 @@ def verdict_line(verdict: SelfTest, config: Config) -> str:
 
 
 def open_gallery(config: Config) -> Gallery:
-    return Gallery(config.gallery_path, model_id=None, dimension=1, read_only=False)
+    return build.open_any_gallery(config, read_only=False)
 
 
 def say(text: str) -> None:

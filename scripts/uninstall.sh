@@ -51,6 +51,7 @@ run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
     run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
+    run rm -f "$ROOT/etc/credstore.encrypted/gallery.key"
     for user in face-unlock-lock face-unlock; do
         if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
     done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -98,6 +99,13 @@ def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, empty_config: Pat
     done = run_program("enroll.py", "--name", "Eileen", "--no-sheet", *options)
     assert done.returncode == 0, done.stderr
     return path
+
+
+def copy_gallery(gallery: Path, folder: Path) -> Path:
+    """Copy a gallery with its key, and return the copy's path."""
+    for end in ("", ".key", ".generation"):
+        shutil.copy(f"{gallery}{end}", folder)
+    return folder / gallery.name
 
 
 def make_clip(path: Path, *arguments: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from device.align import LandmarkAligner, MeshAligner
 from device.build import (
     WEIGHTS,
     build_aligner,
+    build_audit,
     build_decider,
     build_device,
     build_embedder,
@@ -31,13 +33,15 @@ from device.config import (
     Config,
     DecisionConfig,
     IntentConfig,
+    KeypadConfig,
     LivenessConfig,
     LockConfig,
+    PolicyConfig,
     QualityConfig,
 )
 from device.decision import LivenessRule
 from device.embed import LiteRTEmbedder
-from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
+from device.errors import ConfigError, FaceUnlockError, GalleryError, LockError, ModelError
 from device.gallery import Gallery
 from device.pipeline import handle_frame
 from device.refusal_file import RefusalFile
@@ -210,3 +214,31 @@ def test_the_refusals_of_a_door_are_kept_beside_its_gallery(weights: Path, real_
     assert (weights / "gallery.db.refusals").is_file()
     decider = build_decider(config, build_embedder(config), None, build_refusal_file(config))
     assert decider._refusals.left_s(100.0) == 30
+def test_keypad_and_alarm_are_claimed_and_given_back(real_model: None, enrolled_gallery: Path) -> None:
+    factory = MockFactory()
+    keypad = KeypadConfig(rows="5,6,13,19", columns="16,20,21")
+    config = Config(gallery=str(enrolled_gallery), keypad=keypad, policy=PolicyConfig(alarm_pin=22))
+    for _ in range(2):  # the second time all pins are free again
+        device = build_device(config, pin_factory=factory)
+        assert len(device.parts) == 2
+        device.close()
+    clash = replace(config, policy=PolicyConfig(alarm_pin=19))  # parse_config would have refused it
+    with pytest.raises(LockError, match="GPIO19"):
+        build_device(clash, pin_factory=factory)
+    build_device(config, pin_factory=factory).close()
+
+
+def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp_path: Path) -> None:
+    for end in ("", ".generation"):
+        shutil.copy(f"{enrolled_gallery}{end}", tmp_path)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (tmp_path / "gallery.db.generation").rename(stick / "gallery.db.generation")
+    shutil.copy(f"{enrolled_gallery}.key", stick / "door.key")
+    config = Config(gallery=str(tmp_path / "gallery.db"), gallery_key=str(stick / "door.key"))
+    trail = build_audit(config, demo=True)
+    build_device(config, pin_factory=MockFactory(), audit=trail).close()
+    assert trail.record("started")
+    (stick / "door.key").unlink()  # pulled out: the audit goes on with the key it had
+    assert trail.record("stopped")
+    assert sorted(path.name for path in stick.iterdir()) == ["gallery.db.audit.head", "gallery.db.generation"]

@@ -24,7 +24,7 @@ from device.build import WEIGHTS, look_alike_margin
 from device.embed import load_manifest
 from device.gallery import Gallery, Need
 from device.similarity import l2_normalize
-from tests.conftest import ROOT, run_program
+from tests.conftest import ROOT, copy_gallery, run_program
 from tests.photos import photo, photo_path
 from tests.test_gallery import plain_user
 
@@ -40,9 +40,7 @@ def options(tmp_path: Path, empty_config: Path) -> list[str]:
 @pytest.fixture
 def stored(tmp_path: Path, enrolled_gallery: Path) -> Path:
     """A gallery of this test's own, in which the astronaut is enrolled as Eileen."""
-    for end in ("", ".key", ".generation"):
-        shutil.copy(f"{enrolled_gallery}{end}", tmp_path)
-    return tmp_path / "gallery.db"
+    return copy_gallery(enrolled_gallery, tmp_path)
 
 
 def enroll(*arguments: str) -> subprocess.CompletedProcess[str]:

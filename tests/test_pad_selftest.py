@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from device import build
 from device.gallery import Gallery
 from device.types import AlignedFace, Image
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_gallery
 from tests.photos import photo
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -46,7 +45,7 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> BrightIsLive:
 
 @pytest.fixture
 def stored(tmp_path: Path, enrolled_gallery: Path) -> Path:
-    return Path(shutil.copy(enrolled_gallery, tmp_path / "gallery.db"))
+    return copy_gallery(enrolled_gallery, tmp_path)
 
 
 @pytest.fixture

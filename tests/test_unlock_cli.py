@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -32,7 +31,7 @@ from device.keys import KeyStore, new_ring, written
 from device.policy import Policy
 from device.refusal_file import RefusalFile
 from device.types import Decision, Frame, Reason
-from tests.conftest import ROOT, make_clip, run_program
+from tests.conftest import ROOT, copy_gallery, make_clip, run_program
 from tests.make_tiny_model import write_tiny
 from tests.test_gallery import plain
 
@@ -599,9 +598,7 @@ def test_a_pulse_that_nobody_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
 
 def own_gallery(door: Door, tmp_path: Path) -> Path:
-    for end in ("", ".key", ".generation"):
-        shutil.copy(f"{door.gallery}{end}", tmp_path)
-    door.gallery = tmp_path / door.gallery.name
+    door.gallery = copy_gallery(door.gallery, tmp_path)
     return door.gallery
 
 
