@@ -42,7 +42,9 @@ HOLD_FRAMES = 2  # frames that show the move: the mesh is wrong now and then for
 # Of the distance between the eyes. scripts/replay.py --figures: a flat picture that is turned by up to 45 degrees stays
 # at 0.034 or below, a head that turns by 15 or nods by 12 degrees reaches 0.042.
 LEAST_MISFIT = 0.036
-LEAST_DEPTH = 0.55  # of the motion: a head 0.67 to 0.91; a flat picture that moves by more than noise 0.25 to 0.59
+LEAST_DEPTH = (
+    0.55  # of the motion: a head 0.67 to 0.91; a flat picture that moves by more than noise 0.25 to 0.59
+)
 EYES_CLOSED, EYES_OPEN = 0.80, 0.90  # of how open they were while the head held still
 BLINK_MOTION = 0.03  # a blink moves nothing else: a picture that is tilted narrows its eyes too
 

@@ -60,7 +60,7 @@ class Person:
         share = there_and_back(at_s - self._began_s)
         blink = float(self._move == Move.BLINK and 0 <= at_s - self._began_s < 0.35)
         turn = {Move.TURN_LEFT: 22.0, Move.TURN_RIGHT: -22.0}.get(self._move, 0.0)
-        nod = self._nod * 17.0 if self._move == Move.NOD else 0.0
+        nod = self._nod * 14.0 if self._move == Move.NOD else 0.0
         return Look(
             yaw_deg=yaw + turn * share,
             pitch_deg=pitch + nod * share,

@@ -2,12 +2,12 @@
 
     python scripts/demo.py --model mobilenetv2      another network; --config FILE takes any other key from a file
 
-One person is enrolled from a photograph. Then nobody, a stranger, a print and a screen with the enrolled person's
-portrait, that person and nobody again stand before the camera, and do what the door asks for. The people are
-photographs as heads in space (scripts/head.py), the pictures the same photographs, flat. Detector, networks, gallery
-file and lock are the real ones; only the pins are gpiozero's own mock. Each of them is challenged (`liveness.mode =
-"always"`), so that it is seen. Writes demo.png; exits with 1 if anybody but the enrolled person is let in, or they are
-not.
+One person is enrolled from a photograph and turned views of it, as a guided enrollment takes them. Then nobody, a
+stranger, a print and a screen with the enrolled person's portrait, that person and nobody again stand before the
+camera, and do what the door asks for. The people are photographs as heads in space (scripts/head.py), the pictures the
+same photographs, flat. Detector, networks, gallery file and lock are the real ones; only the pins are gpiozero's own
+mock. Each of them is challenged (`liveness.mode = "always"`), so that it is seen. Writes demo.png; exits with 1 if
+anybody but the enrolled person is let in, or they are not.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ PRINT, SCREEN = "a print of her", "a screen with her"
 PULSE_S = 2.0  # shorter than at a door, so that its end is seen
 FPS = 10.0
 AWAY_S = 0.7
+GUIDED = (Look(yaw_deg=18), Look(yaw_deg=-18), Look(pitch_deg=12), Look(pitch_deg=-12))
 QUIET = (Reason.CONFIRMING, Reason.DWELLING, Reason.COOLDOWN)
 REFUSED_AS_ATTACK = (Reason.SPOOF_SUSPECTED, Reason.CHALLENGE, Reason.CHALLENGE_FAILED)
 
@@ -113,6 +114,16 @@ def cast(photos: dict[str, Path], seconds: float) -> list[Part]:
 def comes_in(performer: Performer, wall: Image) -> Performer:
     """Show the wall until one has gone and the next one comes, which ends the track."""
     return lambda at_s, asked: wall if at_s < AWAY_S else performer(at_s, asked)
+
+
+def guided_views(folder: Path, photograph: Path) -> list[Path]:
+    """Write the views that a guided enrollment at the door asks for: turned to both sides, nodding."""
+    actor = Actor(make_clip.read_still(photograph))
+    paths = []
+    for number, look in enumerate(GUIDED):
+        paths.append(folder / f"view{number}.png")
+        cv2.imwrite(str(paths[-1]), cv2.cvtColor(actor.head(look), cv2.COLOR_RGB2BGR))
+    return paths
 
 
 class ObeyingPicture:
@@ -201,7 +212,8 @@ def walk(part: Part, device: Device, clock: Clock) -> Iterator[Step]:
             told = headline(decision)
             say(at_s, told)
         yield Step(at_s, frame.image, decision)
-        if decision.granted or decision.reason is Reason.CHALLENGE_FAILED:
+        refused = decision.reason is Reason.CHALLENGE_FAILED and part.who in (PRINT, SCREEN)
+        if decision.granted or (refused and at_s - starts_s > AWAY_S):
             ends_s = min(ends_s, at_s + (1.5 if decision.granted else 0.3))
         clock.tick()
 
@@ -316,7 +328,8 @@ def run(folder: Path, seconds: float, settings: Path, model: str | None) -> Play
     options = ["--gallery", config.gallery, "--config", str(settings), "--model", config.model, "--no-sheet"]
     model_id = load_manifest(manifest_path(config.model)).model_id
     print(f"{MARK} enrolling {SUBJECT} from {photos[SUBJECT].name} with {model_id}", flush=True)
-    code = enroll.main(["--name", SUBJECT, "--images", str(photos[SUBJECT]), *options])
+    views = guided_views(folder, photos[SUBJECT])
+    code = enroll.main(["--name", SUBJECT, "--images", str(photos[SUBJECT]), *map(str, views), *options])
     if code == 130:
         raise KeyboardInterrupt
     if code:
