@@ -70,10 +70,22 @@ class RemoteLock:
         self._ask("pulse", time.monotonic() if frame_at_s is None else frame_at_s)
 
     def lock(self) -> None:
-        """Have it locked now; raise LockError when that is not confirmed."""
+        """Have it locked now; raise LockError when that is not confirmed.
+
+        It waits for no earlier answer, which a signal's exception may have swallowed: `lock` needs no nonce.
+        """
         if self._socket is None:
             return
-        self._ask("lock", time.monotonic())
+        until_s = time.monotonic() + ANSWER_S
+        try:
+            self._send("lock", time.monotonic())
+            while (answer := self._receive()).word == "state" or answer.bolt != "locked":
+                if time.monotonic() > until_s:
+                    break
+        except TimeoutError:
+            pass
+        except OSError as error:
+            raise LockError(f"{self}: is gone: {error}: {NEXT_STEP}") from error
         if self._bolt != "locked":
             raise LockError(f"{self}: the bolt is {self._bolt}, expected locked: check the wiring")
 
@@ -112,12 +124,16 @@ class RemoteLock:
                 with contextlib.suppress(TimeoutError):
                     self._wait_for_answer()
             self._unanswered = True
-            self._socket.send(write_command(Command(verb, self._nonce, frame_at_s, self._life_s)))
+            self._send(verb, frame_at_s)
             refusal = self._wait_for_answer()
         except OSError as error:
             raise LockError(f"{self}: does not answer: {error}: {NEXT_STEP}") from error
         if refusal is not None:
             raise LockRefused(str(refusal))
+
+    def _send(self, verb: str, frame_at_s: float) -> None:
+        assert self._socket is not None
+        self._socket.send(write_command(Command(verb, self._nonce, frame_at_s, self._life_s)))
 
     def _wait_for_answer(self) -> Refusal | None:
         while (answer := self._receive()).word == "state":

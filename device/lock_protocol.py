@@ -4,8 +4,9 @@
     from the lock    ok NONCE BOLT DOOR ALARMS             also: hello, state, refused:REASON
 
 Each line from the lock carries the nonce that the next command has to repeat; a nonce is good for one command of one
-connection. FRAME_US is the monotonic microsecond of the frame behind the command (of the command itself for `lock` and
-`beat`), LIFE_MS how old it may be when it arrives; the lock has a limit of its own. Pure: no clock, no socket.
+connection, and only `lock` is obeyed without one. FRAME_US is the monotonic microsecond of the frame behind the command
+(of the command itself for `lock` and `beat`), LIFE_MS how old it may be when it arrives; the lock has a limit of its
+own. Pure: no clock, no socket.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from device.door import Door, DoorRule, Report, advance, news, report
 from device.door_pins import DoorPins
@@ -152,12 +151,17 @@ class LockServer:
             self._obey(client, command, now_s)
 
     def _obey(self, client: Client, command: Command, now_s: float) -> None:
-        if command.verb == "lock":  # always safe: an old one and a repeated one too
+        refusal = None
+        if command.verb == "lock":  # always safe: an old one, a repeated one, one without a nonce
             self._relock()
-            command = replace(command, frame_at_s=now_s)
-        refusal = judge(
-            command, nonce=client.nonce, now_s=now_s, oldest_s=self._oldest_s, opened_by_s=self._opened_by_s
-        )
+        else:
+            refusal = judge(
+                command,
+                nonce=client.nonce,
+                now_s=now_s,
+                oldest_s=self._oldest_s,
+                opened_by_s=self._opened_by_s,
+            )
         if refusal is None and command.verb == "pulse":
             refusal = self._pulse(from_inside=False)
             self._opened_by_s = command.frame_at_s
@@ -183,9 +187,8 @@ class LockServer:
             self._drop()
 
     def _expel(self, client: Client, refusal: Refusal) -> None:
-        """Lock, and let go of a recognizer that is broken or none."""
+        """Let go of a recognizer that is broken or none, and lock."""
         self._log(refusal)
-        self._relock()
         with contextlib.suppress(OSError):
             answer = Answer("refused", client.nonce, self._door.bolt, self._report, refusal)
             client.connection.send(write_answer(answer))

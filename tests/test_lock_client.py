@@ -17,14 +17,15 @@ from device.door import Report
 from device.errors import LockError, LockRefused
 from device.lock_client import RemoteLock
 from device.lock_protocol import Answer, write_answer
-from tests.test_lockd import PULSE_S, Process
+from tests.test_lockd import Process
 
 NONCE = "ab" * 16
+PULSE_S = 0.6
 
 
 @pytest.fixture
 def process(tmp_path):
-    made = Process(tmp_path)
+    made = Process(tmp_path, f"[lock]\npulse_s = {PULSE_S}\n")
     yield made
     if made.process.poll() is None:
         made.process.kill()
@@ -82,6 +83,15 @@ def test_lock_and_close_lock(tmp_path, process):
     assert process.levels() == [True, False] * 2
 
 
+def test_lock_and_unlock_again_on_one_connection(process, lock):
+    for _ in range(5):
+        lock.unlock(time.monotonic())
+        assert process.trace.level is True
+        lock.lock()
+        assert process.trace.level is False
+    assert process.levels() == [True, False] * 5
+
+
 def test_check_beats_and_no_check_ends_the_pulse(tmp_path):
     process = Process(tmp_path, "[lock]\npulse_s = 30\n")
     try:
@@ -123,19 +133,30 @@ def test_a_lock_process_that_hangs_is_an_error(process, lock, monkeypatch):
     process.process.send_signal(signal.SIGCONT)
 
 
-def test_a_signal_between_command_and_answer_leaves_a_lock_that_still_locks(process, lock, monkeypatch):
-    class Stopped(BaseException):
-        pass
+class Stopped(BaseException):
+    """What a signal's handler raises, in whatever line the program is."""
 
-    def stop():
-        raise Stopped
 
+def stop(*_):
+    raise Stopped
+
+
+@pytest.mark.parametrize("verb", ["pulse", "beat"])
+@pytest.mark.parametrize("line", ["before the answer", "with the answer in hand"])
+def test_a_signal_in_the_middle_of_a_command_locks_at_once(process, lock, monkeypatch, verb, line):
+    if verb == "beat":
+        lock.unlock()
     with monkeypatch.context() as patch:
-        patch.setattr(lock, "_wait_for_answer", stop)
+        if line == "before the answer":
+            patch.setattr(lock, "_wait_for_answer", stop)
+        else:
+            patch.setattr(lock_client, "read_answer", stop)
         with pytest.raises(Stopped):
-            lock.unlock()
+            lock._ask(verb, time.monotonic())
     wait_until(lambda: process.trace.level)
+    started_s = time.monotonic()
     lock.close()
+    assert time.monotonic() - started_s < 0.25
     assert process.levels() == [True, False]
 
 
