@@ -78,15 +78,15 @@ class Camera:
 
     @classmethod
     def draw(cls, rng: Rng) -> Camera:
-        """Draw a camera: from a good one in good light to a cheap one in the dark."""
-        noise = math.exp(rng.uniform(math.log(0.5), math.log(6.0)))
+        """Draw a camera, good or cheap, in light in which the door's quality check lets a face pass."""
+        noise = math.exp(rng.uniform(math.log(0.3), math.log(3.0)))
         slope_rad, slope = rng.uniform(0, 2 * math.pi), abs(rng.normal(0, 0.25))
         warm, green = rng.normal(0, 0.1), rng.normal(0, 0.04)
         return cls(
-            blur_px=float(rng.choice([rng.uniform(0.3, 0.7), rng.uniform(0.5, 1.6)], p=[0.6, 0.4])),
-            motion_px=float(rng.uniform(1, 6)) if rng.random() < 0.15 else 0.0,
+            blur_px=float(rng.choice([rng.uniform(0.3, 0.6), rng.uniform(0.5, 1.3)], p=[0.7, 0.3])),
+            motion_px=float(rng.uniform(1, 5)) if rng.random() < 0.08 else 0.0,
             motion_deg=float(rng.uniform(0, 180)),
-            exposure=float(rng.uniform(0.2, 0.68)),
+            exposure=float(rng.uniform(0.28, 0.66)),
             white_balance=(math.exp(warm), math.exp(green), math.exp(-warm)),
             slope=(slope * math.cos(slope_rad), slope * math.sin(slope_rad)),
             read_noise=0.0015 * noise,
@@ -95,9 +95,9 @@ class Camera:
             sharpen=float(rng.uniform(0, 0.9)) if rng.random() < 0.6 else 0.0,
             denoise=bool(rng.random() < 0.2),
             contrast=float(rng.uniform(0.75, 1.35)),
-            veil=float(rng.uniform(0.02, 0.5)) if rng.random() < 0.35 else 0.0,
+            veil=float(rng.uniform(0.02, 0.4)) if rng.random() < 0.3 else 0.0,
             codec=".jpg" if rng.random() < 0.7 else ".webp",
-            quality=int(rng.integers(30, 97)),
+            quality=int(rng.integers(45, 97)),
         )
 
 

@@ -12,7 +12,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from models.recapture_layer import FacePlace, Layer, Outline, hold, over
 
 CROP_FACE = FacePlace((55.5, 62.0), 80.0)  # where the face stands in an aligned crop of 112 px
 CANVAS_SCALE = 2  # of simulated scenes: sheets and screens have finer edges than the crop has pixels
+STORE_SEED = 1014
 AHEAD = 2  # batches in the making
 LARGEST_RIM, SMALLEST_FACE_PX = 0.05, 60
 # People of the recorded material. 13 has live pictures only, 16 printed ones only.
@@ -120,6 +121,7 @@ def is_natural(row: dict[str, str]) -> bool:
 class Mix:
     """What a batch is made of; every `p_` is a probability."""
 
+    stored: int = 14_000  # simulated views, each used again in another light
     p_recorded: float = 0.35
     p_recorded_base: float = 0.15  # a live recorded picture, where a simulation needs a photograph
     p_gentle: float = 0.4  # recorded pictures that pass no second lens and sensor
@@ -138,6 +140,7 @@ class Views:
     faces: npt.NDArray[np.uint8]
     recorded: Recorded
     mix: Mix = Mix()
+    kept: dict[int, Image] = field(default_factory=dict)
 
     def stream(self, size: int, seed: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches without end from batch `start` on, made ahead."""
@@ -160,14 +163,20 @@ class Views:
         if rng.random() < self.mix.p_recorded:
             view = self.replayed(self.recorded.draw(is_live, rng), rng)
         else:
-            species = "live" if is_live else SPECIES[rng.integers(len(SPECIES))]
-            view = self.simulated(species, rng)
+            view = varied(self.stored(2 * int(rng.integers(self.mix.stored // 2)) + is_live), rng)
         if rng.random() < 0.5:
             view = view[:, ::-1]
         if rng.random() < self.mix.p_gray:
             gray = cv2.cvtColor(np.ascontiguousarray(view), cv2.COLOR_RGB2GRAY)
             view = np.repeat(gray[..., None], 3, axis=2)
         return np.ascontiguousarray(view)
+
+    def stored(self, number: int) -> Image:
+        """Return simulated view `number`, odd ones live; made once: the network learns faster than that."""
+        if number not in self.kept:
+            species = "live" if number % 2 else SPECIES[number // 2 % len(SPECIES)]
+            self.kept[number] = self.simulated(species, np.random.default_rng((STORE_SEED, number)))
+        return self.kept[number]
 
     def replayed(self, picture: Image, rng: Rng) -> Image:
         """Return a recorded picture in another light, often through another camera."""
@@ -206,6 +215,18 @@ class Views:
         matrix[:, 2] += np.array(CROP_FACE.center) - (side - 1) / 2 + rng.normal(0, self.mix.shift_px, 2)
         # Bilinear as at the door, where nothing is smoothed before a large face is shrunk
         return np.asarray(cv2.warpAffine(shot, matrix, (SIZE_PX, SIZE_PX), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def varied(view: Image, rng: Rng) -> Image:
+    """Return a view moved a little, in another light and color."""
+    matrix = cv2.getRotationMatrix2D(
+        ((SIZE_PX - 1) / 2, (SIZE_PX - 1) / 2), rng.normal(0, 2), math.exp(rng.normal(0, 0.04))
+    )
+    matrix[:, 2] += rng.normal(0, 1.5, 2)
+    view = cv2.warpAffine(view, matrix, (SIZE_PX, SIZE_PX), borderMode=cv2.BORDER_REFLECT_101)
+    levels = (np.arange(256)[:, None] / 255) ** rng.uniform(0.75, 1.3) * rng.uniform(0.75, 1.25)
+    levels = 255 * levels * np.exp(rng.normal(0, 0.05, 3))
+    return np.asarray(cv2.LUT(view, np.clip(levels, 0, 255).astype(np.uint8)[None]), np.uint8)
 
 
 def enlarged(photo: Image) -> Image:

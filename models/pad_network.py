@@ -31,10 +31,11 @@ class PadNetwork(Staged):
             c_in = row[1]
         parts = [nn.Sequential(*(rows[i] for i in group)) for group in STAGE_ROWS]
         stem = ConvBlock(3, STEM, 3, stride=2, padding=1, act=act)
-        head = nn.Sequential(
-            ConvBlock(c_in, HEAD, 1, act=act), nn.AdaptiveAvgPool2d(1), nn.Conv2d(HEAD, 1, 1), nn.Flatten()
-        )
+        answer = nn.Conv2d(HEAD, 1, 1)
+        head = nn.Sequential(ConvBlock(c_in, HEAD, 1, act=act), nn.AdaptiveAvgPool2d(1), answer, nn.Flatten())
         super().__init__(act, (INPUT_PX, INPUT_PX), [nn.Sequential(stem, parts[0]), *parts[1:], head])
+        # He's weights would start with logits of 3 and more, and half of the answers sure and wrong
+        nn.init.normal_(answer.weight, std=0.01)
 
 
 class LiveLoss(nn.Module):

@@ -48,7 +48,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start", type=Path, help='folder of the run to start from, where the recipe says init = "run"'
     )
-    parser.add_argument("--faces", type=int, default=20_000, help="photographs to simulate with")
+    parser.add_argument("--faces", type=int, default=12_000, help="photographs to simulate with")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of PyTorch")
     parser.add_argument("--checkpoint-s", type=float, default=60, help="seconds between checkpoints")
     parser.add_argument("--evaluate-every", type=int, default=10_000, help="samples between evaluations")
