@@ -32,10 +32,6 @@ CANVAS_SCALE = 2  # of simulated scenes: sheets and screens have finer edges tha
 STORE_SEED = 1014
 AHEAD = 2  # batches in the making
 LARGEST_RIM, SMALLEST_FACE_PX = 0.05, 60
-# People of the recorded material. 13 has live pictures only, 16 printed ones only.
-TRAINING_PEOPLE = (1, 4, 5, 7, 8, 10, 11, 14)
-DEVELOPMENT_PEOPLE = (2, 13, 16)
-TEST_PEOPLE = (3, 6, 9, 12, 15)
 RECORDED = "recorded print"  # the species of recorded attacks
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.pad_data import DEVELOPMENT_PEOPLE, RECORDED, Recorded, Views
+from models.pad_data import RECORDED, Recorded, Views
+from models.pad_people import DEVELOPMENT_PEOPLE
 from models.recapture import SPECIES
 
 SEED = 77

@@ -26,9 +26,10 @@ from torch import nn
 
 from models.data import to_tensor
 from models.networks import make_network
-from models.pad_data import TRAINING_PEOPLE, Views, load_faces, load_recorded
+from models.pad_data import Views, load_faces, load_recorded
 from models.pad_development import Development, development_pictures
 from models.pad_network import LiveLoss, logits
+from models.pad_people import TRAINING_PEOPLE
 from models.runs import START, load_network
 from models.training import Recipe, Run, fit, load_recipe
 
