@@ -243,7 +243,7 @@ def surroundings(other: Image, rng: Rng) -> Image:
 
 def with_hand(photo: Image, face: FacePlace, rng: Rng) -> Scene:
     """Return a live face with fingers before its rim: a hand alone is no attack."""
-    left, right, up, down = rng.uniform(0.5, 0.9, 4)
+    left, right, up, down = rng.uniform(0.5, 0.9, 4).tolist()
     light = to_light(photo)
     layer = Layer(light, np.ones((*photo.shape[:2], 1), np.float32))
     return over(hold(layer, Outline(left, right, up, down), face, int(rng.integers(1, 4)), rng), light)

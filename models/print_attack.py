@@ -41,7 +41,7 @@ class Print:
     @classmethod
     def draw(cls, rng: Rng, *, cutout: bool) -> Print:
         """Draw a print, from a photo laboratory's to an office printer's that is short of ink."""
-        left, right, down = rng.uniform(0.52, 1.7, 3)
+        left, right, down = rng.uniform(0.52, 1.7, 3).tolist()
         whole = Outline(left, right, float(rng.uniform(0.75, 2.0)), down, float(rng.normal(0, 4)))
         white = rng.uniform(0.6, 0.95)
         return cls(
@@ -69,7 +69,7 @@ class Print:
 
 def head_outline(rng: Rng) -> Outline:
     """Draw the outline along which scissors follow a head."""
-    left, right = rng.uniform(0.5, 0.72, 2)
+    left, right = rng.uniform(0.5, 0.72, 2).tolist()
     return Outline(left, right, float(rng.uniform(0.7, 0.95)), float(rng.uniform(0.62, 0.95)), 0.0, 0.58)
 
 

@@ -43,8 +43,8 @@ class Screen:
     def draw(cls, rng: Rng, *, small: bool) -> Screen:
         """Draw a phone (small) or a tablet."""
         low, high = (0.45, 1.0) if small else (0.65, 2.5)
-        left, right = rng.uniform(low, high, 2)
-        up, down = rng.uniform(0.7, 1.8, 2)
+        left, right = rng.uniform(low, high, 2).tolist()
+        up, down = rng.uniform(0.7, 1.8, 2).tolist()
         blue = rng.normal(0.1, 0.08)
         return cls(
             outline=Outline(left, right, up, down, float(rng.normal(0, 4)), float(rng.uniform(0, 0.12))),
@@ -100,7 +100,7 @@ def reflections(shape: tuple[int, int], face: FacePlace, screen: Screen, rng: Rn
     edge = 1 / (1 + np.exp(-(x / face.width_px - rng.normal(0, 0.5)) * rng.uniform(1.5, 25)))
     glass = np.float32(screen.glare) * edge
     if screen.lamp > 0:
-        place, size = rng.normal(0, 0.45, 2), rng.uniform(0.04, 0.2)
+        place, size = rng.normal(0, 0.45, 2).tolist(), rng.uniform(0.04, 0.2)
         apart = (x / face.width_px - place[0]) ** 2 + (y / face.width_px - place[1]) ** 2
         glass = glass + np.float32(screen.lamp) * np.exp(-apart / np.float32(size**2))
     color = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
