@@ -110,7 +110,10 @@ def load_faces(folder: Path, count: int, seed: int) -> tuple[npt.NDArray[np.uint
 
 def is_natural(row: dict[str, str]) -> bool:
     """Say whether a row of index.csv is a whole face, not enlarged."""
-    return float(row.get("rim_black") or 0) <= LARGEST_RIM and float(row["face_width_px"]) >= SMALLEST_FACE_PX
+    return (
+        float(row.get("rim_black") or 0) <= LARGEST_RIM
+        and float(row.get("face_width_px") or SMALLEST_FACE_PX) >= SMALLEST_FACE_PX
+    )
 
 
 @dataclass(frozen=True)
