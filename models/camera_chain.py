@@ -117,29 +117,27 @@ def gentle(camera: Camera) -> Camera:
 
 def capture(scene: Scene, to_sensor: Floats, size: tuple[int, int], camera: Camera, rng: Rng) -> Image:
     """Take a picture: (h, w, 3) uint8 of `size` (w, h); `to_sensor` is the (3, 3) homography from scene to sensor."""
-    light = project(scene, to_sensor, size)
-    light = lens(light, camera)
+    light = lens(project(scene.light, to_sensor, size), camera)
+    if scene.structure is not None:
+        # After the lens: moire is made by the sampling, and nothing blurs it again
+        light = scene.structure(light, sensor_grid(np.linalg.inv(to_sensor), size))
     light = expose(light, camera)
     light = add_noise(light, camera, rng)
     pixels = develop(to_pixels(light), camera)
     return compress(pixels, camera.codec, camera.quality)
 
 
-def project(scene: Scene, to_sensor: Floats, size: tuple[int, int]) -> Light:
+def project(light: Light, to_sensor: Floats, size: tuple[int, int]) -> Light:
     """Bring the scene onto the sensor; each sensor pixel gathers light over its own area."""
     shrink = math.sqrt(abs(np.linalg.det(to_sensor[:2, :2])))
-    light = scene.light
     if shrink < 0.8:
         light = cv2.GaussianBlur(light, (0, 0), 0.45 / shrink)
-    light = np.asarray(
+    return np.asarray(
         cv2.warpPerspective(
             light, to_sensor, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         ),
         np.float32,
     )
-    if scene.structure is None:
-        return light
-    return scene.structure(light, sensor_grid(np.linalg.inv(to_sensor), size))
 
 
 def sensor_grid(to_scene: Floats, size: tuple[int, int]) -> SensorGrid:

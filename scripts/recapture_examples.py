@@ -76,7 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     photo = cv2.cvtColor(cv2.imread(str(args.photo)), cv2.COLOR_BGR2RGB)
     grid = picture(photo, find_face(photo), args.seed)
-    cv2.imwrite(str(args.out), cv2.cvtColor(grid & LEVELS, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(
+        str(args.out), cv2.cvtColor(grid & LEVELS, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    )
     return 0
 
 

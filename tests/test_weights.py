@@ -112,4 +112,6 @@ def percent(interval):
 def test_the_liveness_network_is_small():
     manifest = json.loads((MODELS / "weights" / "pad.json").read_text())
     assert manifest["bytes"] <= 1_000_000
-    assert manifest["evaluation"]["time"]["share"] < 0.5  # of the default embedder's time, measured in one run
+    assert (
+        manifest["evaluation"]["time"]["share"] < 0.5
+    )  # of the default embedder's time, measured in one run
