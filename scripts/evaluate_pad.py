@@ -47,7 +47,7 @@ from scripts.recapture_examples import place_of
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 SEED = 30107  # of no other script
-PEOPLE = 400
+PEOPLE = 300
 AS_IT_IS, THROUGH_CAMERA = "live, photograph", "live, simulated camera"
 RECORDED_LIVE, RECORDED_PRINT = "live, recorded", "print, recorded"
 FRAME_WIDTHS = 2.4  # side of a simulated frame, in face widths; the photographs end there
@@ -141,20 +141,24 @@ def aligned(crop: Image) -> AlignedFace:
     return AlignedFace(crop, crop, nothing[:, :2], nothing, 1.0, HeadPose(0, 0, 0), (0.3, 0.3))
 
 
-def rates(scores: list[float | None], scorer: PadScorer, is_live: bool) -> dict[str, Any]:
-    """Return error and response of one group at the manifest's thresholds, shares with intervals.
+def rates(scores: list[float | None], scorer: PadScorer, balanced: float, is_live: bool) -> dict[str, Any]:
+    """Return errors of one group at the manifest's thresholds, shares with intervals.
 
-    For live pictures the error is BPCER, for attacks APCER: on the wrong side of `unsure`.
+    For live pictures the error is BPCER, for attacks APCER: on the wrong side of `unsure`, or of the threshold that
+    made the worst of both equal on development data.
     """
     given = np.array([score for score in scores if score is not None])
-    wrong = int((given < scorer.unsure).sum() if is_live else (given >= scorer.unsure).sum())
-    sure = int((given < scorer.attack).sum())
+
+    def share(wrong: np.ndarray) -> dict[str, float]:
+        return asdict(clopper_pearson(int(wrong.sum()), len(given)))
+
+    unsure, middle = ((given < at) if is_live else (given >= at) for at in (scorer.unsure, balanced))
     return {
         "pictures": len(scores),
         "scored": len(given),
-        "wrong": wrong,
-        "error": asdict(clopper_pearson(wrong, len(given))),
-        "refused_outright": asdict(clopper_pearson(sure, len(given))),
+        "error": share(unsure),
+        "refused_outright": share(given < scorer.attack),
+        "error_balanced": share(middle),
     }
 
 
@@ -183,11 +187,15 @@ def measure(manifest: Path, folder: Path, recorded_file: Path, people: int) -> d
     door = Door(manifest)
     times = speed(door.scorer)
     scores = recorded(door.scorer, recorded_file) | simulated(door, folder, people)
-    groups = {name: rates(found, door.scorer, name.startswith("live")) for name, found in scores.items()}
+    balanced = json.loads(manifest.read_text())["development"]["balanced"]
+    groups = {
+        name: rates(found, door.scorer, balanced, name.startswith("live")) for name, found in scores.items()
+    }
     return {
         "model_id": door.scorer.model_id,
         "unsure": door.scorer.unsure,
         "attack": door.scorer.attack,
+        "balanced": balanced,
         "groups": groups,
         "time": times,
     }
@@ -195,10 +203,13 @@ def measure(manifest: Path, folder: Path, recorded_file: Path, people: int) -> d
 
 def table(found: dict[str, Any]) -> str:
     """Return the groups as lines of a Markdown table, in percent."""
-    lines = ["| group | scored of shown | error at `unsure` | below `attack` |", "|---|---|---|---|"]
+    lines = [
+        "| group | scored of shown | error at `unsure` | below `attack` | error at balance |",
+        "|---|---|---|---|---|",
+    ]
     for name, row in found["groups"].items():
-        error, sure = (text(row[key]) for key in ("error", "refused_outright"))
-        lines.append(f"| {name} | {row['scored']} of {row['pictures']} | {error} | {sure} |")
+        cells = " | ".join(text(row[key]) for key in ("error", "refused_outright", "error_balanced"))
+        lines.append(f"| {name} | {row['scored']} of {row['pictures']} | {cells} |")
     return "\n".join(lines)
 
 

@@ -62,6 +62,7 @@ def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict
     scores = sigmoid(export.outputs(int8, development.pictures)[:, 0])
     unsure, attack = development.thresholds(scores)
     figures = errors(development, scores, unsure, attack)
+    figures["balanced"] = development.balance(scores)
     figures["largest_difference_to_fp32"] = difference(development, scores, network)
     values = export.manifest("pad", int8, {}, training=training, development=figures)
     for key in ("embedding_dim", "thresholds"):  # an embedder's

@@ -174,6 +174,13 @@ class TestDevelopment:
         assert attack == pytest.approx(live, abs=0.03)
         assert attack == pytest.approx(0.25, abs=0.03)
 
+    def test_few_attacks_of_any_species_pass(self):
+        development, scores = self.of(0.8, 0.6, 0.2, 0.5)
+        found = development.errors(scores, development.thresholds(scores)[0])
+        assert found["print"] <= 0.05
+        assert found["print"] > 0.02
+        assert found["phone"] == 0
+
     def test_attack_lies_below_nearly_all_live_pictures(self):
         development, scores = self.of(0.8, 0.6, 0.2, 0.5)
         unsure, attack = development.thresholds(scores)

@@ -22,6 +22,7 @@ from models.camera_chain import (
     demosaic,
     gentle,
     project,
+    sensor_grid,
     streak,
     to_light,
     to_pixels,
@@ -50,6 +51,13 @@ def shoot(scene: Scene, camera: Camera = CLEAN, stance: Stance | None = None, se
     stance = stance or Stance(FACE.width_px)
     size = (112, 112)
     return capture(scene, stance.to_sensor(FACE, size), size, camera, np.random.default_rng(seed))
+
+
+def sense(scene: Scene, face_px: float = 80.0) -> np.ndarray:
+    """Return the light that a sensor of 112 px gathers, no lens and no noise between."""
+    matrix = Stance(face_px).to_sensor(FACE, (112, 112))
+    light = project(scene.light, matrix, (112, 112))
+    return scene.structure(light, sensor_grid(np.linalg.inv(matrix), (112, 112)))
 
 
 def spectrum(picture: np.ndarray) -> np.ndarray:
@@ -138,7 +146,7 @@ class TestPrint:
             np.full((112, 112, 3), 0.5, np.float32),
             lambda light, grid: halftoned(light, grid, FACE, parameters),
         )
-        light = project(scene, Stance(80.0).to_sensor(FACE, (112, 112)), (112, 112))
+        light = sense(scene)
         power = spectrum(light[..., 2:])
         assert power[0].argmax() == 28
         assert power[0, 28] > 100 * np.median(power[power > 0])
@@ -180,7 +188,7 @@ class TestScreen:
         scene = Scene(
             np.full((112, 112, 3), 0.3, np.float32), lambda light, grid: gridded(light, grid, FACE, screen)
         )
-        light = project(scene, Stance(face_px).to_sensor(FACE, (112, 112)), (112, 112))
+        light = sense(scene, face_px)
         return spectrum(light[..., :1])
 
     def test_the_grid_is_a_peak_in_the_spectrum(self):
@@ -193,6 +201,17 @@ class TestScreen:
         # 75 screen pixels in 80 of the sensor: 105 periods, seen as 112 - 105 = 7
         power = self.moire(replace(SCREEN, pixels=75))
         assert power[0].argmax() == 7
+
+    def test_the_lens_blurs_the_face_and_not_the_moire(self):
+        screen = replace(SCREEN, pixels=75)
+        scene = Scene(
+            np.full((112, 112, 3), 0.3, np.float32), lambda light, grid: gridded(light, grid, FACE, screen)
+        )
+        sharp, blurred = (
+            spectrum(shoot(scene, replace(CLEAN, blur_px=blur_px)))[0, 7] for blur_px in (0.0, 4.0)
+        )
+        assert blurred == pytest.approx(sharp, rel=0.05)
+        assert sharp > 1e4
 
     def test_a_turned_grid_turns_the_moire(self):
         power = self.moire(replace(SCREEN, pixels=20, grid_deg=45))
@@ -207,7 +226,7 @@ class TestScreen:
             np.full((112, 112, 3), 0.3, np.float32),
             lambda light, grid: gridded(light, grid, FACE, replace(SCREEN, pixels=20)),
         )
-        light = project(scene, Stance(80.0).to_sensor(FACE, (112, 112)), (112, 112))
+        light = sense(scene)
         phases = np.angle(np.fft.rfft(light[40], axis=0)[28])
         assert np.degrees(np.diff(phases)) % 360 == pytest.approx([120, 120], abs=1)
 
@@ -247,7 +266,7 @@ class TestCamera:
         cover[:, :56] = 1
         light = np.full((112, 112, 3), 0.4, np.float32)
         scene = over(Layer(light, cover, lambda seen, grid: seen * 2), light)
-        seen = project(scene, Stance(80.0).to_sensor(FACE, (112, 112)), (112, 112))
+        seen = sense(scene)
         assert seen[60, 40, 0] == pytest.approx(0.8, rel=0.01)
         assert seen[60, 80, 0] == pytest.approx(0.4, rel=0.01)
 

@@ -100,7 +100,7 @@ def test_the_liveness_figures_are_those_of_the_manifest():
         assert manifest["model_id"] in text
         assert f"`unsure` {manifest['unsure']:.3f}, `attack` {manifest['attack']:.3f}" in text
         for name, row in measured["groups"].items():
-            cells = " | ".join(map(percent, (row["error"], row["refused_outright"])))
+            cells = " | ".join(map(percent, (row["error"], row["refused_outright"], row["error_balanced"])))
             assert f"| {name} | {row['scored']} of {row['pictures']} | {cells} |" in text, name
 
 
