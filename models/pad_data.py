@@ -24,14 +24,12 @@ from torch import Tensor
 
 from models.camera_chain import Camera, Image, Rng, Scene, capture, gentle, to_light
 from models.data import HELD_OUT_ONE_IN, SIZE_PX, to_tensor
-from models.recapture import Stance, live, recapture
+from models.recapture import SPECIES, Stance, live, recapture
 from models.recapture_layer import FacePlace, Layer, Outline, hold, over
 
 CROP_FACE = FacePlace((55.5, 62.0), 80.0)  # where the face stands in an aligned crop of 112 px
 CANVAS_SCALE = 2  # of simulated scenes: sheets and screens have finer edges than the crop has pixels
-STORE_SEED = 1015
-# Of eight stored attacks; a cut edge is learned soon
-STORED_SPECIES = ("print", "phone", "tablet", "print", "phone", "tablet", "cutout", "print")
+STORE_SEED = 1014
 AHEAD = 2  # batches in the making
 LARGEST_RIM, SMALLEST_FACE_PX = 0.05, 60
 RECORDED = "recorded print"  # the species of recorded attacks
@@ -122,10 +120,10 @@ def is_natural(row: dict[str, str]) -> bool:
 class Mix:
     """What a batch is made of; every `p_` is a probability."""
 
-    stored: int = 12_000  # simulated views, each used again in another light
-    p_recorded: float = 0.25
+    stored: int = 14_000  # simulated views, each used again in another light
+    p_recorded: float = 0.35
     p_recorded_base: float = 0.15  # a live recorded picture, where a simulation needs a photograph
-    p_gentle: float = 0.3  # recorded pictures that pass no second lens and sensor
+    p_gentle: float = 0.4  # recorded pictures that pass no second lens and sensor
     p_gentle_simulated: float = 0.15  # the same for simulated ones, live or not
     p_gray: float = 0.04
     p_hand: float = 0.08  # live faces with somebody's fingers before them
@@ -175,7 +173,7 @@ class Views:
     def stored(self, number: int) -> Image:
         """Return simulated view `number`, odd ones live; made once: the network learns faster than that."""
         if number not in self.kept:
-            species = "live" if number % 2 else STORED_SPECIES[number // 2 % len(STORED_SPECIES)]
+            species = "live" if number % 2 else SPECIES[number // 2 % len(SPECIES)]
             self.kept[number] = self.simulated(species, np.random.default_rng((STORE_SEED, number)))
         return self.kept[number]
 

@@ -28,12 +28,14 @@ if find_spec("torch") is None:
 import cv2
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer import quantizer, recipe
 
 from models import export
 from models.data import to_tensor
 from models.pad_data import Views, load_faces, load_recorded
 from models.pad_development import Development, development_pictures
-from models.pad_network import logits
+from models.pad_network import HEAD, logits
 from models.pad_people import TRAINING_PEOPLE
 from models.runs import load_network
 
@@ -42,6 +44,8 @@ CALIBRATION_VIEWS = 512
 FACES = 12_000  # photographs to draw from, as scripts/train_pad.py does
 SEED = 8
 LARGEST_BYTES = 1_000_000
+LARGEST_LOGIT = 8.0
+POOLED_BEYOND_MEAN = 2.5  # the largest pooled value of a picture, of the mean picture's
 
 
 def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict
     folder.mkdir(parents=True, exist_ok=True)
     single, int8 = folder / "pad_fp32.tflite", folder / "pad.tflite"
     export.to_litert(network, single)
-    export.to_int8(single, samples(Views(faces[~held_out], recorded.of(TRAINING_PEOPLE))), int8)
+    to_int8(single, samples(Views(faces[~held_out], recorded.of(TRAINING_PEOPLE))), int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:
         raise SystemExit(
@@ -69,6 +73,30 @@ def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict
         del values[key]
     export.write_manifest(values | {"unsure": unsure, "attack": attack}, folder / "pad.json")
     return figures | {"unsure": unsure, "attack": attack}
+
+
+def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
+    """Quantize as `export.to_int8` does, but let the logit reach LARGEST_LOGIT and the pooled values all they reach.
+
+    Ranges are the samples' mean extremes; the mean of one logit a picture is about 0, and nothing would be left.
+    """
+    job = quantizer.Quantizer(str(single))
+    job.load_quantization_recipe(recipe.static_wi8_ai8())
+    network = Interpreter(str(single))
+    signature, inputs = next(iter(network.get_signature_list().items()))
+    faces = [{inputs["inputs"][0]: export.normalize(image[None])} for image in export.with_extremes(pictures)]
+    ranges = job.calibrate({signature: faces})
+    sizes = {details["name"]: int(np.prod(details["shape"])) for details in network.get_tensor_details()}
+    for name, values in ranges.items():
+        if sizes.get(name) == 1:
+            values["min"], values["max"] = (
+                np.full_like(values["min"], at) for at in (-LARGEST_LOGIT, LARGEST_LOGIT)
+            )
+        elif sizes.get(name) == HEAD:
+            values["max"] = values["max"] * POOLED_BEYOND_MEAN
+    path.unlink(missing_ok=True)
+    job.quantize(ranges).export_model(str(path))
+    export.drop_names(path)
 
 
 def samples(views: Views) -> npt.NDArray[np.uint8]:
