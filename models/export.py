@@ -70,7 +70,13 @@ def operators(model: Path) -> set[str]:
 
 
 def embeddings(model: Path, images: npt.NDArray[np.uint8], threads: int = 1) -> npt.NDArray[np.float32]:
-    """Run a .tflite file, float32 or int8, over (N, H, W, 3) uint8 RGB faces; returns L2-normalized (N, D)."""
+    """Run a .tflite file over (N, H, W, 3) uint8 RGB faces; returns L2-normalized (N, D)."""
+    found = outputs(model, images, threads)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def outputs(model: Path, images: npt.NDArray[np.uint8], threads: int = 1) -> npt.NDArray[np.float32]:
+    """Run a .tflite file, float32 or int8, over (N, H, W, 3) uint8 RGB faces; returns (N, D)."""
     interpreter = Interpreter(str(model), num_threads=threads)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -83,8 +89,7 @@ def embeddings(model: Path, images: npt.NDArray[np.uint8], threads: int = 1) -> 
         interpreter.invoke()
         output = interpreter.get_tensor(target["index"])[0]
         rows.append(dequantize(output, *target["quantization"]) if output.dtype == np.int8 else output)
-    found = np.stack(rows)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    return np.stack(rows)
 
 
 def manifest(name: str, model: Path, thresholds: dict[str, float], **records: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ DATA = Path(__file__).parent / "data"
 SIDE, POOL, DIMENSION = 112, 28, 16
 CELLS = (SIDE // POOL) ** 2 * 3
 INPUT_SCALE, WEIGHT_SCALE, OUTPUT_SCALE, OUTPUT_ZERO_POINT = 1 / 128, 1 / 64, 1 / 32, -1
+PAD_WEIGHT, PAD_SCALE = 8, 1 / 16
 LANDMARK_SIDE, LANDMARK_SCALE, LANDMARK_ZERO_POINT = 96, 1 / 256, -128
 
 
@@ -71,6 +72,12 @@ def build_landmarks() -> bytes:
     weights = np.random.default_rng(1).integers(-3, 4, (2 * len(LANDMARKS), CELLS), dtype=np.int8)
     bias = np.rint(MEAN_SHAPE.ravel() / (INPUT_SCALE * WEIGHT_SCALE)).astype(np.int32)
     return assemble(LANDMARK_SIDE, weights, bias, LANDMARK_SCALE, LANDMARK_ZERO_POINT)
+
+
+def build_pad() -> bytes:
+    """Return the .tflite of a liveness network that takes bright for live: a logit from -6 (black) to 6 (white)."""
+    weights = np.full((1, CELLS), PAD_WEIGHT, np.int8)
+    return assemble(SIDE, weights, np.zeros(1, np.int32), PAD_SCALE, 0)
 
 
 def assemble(
@@ -166,6 +173,13 @@ def describe_landmarks(network: bytes) -> dict[str, Any]:
     }
 
 
+def describe_pad(network: bytes) -> dict[str, Any]:
+    """Return the manifest of the tiny liveness network."""
+    common = describe_file(network, "pad", SIDE, [1, PAD_SCALE, 0])
+    identity = {"model_id": f"pad-{common['sha256'][:12]}", "alignment": ALIGNMENT_ID}
+    return {**common, **identity, "unsure": 0.6, "attack": 0.2}
+
+
 def write(folder: Path, network: bytes, manifest: dict[str, Any]) -> Path:
     """Write a network and its manifest, and return the manifest's path."""
     (folder / manifest["file"]).write_bytes(network)
@@ -186,12 +200,10 @@ def write_landmarks(folder: Path) -> Path:
     return write(folder, network, describe_landmarks(network))
 
 
-def write_pad(folder: Path, *, unsure: float = 0.9, attack: float = 0.1) -> Path:
-    """Write a passive network that scores every face 0.5, and return the manifest's path."""
-    network = assemble(SIDE, np.zeros((1, CELLS), np.int8), np.zeros(1, np.int32), OUTPUT_SCALE, 0)
-    common = describe_file(network, "pad", SIDE, [1, OUTPUT_SCALE, 0])
-    model = {"model_id": f"pad-{common['sha256'][:12]}", "alignment": ALIGNMENT_ID}
-    return write(folder, network, {**common, **model, "unsure": unsure, "attack": attack})
+def write_pad(folder: Path, *, unsure: float = 0.6, attack: float = 0.2) -> Path:
+    """Write a tiny liveness network, and return the manifest's path."""
+    network = build_pad()
+    return write(folder, network, describe_pad(network) | {"unsure": unsure, "attack": attack})
 
 
 def mean_shape() -> npt.NDArray[np.float64]:

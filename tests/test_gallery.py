@@ -1037,13 +1037,7 @@ def test_a_hundred_grants_leave_the_gallery_as_it_was(path):
     with open_gallery(path, read_only=True) as door:
         for frame in range(100):  # each look a little further away: what an updating gallery would follow
             probe = l2_normalize(units(3)[0] + 0.004 * frame / 100 * noise.normal(size=D))
-            decision = decider.decide(
-                captured_at_s=float(frame),
-                now_s=float(frame),
-                track_id=1,
-                match=door.match(probe),
-                reason=None,
-            )
+            decision = decider.decide(Sight(float(frame), 1, door.match(probe), None), float(frame))
             assert decision.granted
     assert path.read_bytes() == before
     assert not any(log.stat().st_size for log in path.parent.glob("*-wal"))

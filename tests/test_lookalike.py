@@ -135,8 +135,7 @@ def test_the_door_refuses_below_the_raised_threshold(path):
 
 def granted(rule: DecisionRule, gallery: Gallery, probe: np.ndarray) -> bool:
     match = gallery.match(probe)
-    decider = Decider(rule)
-    return decider.decide(captured_at_s=1.0, now_s=1.0, track_id=1, match=match, reason=None).granted
+    return plain_decider(rule).decide(Sight(1.0, 1, match, None), 1.0).granted
 
 
 def test_a_door_with_more_templates_may_ask_for_more_than_the_pair(path):

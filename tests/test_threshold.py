@@ -141,7 +141,7 @@ def test_the_threshold_follows_enrollments_while_the_door_runs(tmp_path, embedde
 
 
 def decide(decider: Decider, match: Match, now_s: float):
-    return decider.decide(captured_at_s=now_s, now_s=now_s, track_id=1, match=match, reason=None)
+    return decider.decide(Sight(now_s, 1, match, None), now_s)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def decide(decider: Decider, match: Match, now_s: float):
 )
 def test_the_gallery_may_ask_for_more_than_the_rule_and_never_for_less(needed, granted, embedder):
     rule = replace(decision_rule(CONFIG, embedder), threshold=0.6)
-    assert decide(Decider(rule), Match("alice", 0.7, needed), 1.0).granted is granted
-    assert not decide(Decider(rule), Match("alice", 0.59, needed), 1.0).granted
+    assert decide(plain_decider(rule), Match("alice", 0.7, needed), 1.0).granted is granted
+    assert not decide(plain_decider(rule), Match("alice", 0.59, needed), 1.0).granted

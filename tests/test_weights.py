@@ -30,7 +30,7 @@ def embedder(manifest):
 
 
 def test_every_network_of_the_config_is_shipped():
-    assert {path.stem for path in MANIFESTS} == {*config.MODELS, "landmarks"}
+    assert {path.stem for path in MANIFESTS} == {*config.MODELS, "landmarks", "pad"}
 
 
 def test_the_default_is_no_worse_than_the_last_release():
@@ -87,3 +87,31 @@ def test_the_landmark_card_gives_the_figures_of_its_manifest():
         parts = " | ".join(f"{value:.2f}" for value in figures["error_parts"].values())
         row = f"| {kind} | {figures['error']:.2f} | {figures['error_five']:.2f} | {parts} |"
         assert row in card
+
+
+def test_the_liveness_figures_are_those_of_the_manifest():
+    """In the card and in docs/liveness.md: every group's errors with intervals, and the thresholds."""
+    manifest = json.loads((MODELS / "weights" / "pad.json").read_text())
+    measured = manifest["evaluation"]
+    assert measured["model_id"] == manifest["model_id"]
+    assert (measured["unsure"], measured["attack"]) == (manifest["unsure"], manifest["attack"])
+    for page in (MODELS / "cards" / "pad.md", MODELS.parent / "docs" / "liveness.md"):
+        text = page.read_text()
+        assert manifest["model_id"] in text
+        assert f"`unsure` {manifest['unsure']:.3f}, `attack` {manifest['attack']:.3f}" in text
+        for name, row in measured["groups"].items():
+            cells = " | ".join(map(percent, (row["error"], row["refused_outright"], row["error_balanced"])))
+            assert f"| {name} | {row['scored']} of {row['pictures']} | {cells} |" in text, name
+
+
+def percent(interval):
+    value, low, high = (100 * interval[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def test_the_liveness_network_is_small():
+    manifest = json.loads((MODELS / "weights" / "pad.json").read_text())
+    assert manifest["bytes"] <= 1_000_000
+    assert (
+        manifest["evaluation"]["time"]["share"] < 0.5
+    )  # of the default embedder's time, measured in one run

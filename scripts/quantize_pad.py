@@ -1,0 +1,169 @@
+"""Turn a trained liveness run into an int8 file, choose its thresholds on development data, and ship it.
+
+    python scripts/quantize_pad.py runs/pad --data FACES --recorded runs/pad/recorded.npz --out runs/pad/export
+    python scripts/evaluate_pad.py runs/pad/export/pad.json --lfw FACES --recorded runs/pad/recorded.npz \\
+        --json runs/pad/export/test.json
+    python scripts/quantize_pad.py runs/pad --out runs/pad/export --ship
+
+The first writes pad.tflite (int8), pad_fp32.tflite and pad.json. `--ship` copies the int8 file and its manifest,
+with the figures of test.json, to models/weights/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if find_spec("torch") is None:
+    sys.exit(
+        "quantize_pad.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+    )
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_quantizer import quantizer, recipe
+
+from models import export
+from models.data import to_tensor
+from models.pad_data import Views, load_faces, load_recorded
+from models.pad_development import Development, development_pictures
+from models.pad_network import HEAD, logits
+from models.pad_people import TRAINING_PEOPLE
+from models.runs import load_network
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
+CALIBRATION_VIEWS = 512
+FACES = 12_000  # photographs to draw from, as scripts/train_pad.py does
+SEED = 8
+LARGEST_BYTES = 1_000_000
+LARGEST_LOGIT = 8.0
+POOLED_BEYOND_MEAN = 2.5  # the largest pooled value of a picture, of the mean picture's
+
+
+def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict[str, Any]:
+    """Write both files and the manifest to `folder`; return what was measured on development pictures."""
+    network, training = load_network(run)
+    recorded = load_recorded(recorded_file)
+    faces, held_out = load_faces(data, FACES, training["recipe"]["seed"])
+    folder.mkdir(parents=True, exist_ok=True)
+    single, int8 = folder / "pad_fp32.tflite", folder / "pad.tflite"
+    export.to_litert(network, single)
+    to_int8(single, samples(Views(faces[~held_out], recorded.of(TRAINING_PEOPLE))), int8)
+    unexpected = export.operators(int8) - export.INT8_OPERATORS
+    if unexpected:
+        raise SystemExit(
+            f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}"
+        )
+    development = development_pictures(faces[held_out], recorded)
+    scores = sigmoid(export.outputs(int8, development.pictures)[:, 0])
+    unsure, attack = development.thresholds(scores)
+    figures = errors(development, scores, unsure, attack)
+    figures["balanced"] = development.balance(scores)
+    figures["largest_difference_to_fp32"] = difference(development, scores, network)
+    values = export.manifest("pad", int8, {}, training=training, development=figures)
+    for key in ("embedding_dim", "thresholds"):  # an embedder's
+        del values[key]
+    export.write_manifest(values | {"unsure": unsure, "attack": attack}, folder / "pad.json")
+    return figures | {"unsure": unsure, "attack": attack}
+
+
+def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
+    """Quantize as `export.to_int8` does, but let the logit reach LARGEST_LOGIT and the pooled values all they reach.
+
+    Ranges are the samples' mean extremes; the mean of one logit a picture is about 0, and nothing would be left.
+    """
+    job = quantizer.Quantizer(str(single))
+    job.load_quantization_recipe(recipe.static_wi8_ai8())
+    network = Interpreter(str(single))
+    signature, inputs = next(iter(network.get_signature_list().items()))
+    faces = [{inputs["inputs"][0]: export.normalize(image[None])} for image in export.with_extremes(pictures)]
+    ranges = job.calibrate({signature: faces})
+    sizes = {details["name"]: int(np.prod(details["shape"])) for details in network.get_tensor_details()}
+    for name, values in ranges.items():
+        if sizes.get(name) == 1:
+            values["min"], values["max"] = (
+                np.full_like(values["min"], at) for at in (-LARGEST_LOGIT, LARGEST_LOGIT)
+            )
+        elif sizes.get(name) == HEAD:
+            values["max"] = values["max"] * POOLED_BEYOND_MEAN
+    path.unlink(missing_ok=True)
+    job.quantize(ranges).export_model(str(path))
+    export.drop_names(path)
+
+
+def samples(views: Views) -> npt.NDArray[np.uint8]:
+    """Return training views (N, 112, 112, 3) that set the ranges of int8."""
+    rng = np.random.default_rng(SEED)
+    return np.stack([views.one(bool(number % 2), rng) for number in range(CALIBRATION_VIEWS)])
+
+
+def errors(
+    development: Development, scores: npt.NDArray[np.floating], unsure: float, attack: float
+) -> dict[str, Any]:
+    """Return the error of every group at `unsure`, and below `attack`, in percent, with the pictures of each."""
+    names, counts = np.unique(development.groups, return_counts=True)
+    return {
+        "pictures": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        "error_at_unsure": percents(development.errors(scores, unsure)),
+        "error_at_attack": percents(development.errors(scores, attack)),
+    }
+
+
+def sigmoid(found: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return scores in [0, 1] of logits, as the board does."""
+    return 0.5 * (1 + np.tanh(found.astype(np.float64) / 2))
+
+
+def percents(shares: dict[str, float]) -> dict[str, float]:
+    return {name: round(100 * share, 2) for name, share in shares.items()}
+
+
+def difference(development: Development, scores: npt.NDArray[np.floating], network: Any) -> float:
+    """Return the 99th percentile of how far int8 scores are from the trained network's."""
+    exact = sigmoid(logits(network, to_tensor(development.pictures)).numpy())
+    return round(float(np.percentile(np.abs(exact - scores), 99)), 4)
+
+
+def ship(folder: Path) -> str:
+    """Copy the int8 file with its measured figures to models/weights/; return a line of what was shipped."""
+    manifest = json.loads((folder / "pad.json").read_text())
+    measured = json.loads((folder / "test.json").read_text())
+    if measured["model_id"] != manifest["model_id"]:
+        raise SystemExit(f"{folder / 'test.json'} is of {measured['model_id']}: run evaluate_pad.py again")
+    if manifest["bytes"] > LARGEST_BYTES:
+        raise SystemExit(f"the file has {manifest['bytes']} bytes, at most {LARGEST_BYTES} may be shipped")
+    shutil.copyfile(folder / "pad.tflite", WEIGHTS / "pad.tflite")
+    export.write_manifest(manifest | {"evaluation": measured}, WEIGHTS / "pad.json")
+    return f"shipped {manifest['model_id']}, {manifest['bytes']:,} bytes"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Turn a trained liveness run into an int8 file, and ship it."
+    )
+    parser.add_argument("run", type=Path, help="folder of the run, with checkpoint.pt")
+    parser.add_argument("--data", type=Path, help="folder with index.csv and train/*.zip")
+    parser.add_argument("--recorded", type=Path, help="aligned recorded pictures (prepare_pad.py)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--ship", action="store_true", help="copy the measured int8 file to models/weights/")
+    args = parser.parse_args(argv)
+    cv2.setNumThreads(1)
+    if args.ship:
+        print(ship(args.out))
+        return 0
+    if args.data is None or args.recorded is None:
+        parser.error("--data and --recorded are needed to export")
+    print(json.dumps(export_run(args.run, args.data, args.recorded, args.out), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
