@@ -34,7 +34,7 @@ from device.paths import expand
 from device.pins import check_pins
 from device.pipeline import Device
 from device.prompt import Prompt, check_prompt_pins, open_prompt
-from device.protocols import Aligner, Closable, Detector, Lock
+from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
 from device.quality import QualityLimits
 from device.refusal_file import RefusalFile
 from device.refusals import Refusals
@@ -94,7 +94,13 @@ def build_device(
             liveness=liveness,
             embedder=embedder,
             gallery=gallery,
-            decider=build_decider(config, embedder, liveness, gallery, refusal_file or RefusalFile(None)),
+            decider=build_decider(
+                config,
+                embedder,
+                liveness,
+                refusal_file or RefusalFile(None),
+                proven=liveness is not None and is_proven(gallery.selftest(), liveness.model_id),
+            ),
             prompt=prompt,
             lock=lock,
             admission=build_admission(
@@ -220,13 +226,13 @@ def build_liveness(config: Config) -> PadScorer | None:
 def build_decider(
     config: Config,
     embedder: LiteRTEmbedder,
-    scorer: PadScorer | None,
-    gallery: Gallery,
+    scorer: LivenessScorer | None,
     refusal_file: RefusalFile,
+    *,
+    proven: bool,
 ) -> Decider:
     """Put the decision together, with chance that nobody can foresee; an unproven door challenges everybody."""
     liveness = config.liveness
-    proven = scorer is not None and is_proven(gallery.selftest(), scorer.model_id)
     return Decider(
         decision_rule(config, embedder),
         liveness=LivenessRule(

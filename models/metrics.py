@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,40 +183,3 @@ def all_pairs(
         non_mated_counts=counts,
         subjects=int(subjects.max()) + 1,
     )
-
-
-def clopper_pearson(events: int, trials: int, level: float = 0.95) -> Interval:
-    """Return the share `events` of `trials` with its exact two-sided interval (Clopper and Pearson 1934).
-
-    A limit is where the binomial tail beyond what was seen is half of 1 - level; found by bisection.
-    """
-    if not 0 <= events <= trials or trials == 0:
-        raise ValueError(
-            f"clopper_pearson expects 0 <= events <= trials, trials > 0, received {events} of {trials}"
-        )
-    tail = (1 - level) / 2
-    low = _bisect(lambda share: 1 - binomial_cdf(events - 1, trials, share) < tail) if events else 0.0
-    high = _bisect(lambda share: binomial_cdf(events, trials, share) > tail) if events < trials else 1.0
-    return Interval(events / trials, low, high)
-
-
-def binomial_cdf(events: int, trials: int, share: float) -> float:
-    """Return the probability of at most `events` of `trials`, each with probability `share` in (0, 1)."""
-    logs = [
-        math.lgamma(trials + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(trials - k + 1)
-        + k * math.log(share)
-        + (trials - k) * math.log1p(-share)
-        for k in range(events + 1)
-    ]
-    return min(1.0, math.fsum(map(math.exp, logs)))
-
-
-def _bisect(below: Callable[[float], bool]) -> float:
-    """Return the share in (0, 1) up to which `below` holds."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) else (low, middle)
-    return (low + high) / 2

@@ -33,12 +33,13 @@ from device.config import Config
 from device.detect import LiteRTDetector
 from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
+from device.intervals import clopper_pearson
 from device.liveness import PadScorer
 from device.quality import assess
 from device.runtime import load_interpreter
 from device.types import AlignedFace, FaceDetection, HeadPose, Image
 from models.camera_chain import Camera, capture
-from models.metrics import clopper_pearson
+from models.metrics import Interval
 from models.pad_people import TEST_PEOPLE
 from models.recapture import SPECIES, Stance, live, recapture
 from models.recapture_layer import FacePlace
@@ -150,7 +151,8 @@ def rates(scores: list[float | None], scorer: PadScorer, balanced: float, is_liv
     given = np.array([score for score in scores if score is not None])
 
     def share(wrong: np.ndarray) -> dict[str, float]:
-        return asdict(clopper_pearson(int(wrong.sum()), len(given)))
+        count, total = int(wrong.sum()), len(given)
+        return asdict(Interval(count / total, *clopper_pearson(count, total)))
 
     unsure, middle = ((given < at) if is_live else (given >= at) for at in (scorer.unsure, balanced))
     return {

@@ -198,11 +198,31 @@ def test_the_rules_follow_the_config(weights: Path, real_model: None) -> None:
     settings = LivenessConfig(mode="always", moves=3, answer_s=4.0, blink=False)
     config = Config(liveness=settings, intent=IntentConfig(dwell_s=1.5))
     scorer, embedder = build_liveness(config), build_embedder(config)
-    decider = build_decider(config, embedder, scorer, RefusalFile(None))
+    decider = build_decider(config, embedder, scorer, RefusalFile(None), proven=False)
     assert decider.liveness == LivenessRule(mode="always", unsure=0.7, attack=0.3)
     assert decider._challenge_rule == ChallengeRule(moves=3, answer_s=4.0, blink=False)
     assert isinstance(decider._chance, random.SystemRandom)  # nobody can foresee it
     assert decider.rule.dwell_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("mode", "unproven", "proven", "used"),
+    [
+        ("passive", "challenge", False, "always"),
+        ("challenge", "challenge", False, "always"),
+        ("challenge", "challenge", True, "challenge"),
+        ("passive", "allow", False, "passive"),
+        ("off", "challenge", False, "off"),
+    ],
+)
+def test_an_unproven_door_challenges_everybody(
+    weights: Path, real_model: None, mode: str, unproven: str, proven: bool, used: str
+) -> None:
+    write_pad(weights)
+    config = Config(liveness=LivenessConfig(mode=mode, unproven=unproven))
+    scorer = build_liveness(config)
+    decider = build_decider(config, build_embedder(config), scorer, RefusalFile(None), proven=proven)
+    assert decider.liveness.mode == used
 
 
 def test_the_refusals_of_a_door_are_kept_beside_its_gallery(weights: Path, real_model: None) -> None:
@@ -212,8 +232,10 @@ def test_the_refusals_of_a_door_are_kept_beside_its_gallery(weights: Path, real_
         state = file.load()
         Refusals(state, file.save).refuse(100.0)
     assert (weights / "gallery.db.refusals").is_file()
-    decider = build_decider(config, build_embedder(config), None, build_refusal_file(config))
+    decider = build_decider(config, build_embedder(config), None, build_refusal_file(config), proven=True)
     assert decider._refusals.left_s(100.0) == 30
+
+
 def test_keypad_and_alarm_are_claimed_and_given_back(real_model: None, enrolled_gallery: Path) -> None:
     factory = MockFactory()
     keypad = KeypadConfig(rows="5,6,13,19", columns="16,20,21")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sqlite_utils import Database
 
 from device import gallery_file
-from device.decision import Decider, DecisionRule
+from device.decision import DecisionRule, Sight
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError, UsageError
 from device.gallery import Gallery, check_subject_id
 from device.gallery_file import migrations
@@ -32,6 +32,7 @@ from device.policy import Policy
 from device.profile import Profile
 from device.selftest import SelfTest, SpeciesCount
 from device.similarity import l2_normalize
+from tests.test_decision import make_decider
 
 D = 16
 MODEL = "mobilefacenet-0123456789ab"
@@ -1033,7 +1034,7 @@ def test_a_hundred_grants_leave_the_gallery_as_it_was(path):
         gallery.enroll("alice", units(3), replace=False)
     before = path.read_bytes()
     rule = DecisionRule(threshold=0.9, k=1, n=1, cooldown_s=0, max_frame_age_s=1)
-    decider, noise = Decider(rule), np.random.default_rng(0)
+    decider, noise = make_decider(rule, "off"), np.random.default_rng(0)
     with open_gallery(path, read_only=True) as door:
         for frame in range(100):  # each look a little further away: what an updating gallery would follow
             probe = l2_normalize(units(3)[0] + 0.004 * frame / 100 * noise.normal(size=D))

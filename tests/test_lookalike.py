@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.decision import Decider, DecisionRule
+from device.decision import DecisionRule, Sight
 from device.errors import GalleryError
 from device.gallery import Gallery, Need
 from device.lookalike import LookAlike, look_alikes, own_reach
 from device.similarity import l2_normalize
+from tests.test_decision import make_decider
 
 D = 8
 DOOR, MARGIN = 0.47, 0.07
@@ -135,7 +136,7 @@ def test_the_door_refuses_below_the_raised_threshold(path):
 
 def granted(rule: DecisionRule, gallery: Gallery, probe: np.ndarray) -> bool:
     match = gallery.match(probe)
-    return plain_decider(rule).decide(Sight(1.0, 1, match, None), 1.0).granted
+    return make_decider(rule, "off").decide(Sight(1.0, 1, match, None), 1.0).granted
 
 
 def test_a_door_with_more_templates_may_ask_for_more_than_the_pair(path):

@@ -9,8 +9,6 @@ from device.intervals import clopper_pearson
 from models.metrics import (
     all_pairs,
     best_threshold,
-    binomial_cdf,
-    clopper_pearson,
     identity_tar,
     lfw_accuracy,
     pair_similarities,
@@ -99,34 +97,3 @@ def test_best_threshold_counts_right_answers():
 def test_without_pairs_there_is_no_figure():
     embeddings, _ = clusters()
     assert np.isnan(identity_tar(embeddings, np.full(len(embeddings), -1), 1e-3))
-
-
-@pytest.mark.parametrize(
-    ("events", "trials", "low", "high"),
-    [
-        (0, 20, 0.0, 0.1684),  # the numbers that ISO/IEC 30107-3 reports are read by
-        (20, 20, 0.8316, 1.0),
-        (1, 10, 0.0025, 0.4450),
-        (5, 100, 0.0164, 0.1128),
-        (0, 100, 0.0, 0.0362),
-        (50, 100, 0.3983, 0.6017),
-        (1000, 5000, 0.1890, 0.2114),
-    ],
-)
-def test_exact_intervals_are_the_published_ones(events, trials, low, high):
-    found = clopper_pearson(events, trials)
-    assert found.value == events / trials
-    assert found.low == pytest.approx(low, abs=6e-5)
-    assert found.high == pytest.approx(high, abs=6e-5)
-
-
-def test_the_tails_beyond_an_exact_interval_are_equal():
-    found = clopper_pearson(7, 60, level=0.9)
-    assert binomial_cdf(7, 60, found.high) == pytest.approx(0.05, abs=1e-9)
-    assert 1 - binomial_cdf(6, 60, found.low) == pytest.approx(0.05, abs=1e-9)
-
-
-@pytest.mark.parametrize(("events", "trials"), [(1, 0), (-1, 5), (6, 5)])
-def test_an_impossible_count_is_refused(events, trials):
-    with pytest.raises(ValueError, match="events"):
-        clopper_pearson(events, trials)

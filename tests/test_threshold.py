@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from device.build import build_gallery, decision_rule, threshold_for
 from device.config import Config, DecisionConfig
-from device.decision import Decider
+from device.decision import Decider, Sight
 from device.embed import LiteRTEmbedder
 from device.threshold import Approach, door_threshold, threshold_at
 from device.types import Match, Reason
+from tests.test_decision import make_decider
 
 CURVE = {1e-3: 0.3, 1e-4: 0.4, 1e-5: 0.5}
 APPROACH = Approach(frames=30, k=3)
@@ -125,7 +126,7 @@ def test_the_threshold_follows_enrollments_while_the_door_runs(tmp_path, embedde
     with build_gallery(config, embedder, read_only=False) as writer:
         writer.enroll("alice", units(1), replace=False)
         with build_gallery(config, embedder, read_only=True) as door:
-            decider = Decider(decision_rule(config, embedder))
+            decider = make_decider(replace(decision_rule(config, embedder), dwell_s=0), "off")
             one = door.match(units(1)[0])
             writer.enroll("bob", units(9)[1:], replace=False)
             nine = door.match(units(1)[0])
@@ -148,6 +149,6 @@ def decide(decider: Decider, match: Match, now_s: float):
     ("needed", "granted"), [(None, True), (0.1, True), (0.7, True), (0.71, False), (float("nan"), False)]
 )
 def test_the_gallery_may_ask_for_more_than_the_rule_and_never_for_less(needed, granted, embedder):
-    rule = replace(decision_rule(CONFIG, embedder), threshold=0.6)
-    assert decide(plain_decider(rule), Match("alice", 0.7, needed), 1.0).granted is granted
-    assert not decide(plain_decider(rule), Match("alice", 0.59, needed), 1.0).granted
+    rule = replace(decision_rule(CONFIG, embedder), threshold=0.6, dwell_s=0)
+    assert decide(make_decider(rule, "off"), Match("alice", 0.7, needed), 1.0).granted is granted
+    assert not decide(make_decider(rule, "off"), Match("alice", 0.59, needed), 1.0).granted
