@@ -48,7 +48,7 @@ from scripts.recapture_examples import place_of
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 SEED = 30107  # of no other script
-PEOPLE = 300
+PEOPLE = 140
 AS_IT_IS, THROUGH_CAMERA = "live, photograph", "live, simulated camera"
 RECORDED_LIVE, RECORDED_PRINT = "live, recorded", "print, recorded"
 FRAME_WIDTHS = 2.4  # side of a simulated frame, in face widths; the photographs end there
