@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import GalleryError, UsageError
+from device.errors import GalleryError, GalleryKeyError, GallerySealError, UsageError
 from device.gallery_dump import Dump, dump_tables, restore_tables
 from device.gallery_file import reading
 from device.keys import KeyStore
@@ -30,6 +30,7 @@ from device.similarity import best_match
 from device.types import Embedding, Match
 
 MAX_SUBJECT_ID = 64  # characters
+ROTATION_S = 0.1  # from one file of a rotated key to the next
 NORM_TOLERANCE = 1e-3  # float32 rounding stays below 1e-6; anything near this is damage
 
 
@@ -299,14 +300,22 @@ class Gallery(SealedFile):
             loaded = self._loaded
             if loaded is None or loaded.data_version != version or self._now() >= loaded.holds_until_s:
                 self._loaded = None  # two matrices of 100,000 templates need not be in memory at once
-                loaded = self._loaded = self._load(version)
+                loaded = self._loaded = self._load_twice(version)
         return loaded
+
+    def _load_twice(self, data_version: int) -> _Loaded:
+        """Load, once more where it fails: a rotation of the key changes three files, one after the other."""
+        try:
+            return self._load(data_version)
+        except (GalleryKeyError, GallerySealError):
+            time.sleep(ROTATION_S)
+            return self._load(data_version)
 
     def _load(self, data_version: int) -> _Loaded:
         # The version was read before the rows: a change in between is noticed at the next call, not lost.
         with reading(self._db.conn):
+            self._check_seal()  # first: it knows which change is the newest now
             self._check_model()
-            self._check_seal()
             profiles = self._profiles()
             over = {name for name, profile in profiles.items() if profile.is_over(self._at())}
             owners, matrix = self._open_templates(over)

@@ -89,7 +89,12 @@ class GallerySeal:
 
     def state(self, connection: sqlite3.Connection) -> State:
         """Open the sealed state; another key and a missing or changed state are named."""
-        row = connection.execute("SELECT sealed FROM seal WHERE id = 1").fetchone()
+        try:
+            row = connection.execute("SELECT sealed FROM seal WHERE id = 1").fetchone()
+        except sqlite3.OperationalError as fault:
+            if "no such table" not in str(fault):
+                raise
+            row = None
         if row is None or not isinstance(row[0], bytes):
             raise self.broken("its sealed state is missing")
         try:
@@ -104,14 +109,15 @@ class GallerySeal:
     def check(self, connection: sqlite3.Connection, *, any_generation: bool = False) -> State:
         """Return the state of a gallery whose every row is the one that was stored last; else GallerySealError.
 
-        `any_generation` takes an older copy as well: its rows are of one moment, whichever.
+        `any_generation` takes an older copy as well: its rows are of one moment, whichever. Call it before anything
+        else is read in a transaction: a change that is committed meanwhile must not make these rows look old.
         """
+        kept = None if any_generation else self.generation.read()
         state = self.state(connection)
         if not hmac.compare_digest(state.digest, digest(connection)):
             raise self.broken("rows were added, changed, swapped or taken away")
         if any_generation:
             return state
-        kept = self.generation.read()
         if kept is None:
             raise GalleryKeyError(
                 f"{self.generation.path} is missing, so nobody can tell whether gallery {self._path} is the newest: "

@@ -228,8 +228,6 @@ class SealedFile:
             )
         if self._seal is None or self._seal.ring != ring:
             self._seal = GallerySeal(self._path, self._keys, ring, after=self._seal)
-        if "seal" not in self._db.table_names():
-            raise self._seal.broken("its sealed state is missing")
         return self._seal.check(self._db.conn, any_generation=self._any_generation)
 
     def _sealed(self) -> GallerySeal:

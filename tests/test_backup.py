@@ -241,3 +241,13 @@ def test_a_passphrase_is_stretched(made):
     with pytest.raises(GalleryKeyError):
         backup.read(file, None, "x" * 20)
     assert (backup.PASSES, backup.MEMORY_KIB) >= (3, 65_536)
+
+
+def test_a_purged_backup_is_overwritten_not_only_unlinked(path, tmp_path):
+    file, link = tmp_path / "b.backup", tmp_path / "link"
+    assert run(path, "create", str(file), "--no-passphrase") == 0
+    link.hardlink_to(file)  # what a card's file system still knows of the old file
+    size = link.stat().st_size
+    with open_gallery(path) as gallery:
+        forget(gallery, path, "alice")
+    assert link.read_bytes() == bytes(size)

@@ -27,7 +27,7 @@ from device.decision import DecisionRule, Sight
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError, UsageError
 from device.gallery import Gallery, check_subject_id
 from device.gallery_file import migrations
-from device.gallery_seal import GallerySeal
+from device.gallery_seal import GallerySeal, State
 from device.policy import Policy
 from device.profile import Profile
 from device.selftest import SelfTest, SpeciesCount
@@ -711,6 +711,24 @@ def test_a_power_cut_between_the_gallery_and_its_generation_is_no_fault(path):
         gallery.enroll("carol", units(1), replace=False)
     with pytest.raises(AssertionError):
         assert generation.read_bytes() == before
+
+
+def test_a_change_while_the_rows_are_checked_is_no_rollback(path, monkeypatch):
+    filled(path)
+    with open_gallery(path, read_only=True) as door, open_gallery(path) as writer:
+        state, changed = GallerySeal.state, []
+
+        def meanwhile(self: GallerySeal, connection: sqlite3.Connection) -> State:
+            found = state(self, connection)  # from here on the door sees one state of the file
+            if not changed:
+                changed.append(True)
+                writer.set_profile("alice", Profile())
+            return found
+
+        monkeypatch.setattr(GallerySeal, "state", meanwhile)
+        monkeypatch.setattr(Gallery, "_load_twice", Gallery._load)  # at the first try
+        assert door.match(units(500, 1)[3]).subject_id == "alice"
+    assert changed
 
 
 def test_a_log_that_was_deleted_is_a_rollback(path):
