@@ -221,9 +221,7 @@ class LockServer:
         return None
 
     def _relock(self) -> None:
-        with contextlib.suppress(
-            LockError
-        ):  # the lock's own thread tries again, and the door is jammed meanwhile
+        with contextlib.suppress(LockError):  # the lock's own thread tries again; meanwhile it is jammed
             self._lock.lock()
 
     def _pin_locked(self) -> bool | None:
