@@ -21,6 +21,9 @@ from device.profile import Profile
 from device.types import Decision, Reason
 from device.usage import UsageFile
 
+# What counts, once a track, toward the failures after which a PIN is asked for.
+FAILURES = (Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED, Reason.CHALLENGE_FAILED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionRule:
@@ -73,7 +76,7 @@ class Admission:
         """Return the decision that the door acts on; call it for every frame, for a PIN may have come meanwhile."""
         if decision.granted:
             return self._face(decision)
-        if decision.reason is Reason.BELOW_THRESHOLD and decision.track_id != self._failed_track:
+        if decision.reason in FAILURES and decision.track_id != self._failed_track:
             self._failed_track = decision.track_id
             self._failures += 1
         if self._awaited is None or decision.reason is Reason.STALE_FRAME:

@@ -32,12 +32,14 @@ from device.private_files import create_private, sync_folder, write_all
 
 EVENTS = (
     "started", "stopped", "granted", "refused", "duress", "fault", "camera_lost", "camera_back",
+    "door", "alarm", "alarm_over", "command_refused",
     "enrolled", "removed", "expired", "policy", "sealed", "key_rotated", "backed_up", "restored", "accepted",
     "rotated", "pruned", "torn", "cut", "lost",
 )  # fmt: skip
 FIELDS: dict[str, type] = {
     "subject": str,
     "reason": str,
+    "door": str,
     "version": str,
     "file": str,
     "templates": int,

@@ -20,6 +20,10 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
     "refused": ("refused", ("reason",)),
     "camera_lost": ("camera_lost", ()),
     "camera_back": ("camera_back", ()),
+    "door": ("door", ("door",)),
+    "alarm": ("alarm", ("reason",)),
+    "alarm_over": ("alarm_over", ("reason",)),
+    "command_refused": ("command_refused", ("reason",)),  # after its "granted": nothing opened
 }
 
 

@@ -532,18 +532,26 @@ def _check_together(config: Config, origin: str) -> None:
 
 def _check_pins(config: Config, origin: str) -> None:
     """Refuse keypad pins that are none, and a pin with two uses."""
-    keypad, used = config.keypad, {"lock.pin": config.lock.pin, "policy.alarm_pin": config.policy.alarm_pin}
+    keypad = config.keypad
     rows, columns = (pins_of(getattr(keypad, key), f"{origin}: keypad.{key}") for key in ("rows", "columns"))
     if (rows or columns) and (len(rows) != 4 or len(columns) not in (3, 4)):
         raise ConfigError(
             f"{origin}: keypad.rows: expected 4 rows and 3 or 4 columns, received {len(rows)} and {len(columns)}"
         )
-    numbers = [pin for pin in (*rows, *columns, *used.values()) if pin >= 0]
-    twice = next((pin for pin in numbers if numbers.count(pin) > 1), None)
-    if twice is not None:
-        raise ConfigError(
-            f"{origin}: keypad.rows: GPIO{twice} has two uses among keypad, {' and '.join(used)}: choose another"
-        )
+    uses = [("keypad.rows", pin) for pin in rows] + [("keypad.columns", pin) for pin in columns]
+    for name in SECTIONS:
+        section = getattr(config, name)
+        keys = [each.name for each in fields(section) if each.name == "pin" or each.name.endswith("_pin")]
+        uses += [(f"{name}.{key}", getattr(section, key)) for key in keys]
+    taken: dict[int, str] = {}
+    for key, pin in uses:
+        if pin < 0 or (key == "lock.pin" and config.lock.driver != "gpiozero"):
+            continue
+        if pin in taken:
+            raise ConfigError(
+                f"{origin}: {key}: GPIO{pin} has two uses, it is {taken[pin]} too: choose another"
+            )
+        taken[pin] = key
 
 
 def pins_of(text: str, origin: str) -> tuple[int, ...]:

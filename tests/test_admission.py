@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import time
@@ -200,13 +201,16 @@ def test_a_duress_pin_opens_and_raises_a_silent_alarm(door):
     assert door.alarms == 1
 
 
-def test_the_pin_after_failures_at_the_door(door):
+@pytest.mark.parametrize(
+    "reason", [Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED, Reason.CHALLENGE_FAILED], ids=str
+)
+def test_the_pin_after_failures_at_the_door(door, reason):
     door.enroll(pin_after_failures=2)
     for _ in range(5):
-        door.nobody(Reason.BELOW_THRESHOLD, track_id=7)  # one stranger, however many frames
+        door.nobody(reason, track_id=7)  # one stranger, however many frames
     assert door.face().granted
     for track in (8, 9):
-        door.nobody(Reason.BELOW_THRESHOLD, track_id=track)
+        door.nobody(reason, track_id=track)
     assert door.face().reason is Reason.PIN_NEEDED
     assert door.type(PIN).granted
     assert door.face().granted
@@ -429,3 +433,20 @@ def test_the_alarms_pin_is_low_but_for_an_alarm():
     assert factory.pin(22).state == 1
     alarm.close()
     assert factory.pin(22).state == 0
+
+
+def test_what_the_lock_process_tells_is_recorded(tmp_path):
+    trail = AuditTrail(lambda: Audit(tmp_path / "audit", KEYS), demo=False)
+    for line in (
+        {"event": "door", "door": "open"},
+        {"event": "alarm", "reason": "forced"},
+        {"event": "command_refused", "reason": "stale"},
+        {"event": "heartbeat"},
+    ):
+        trail.put(line)
+    found = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+    assert [(row["event"], row.get("door"), row.get("reason")) for row in found] == [
+        ("door", "open", None),
+        ("alarm", None, "forced"),
+        ("command_refused", None, "stale"),
+    ]

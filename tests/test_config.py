@@ -117,6 +117,14 @@ MISTAKES = {
     "rows alone": ('[keypad]\nrows = "5,6,13,19"', "expected 4 rows and 3 or 4 columns"),
     "a pin twice": ('[keypad]\nrows = "5,6,13,17"\ncolumns = "16,20,21"', "GPIO17 has two uses"),
     "alarm on the lock": ("[policy]\nalarm_pin = 17", "GPIO17 has two uses"),
+    "keypad on the door contact": (
+        '[keypad]\nrows = "5,6,13,19"\ncolumns = "16,20,21"\n[door]\ncontact_pin = 16',
+        "door.contact_pin: GPIO16 has two uses, it is keypad.columns too",
+    ),
+    "prompt on the alarm": (
+        "[policy]\nalarm_pin = 22\n[liveness]\nled_pin = 22",
+        "policy.alarm_pin: GPIO22 has two uses, it is liveness.led_pin too",
+    ),
     "a NUL": ('gallery = "a\\u0000b"', "without a NUL character"),
     "20,000 brackets": (f"gallery = {'[' * 20000}", "not TOML"),
     "5,000 digits": (f"threads = {'9' * 5000}", "not TOML"),
