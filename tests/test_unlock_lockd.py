@@ -15,7 +15,7 @@ from tests.test_lockd import Process
 
 PULSE_S = 1.5
 LONG_PULSE = "[lock]\npulse_s = 30\n"
-NO_LIVENESS = "[liveness]\nmode = \"off\"\n"  # a still portrait opens this door
+NO_LIVENESS = '[liveness]\nmode = "off"\n'  # a still portrait opens this door
 
 
 @pytest.fixture
@@ -26,7 +26,15 @@ def pair(tmp_path, enrolled_gallery, person_clip):
     def start(toml, *arguments):
         bolt = Process(tmp_path, toml + NO_LIVENESS)
         options = ["--config", str(tmp_path / "config.toml"), "--lock-socket", str(bolt.address)]
-        options += ["--gallery", str(enrolled_gallery), "--camera", str(person_clip), "--json", "--no-liveness", *arguments]
+        options += [
+            "--gallery",
+            str(enrolled_gallery),
+            "--camera",
+            str(person_clip),
+            "--json",
+            "--no-liveness",
+            *arguments,
+        ]
         recognizer = subprocess.Popen(
             [sys.executable, str(ROOT / "scripts/mock_pins.py"), str(tmp_path), "unlock", *options],
             stdout=subprocess.PIPE,
