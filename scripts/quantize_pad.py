@@ -33,6 +33,7 @@ from ai_edge_quantizer import quantizer, recipe
 
 from models import export
 from models.data import to_tensor
+from models.litert_graph import read_graph, write_graph
 from models.pad_data import Views, load_faces, load_recorded
 from models.pad_development import Development, development_pictures
 from models.pad_network import HEAD, logits
@@ -96,7 +97,7 @@ def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
             values["max"] = values["max"] * POOLED_BEYOND_MEAN
     path.unlink(missing_ok=True)
     job.quantize(ranges).export_model(str(path))
-    export.drop_names(path)
+    write_graph(*read_graph(path), path)
 
 
 def samples(views: Views) -> npt.NDArray[np.uint8]:
