@@ -744,7 +744,7 @@ BAD = {
         3,
         "enable_uart=0",
     ),
-    "a pin named twice": ("[door]\nexit_pin = 17\n", [], 3, "lock.pin already"),
+    "a pin named twice": ("[door]\nexit_pin = 17\n", [], 3, "it is lock.pin too"),
     "nobody": ("[lock]\n", ["--client-user", "no such user"], 2, "--client-user"),
     "no folder": ("[lock]\n", ["--socket", "/nonexistent/bolt.sock"], 7, "/nonexistent/bolt.sock"),
     "an unknown key": ("[lock]\nmax_s = 1\n", [], 3, "unknown key"),
