@@ -25,9 +25,8 @@ class Receipt:
 
     def lines(self) -> list[str]:
         """Say it to a person."""
-        told = [
-            f"{self.templates} template{'' if self.templates == 1 else 's'} deleted, the file rewritten and read again: nothing of them is left"
-        ]
+        deleted = f"{self.templates} template{'' if self.templates == 1 else 's'} deleted"
+        told = [f"{deleted}, the file rewritten and read again: nothing of them is left"]
         told += [f"purged: backup {path}" for path in self.purged]
         return told + [f"not purged: backup {cause}" for cause in self.left]
 
