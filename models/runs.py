@@ -37,6 +37,25 @@ def load_network(run: Path) -> tuple[Staged, dict[str, Any]]:
     return network, training
 
 
+def network_of_run(start: Path | None, out: Path) -> Staged:
+    """Return the network that the run `start` ended with, and keep in the run's folder `out` how it was trained.
+
+    Raises:
+        ValueError: no run is named.
+    """
+    if start is None:
+        raise ValueError('the recipe says init = "run": name the run to start from with --start')
+    network, training = load_network(start)
+    note_start(out, training)
+    return network
+
+
+def note_start(out: Path, training: dict[str, Any]) -> None:
+    """Keep in a run's folder how the weights it starts from were trained."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / START).write_text(json.dumps(training, indent=2) + "\n")
+
+
 def development(run: Path) -> dict[str, float]:
     """Return the last figures on held-out faces of a run, {} where it has none."""
     figures: dict[str, float] = {}

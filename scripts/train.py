@@ -41,10 +41,11 @@ from models.mobilefacenet import MobileFaceNet
 from models.networks import make_network
 from models.quantization_aware import prepare
 from models.recover import recover
-from models.runs import START, load_network
+from models.runs import load_network, note_start
 from models.teacher import load_teacher
 from models.training import Phase, Recipe, Run, fit, is_main, load_recipe, world_size
 from models.transplant import transplant
+from scripts.train_command import run_to_end
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 TRANSPLANTED = "mobilefacenet_relu6"  # the shipped network whose layers fit into a MobileNetV1's
@@ -73,16 +74,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    try:
-        train(args)
-    except (OSError, ValueError, FloatingPointError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"train.py: stopped; the same command goes on from {args.out}/checkpoint.pt", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_end("train.py", train, parse(argv))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -204,12 +196,6 @@ def fill_from_shipped(network: Staged, name: str, calibration: Tensor) -> dict[s
     shipped = WEIGHTS / f"{name}.tflite"
     recover(network, shipped, resize(calibration, network.input_px))
     return json.loads(shipped.with_suffix(".json").read_text())["training"]
-
-
-def note_start(out: Path, training: dict[str, Any]) -> None:
-    """Keep in the run's folder how the weights it starts from were trained."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / START).write_text(json.dumps(training, indent=2) + "\n")
 
 
 def join_processes(kind: str) -> torch.device:

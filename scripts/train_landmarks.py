@@ -31,8 +31,9 @@ from models.data import load_crops
 from models.landmark_data import Labels, Views, load_labels
 from models.landmark_network import INPUT_PX, LandmarkNetwork, PointsLoss
 from models.landmarks import five_error, mean_error
-from models.runs import START, load_network
+from models.runs import network_of_run
 from models.training import Recipe, Run, fit, load_recipe
+from scripts.train_command import run_to_end
 
 DEVELOPMENT_FACES = 640
 DEVELOPMENT_SEED = 99
@@ -58,16 +59,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    try:
-        train(args)
-    except (OSError, ValueError, FloatingPointError) as error:
-        print(f"train_landmarks.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"train_landmarks.py: stopped; the same command goes on from {args.out}", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_end("train_landmarks.py", train, parse(argv))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -96,12 +88,7 @@ def train(args: argparse.Namespace) -> None:
 def make_student(recipe: Recipe, args: argparse.Namespace, views: Views) -> nn.Module:
     """Make the network: of another run, or a random one that answers with the mean shape."""
     if recipe.init == "run":
-        if args.start is None:
-            raise ValueError('the recipe says init = "run": name the run to start from with --start')
-        network, training = load_network(args.start)
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / START).write_text(json.dumps(training, indent=2) + "\n")
-        return network
+        return network_of_run(args.start, args.out)
     network = LandmarkNetwork(recipe.act)
     network.start_at(torch.from_numpy((views.mean / INPUT_PX).astype(np.float32)))
     return network

@@ -30,8 +30,9 @@ from models.pad_data import Views, load_faces, load_recorded
 from models.pad_development import Development, development_pictures
 from models.pad_network import LiveLoss, logits
 from models.pad_people import TRAINING_PEOPLE
-from models.runs import START, load_network
+from models.runs import network_of_run
 from models.training import Recipe, Run, fit, load_recipe
+from scripts.train_command import run_to_end
 
 OBJECTIVES = {"live": LiveLoss}
 
@@ -57,16 +58,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    try:
-        train(args)
-    except (OSError, ValueError, FloatingPointError) as error:
-        print(f"train_pad.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"train_pad.py: stopped; the same command goes on from {args.out}", file=sys.stderr)
-        return 130
-    return 0
+    return run_to_end("train_pad.py", train, parse(argv))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -94,12 +86,7 @@ def train(args: argparse.Namespace) -> None:
 def make_student(recipe: Recipe, args: argparse.Namespace) -> nn.Module:
     """Make the network: of another run, or a random one."""
     if recipe.init == "run":
-        if args.start is None:
-            raise ValueError('the recipe says init = "run": name the run to start from with --start')
-        network, training = load_network(args.start)
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / START).write_text(json.dumps(training, indent=2) + "\n")
-        return network
+        return network_of_run(args.start, args.out)
     return make_network(recipe.network, recipe.act)
 
 
