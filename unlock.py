@@ -44,8 +44,11 @@ from device.types import Decision, Frame, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
 PULSE_GRACE_S = 2.0  # a pulse that lasts longer than it may by this much has nobody who ends it
-# nobody was refused; a challenge has a line of its own
-EVERYDAY = (Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN, Reason.DWELLING, Reason.CHALLENGE)
+# nobody was refused; a challenge and a camera in trouble have lines of their own
+EVERYDAY = (
+    Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN, Reason.DWELLING, Reason.CHALLENGE,
+    Reason.SAME_FRAME, Reason.CAMERA_COVERED,
+)  # fmt: skip
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
 DEMO_MARK = "[demo: no pin is driven] "
 
@@ -120,7 +123,9 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
         refusals = RefusalFile(None) if args.demo else build_refusal_file(config)
-        device = build_device(config, pin_factory=pin_factory, audit=audit, refusal_file=refusals)
+        device = build_device(
+            config, pin_factory=pin_factory, audit=audit, refusal_file=refusals, live=camera.live
+        )
         try:
             if args.max_seconds:
                 signal.setitimer(signal.ITIMER_REAL, args.max_seconds)
@@ -227,8 +232,6 @@ class Watch:
 
     def _handle(self, frame: Frame) -> Decision:
         self._check_stop()
-        if self._lost:
-            self._status.event("camera_back", camera=self._camera.name)
         # A clip has its own time: what was filmed last year is not stale.
         now_s = time.monotonic() if self._camera.live else frame.captured_at_s
         try:
@@ -237,6 +240,9 @@ class Watch:
             # Nothing opened; the decider counts its cooldown, then there is another chance.
             self._status.event("command_refused", reason=refusal.reason)
             decision = Decision(False, Reason.COOLDOWN, frame.captured_at_s)
+        is_picture = decision.reason is not Reason.SAME_FRAME
+        if self._lost and is_picture:
+            self._status.event("camera_back", camera=self._camera.name)
         self._frames += 1
         self._tell_challenge(decision.challenge)
         if decision.granted:
@@ -248,8 +254,18 @@ class Watch:
             self._status.event("refused", reason=str(decision.reason))
         self._device.lock.check()
         self._tell_fault()
-        self._beat()
+        self._tell_news(decision)
+        self._beat(is_picture)
+        time.sleep(self._device.rest_s)
         return decision
+
+    def _tell_news(self, decision: Decision | None) -> None:
+        """Tell what became of picture, board and clock; a picture that stands still is as good as none."""
+        for name, details in self._device.news(decision, time.monotonic()):
+            self._status.event(name, **details)
+            if name == "camera_frozen":
+                self._device.lock.lock()
+                self._device.forget()
 
     def _tell_challenge(self, move: str | None) -> None:
         """Tell a move once, when it is asked for, by pins and on the status lines."""
@@ -266,10 +282,10 @@ class Watch:
         if fault is not None and fault != before:
             self._status.event("warning", error=fault)
 
-    def _beat(self) -> None:
+    def _beat(self, is_picture: bool) -> None:
         """Tell that a frame was handled: to systemd, and now and then in a status line."""
         now_s = time.monotonic()
-        if self._lost:
+        if self._lost and is_picture:
             self._notifier.camera_back(now_s)
             self._lost, self._wait_s = False, RECONNECT_S[0]
         self._notifier.watchdog(now_s)
@@ -311,6 +327,7 @@ class Watch:
         while (now_s := time.monotonic()) < until_s:
             self._check_stop()
             self._device.lock.check()
+            self._tell_news(None)
             self._heartbeat(now_s)
             time.sleep(min(0.5, until_s - now_s))
 

@@ -22,7 +22,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from device.errors import AuditError
 from device.private_files import create_private, sync_folder, write_all
 
 EVENTS = (
-    "started", "stopped", "granted", "refused", "duress", "fault", "camera_lost", "camera_back",
+    "started", "stopped", "granted", "refused", "duress", "fault",
+    "camera_lost", "camera_back", "camera_covered", "camera_frozen", "camera_clear", "clock_jumped", "clock_ok",
     "door", "alarm", "alarm_over", "command_refused",
     "enrolled", "removed", "expired", "policy", "sealed", "key_rotated", "backed_up", "restored", "accepted",
     "rotated", "pruned", "torn", "cut", "lost",
@@ -48,6 +49,7 @@ FIELDS: dict[str, type] = {
     "first": int,
     "last": int,
     "bytes": int,
+    "jump_s": float,
     "sha256": str,
     "demo": bool,
     "prev": str,
@@ -62,10 +64,11 @@ RECORD = re.compile(rb'(\{"n":([0-9]+),.*,"k":([0-9]+)),"mac":"([0-9a-f]{64})"\}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The end of a chain: number and code of a record."""
+    """The end of a chain: number and code of a record, and when it was written (empty: not known)."""
 
     n: int
     code: str
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Audit:
         checked = checked_fields(event, fields)
         with self._faults(), self.head.locked() as head:
             create_private(self.path)
-            end = self._mend(head)
+            end = self._tell_clock(self._mend(head), event)
             if self.path.stat().st_size >= self._limits.max_bytes:
                 end = self._turn_over(end)
             self._write(end, event, checked)
@@ -123,13 +126,21 @@ class Audit:
         end = end or Link(0, NO_CODE)
         return self._write(end, "torn", {**note, "prev": end.code}, torn) if torn else end
 
+    def _tell_clock(self, end: Link, event: str) -> Link:
+        """Say so before a record whose time lies before that of the last one, whoever set the clock, and when."""
+        now = _time_of(_stamp(self._now()))
+        passed_s = (now - _time_of(end.at)).total_seconds() if end.at else 0.0
+        if passed_s >= 0 or event == "clock_jumped":
+            return end
+        return self._write(end, "clock_jumped", {"jump_s": passed_s})
+
     def _write(self, end: Link, event: str, fields: Mapping[str, Any], torn: bytes | None = None) -> Link:
         version = max(self._keys)
         record = {"n": end.n + 1, "at": _stamp(self._now()), "event": event, **fields}
         if not self.path.stat().st_size:
             record["prev"] = end.code
         body = json.dumps({**record, "k": version}, separators=(",", ":"))[:-1].encode()
-        new = Link(end.n + 1, chain_code(self._keys[version], end.code, body))
+        new = Link(end.n + 1, chain_code(self._keys[version], end.code, body), record["at"])
         self._put((b"\n" if torn else b"") + body + b',"mac":"' + new.code.encode() + b'"}\n')
         self.head.write(new)
         return new
@@ -263,7 +274,7 @@ def read_tail(path: Path, before: Path | None) -> tuple[Link | None, bytes | Non
         parts = RECORD.fullmatch(line)
         if parts is not None:
             left = b"\n".join(torn)
-            return Link(int(parts[2]), parts[4].decode()), left or None
+            return Link(int(parts[2]), parts[4].decode(), _written_at(parts[1])), left or None
         torn.insert(0, line)
     left = b"\n".join(torn)
     end = read_tail(before, None)[0] if before is not None else None
@@ -300,6 +311,20 @@ def _lock(descriptor: int, path: Path) -> None:
             time.sleep(0.01)
 
 
+def _written_at(body: bytes) -> str:
+    """Return the time of a record; empty where another hand left none."""
+    try:
+        at = str(json.loads(body + b"}")["at"])
+        _time_of(at)
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return at
+
+
 def _stamp(at_s: float) -> str:
     at = datetime.fromtimestamp(at_s, timezone.utc)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _time_of(stamp: str) -> datetime:
+    return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)

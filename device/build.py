@@ -14,9 +14,10 @@ from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.audit import Audit, Limits
 from device.audit_trail import AuditTrail
+from device.board import BoardRule, BoardWatch
 from device.camera import ClipCamera, LiveCamera, open_camera
 from device.challenge import ChallengeRule
-from device.clock import believed_now
+from device.clock import Clock
 from device.config import MODELS, Config, QualityConfig, check_model, pins_of
 from device.decision import Decider, DecisionRule, LivenessRule
 from device.detect import open_detector
@@ -38,6 +39,7 @@ from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
 from device.quality import QualityLimits
 from device.refusal_file import RefusalFile
 from device.refusals import Refusals
+from device.scene import SceneRule, SceneWatch
 from device.selftest import capped_mode, is_proven
 from device.threshold import Approach, DoorThreshold, door_threshold
 from device.track import Tracker
@@ -55,6 +57,7 @@ def build_device(
     pin_factory: Any,
     audit: AuditTrail | None = None,
     refusal_file: RefusalFile | None = None,
+    live: bool = False,
 ) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -62,6 +65,7 @@ def build_device(
         pin_factory: gpiozero's pins; None takes the board's own.
         audit: where grants are recorded first; None records none.
         refusal_file: keeps the count of refused approaches over a restart; None: in memory only (a demo, a replay).
+        live: the frames are those of a camera, which is watched; those of a recording may repeat themselves.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
@@ -75,6 +79,7 @@ def build_device(
         detector = build_detector(config)
         undo.callback(detector.close)
         decision, intent, liveness = config.decision, config.intent, build_liveness(config)
+        clock = Clock(config.policy.require_time_sync)
         parts: list[Closable] = []
         entry = PinEntry()
         for part in build_parts(config, entry, pin_factory):
@@ -104,8 +109,11 @@ def build_device(
             prompt=prompt,
             lock=lock,
             admission=build_admission(
-                config, gallery, audit or AuditTrail(lambda: None, demo=False), entry, parts
+                config, gallery, audit or AuditTrail(lambda: None, demo=False), entry, parts, clock
             ),
+            scene=build_scene(config) if live else None,
+            board=BoardWatch(BoardRule(config.board.hot_c, config.board.hot_rest_s)) if live else None,
+            clock=clock,
             parts=parts,
         )
         undo.pop_all()
@@ -166,7 +174,12 @@ def open_audit(config: Config, ring: KeyRing) -> Audit:
 
 
 def build_admission(
-    config: Config, gallery: Gallery, audit: AuditTrail, entry: PinEntry, parts: Sequence[Closable]
+    config: Config,
+    gallery: Gallery,
+    audit: AuditTrail,
+    entry: PinEntry,
+    parts: Sequence[Closable],
+    clock: Clock,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy, path = config.policy, config.gallery_path
@@ -182,7 +195,7 @@ def build_admission(
         audit,
         usage=UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer),
         entry=entry,
-        clock=lambda: believed_now(policy.require_time_sync),
+        clock=clock.now,
         alarm=alarm.sound if alarm is not None else lambda: None,
     )
 
@@ -261,6 +274,19 @@ def build_camera(config: Config) -> LiveCamera | ClipCamera:
         stall_timeout_s=camera.stall_timeout_s,
         controls=camera.controls,
         paced=True,
+    )
+
+
+def build_scene(config: Config) -> SceneWatch:
+    """Watch a live camera; a scene is too dark or too bright where a face would be."""
+    camera, quality = config.camera, config.quality
+    return SceneWatch(
+        SceneRule(
+            min_detail=camera.min_detail,
+            frozen_s=camera.frozen_s,
+            min_brightness=quality.min_brightness,
+            max_brightness=quality.max_brightness,
+        )
     )
 
 

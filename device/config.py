@@ -72,6 +72,21 @@ class CameraConfig:
         low=0.5,
         high=8,
     )
+    frozen_s: float = setting(
+        5.0,
+        "frames that repeat earlier ones byte for byte for this long: frozen; three times as long: lost. A network "
+        "camera that sends nothing new of an empty scene may need more",
+        unit="s",
+        low=1,
+        high=600,
+    )
+    min_detail: float = setting(
+        15.0,
+        "a frame with less detail decides nothing, for some seconds it is a covered lens: variance of the Laplacian "
+        "of the frame at 16x12; 0: never",
+        low=0,
+        high=1000,
+    )
     controls: dict[str, Any] = setting(
         {}, "libcamera controls, handed to picamera2 as they are (`AeExposureMode`, `AfMode` ...)"
     )
@@ -245,6 +260,16 @@ class DoorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoardConfig:
+    """When the board is hot, and what the door does then."""
+
+    hot_c: float = setting(80.0, "from this temperature on the board is hot", unit="C", low=40, high=120)
+    hot_rest_s: float = setting(
+        0.15, "while it is hot the door rests this long after each frame; 0: never", unit="s", low=0, high=0.4
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
     """What goes for everybody's policy."""
 
@@ -342,6 +367,7 @@ class Config:
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     lock: LockConfig = field(default_factory=LockConfig)
     door: DoorConfig = field(default_factory=DoorConfig)
+    board: BoardConfig = field(default_factory=BoardConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     keypad: KeypadConfig = field(default_factory=KeypadConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
@@ -374,6 +400,7 @@ SECTIONS: dict[str, type] = {
     "enrollment": EnrollmentConfig,
     "lock": LockConfig,
     "door": DoorConfig,
+    "board": BoardConfig,
     "policy": PolicyConfig,
     "keypad": KeypadConfig,
     "audit": AuditConfig,

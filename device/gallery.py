@@ -221,6 +221,10 @@ class Gallery(SealedFile):
         with self._faults("read"):
             return sorted(name for name, profile in self._profiles().items() if profile.is_over(self._at()))
 
+    def reload(self) -> None:
+        """Read the templates anew at the next match: the clock was set, and may let others be forgotten."""
+        self._loaded = None
+
     def aliases(self) -> dict[str, str]:
         """Return the subject of each alias of the audit log."""
         with self._faults("read"):

@@ -1,7 +1,7 @@
 """What happens to one frame: the whole product in one function.
 
-    stale? -> detect -> pick the face -> track -> align -> good enough? wants in? -> alive? -> embed -> still the same?
-    -> match -> decide -> admit -> unlock
+    stale? -> a picture? -> detect -> pick the face -> track -> align -> good enough? wants in? -> alive? -> embed
+    -> still the same? -> match -> decide -> admit -> unlock
 
 The camera is the loop around it (unlock.py), so tests hand in frames. Everyday outcomes are values with a `Reason`;
 faults are exceptions of `device.errors`.
@@ -10,18 +10,21 @@ faults are exceptions of `device.errors`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from device.admission import Admission
+from device.board import BoardWatch
+from device.clock import Clock
 from device.decision import Decider, Sight
 from device.gallery import Gallery
 from device.intent import IntentRule, lacks_intent
 from device.prompt import Prompt
 from device.protocols import Aligner, Closable, Detector, Embedder, LivenessScorer, Lock
 from device.quality import QualityLimits, assess
+from device.scene import SceneWatch
 from device.track import Tracker
-from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, Reason
+from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,8 +33,8 @@ class Device:
 
     `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near. `liveness` None:
     it is off, which every status line says. `prompt` tells a person what a challenge asks for. `admission` has the
-    last word: policy, PIN, the record; None lets in whomever the decider grants. `parts` are what it owns: keypads,
-    the alarm's pin.
+    last word: policy, PIN, the record; None lets in whomever the decider grants. `scene` watches a live camera (None:
+    a recording), `board` and `clock` what the program runs on. `parts` are what it owns: keypads, the alarm's pin.
     """
 
     detector: Detector
@@ -47,6 +50,9 @@ class Device:
     prompt: Prompt
     lock: Lock
     admission: Admission | None = None
+    scene: SceneWatch | None = None
+    board: BoardWatch | None = None
+    clock: Clock | None = None
     parts: Sequence[Closable] = ()
 
     def forget(self) -> None:
@@ -55,6 +61,21 @@ class Device:
         self.decider.reset()
         if self.admission is not None:
             self.admission.reset()
+
+    @property
+    def rest_s(self) -> float:
+        """How long to rest after a frame."""
+        return self.board.rest_s if self.board is not None else 0.0
+
+    def news(self, decision: Decision | None, now_s: float) -> Iterator[News]:
+        """Yield what began or ended around the last decision; None for it while the camera is lost."""
+        if self.scene is not None and decision is not None:
+            yield from self.scene.news(has_face=decision.detection is not None)
+        if self.board is not None:
+            yield from self.board.news(now_s)
+        for each in self.clock.news() if self.clock is not None else ():
+            self.gallery.reload()  # whose time to be forgotten has come is another question now
+            yield each
 
     def close(self) -> None:
         """Lock first, then give everything back."""
@@ -96,6 +117,10 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
 
     if now_s - frame.captured_at_s > device.decider.rule.max_frame_age_s:
         return conclude(Reason.STALE_FRAME)
+
+    blind = device.scene.judge(frame) if device.scene is not None else None
+    if blind is not None:
+        return conclude(blind)
 
     face, reason = pick_face(device.detector.detect(frame.image), device.second_face_ratio)
     track_id = device.tracker.update(face, frame.captured_at_s)

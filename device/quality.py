@@ -16,7 +16,7 @@ import numpy.typing as npt
 from device.types import AlignedFace, FaceDetection, HeadPose, Image, Quality, Reason
 
 _FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(26, 86)  # of the aligned crop
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def assess(face: AlignedFace, detection: FaceDetection, limits: QualityLimits) -
 
 def luminance(crop: Image) -> npt.NDArray[np.float32]:
     """Return the (68, 60) luminance, 0..255, between brows and chin of an aligned (112, 112, 3) RGB crop."""
-    return crop[_FACE_ROWS, _FACE_COLUMNS].astype(np.float32) @ _LUMA
+    return crop[_FACE_ROWS, _FACE_COLUMNS].astype(np.float32) @ LUMA
 
 
 def laplacian_variance(light: npt.NDArray[np.float32]) -> float:

@@ -20,6 +20,7 @@ FREE_REFUSALS = 5
 FIRST_WAIT_S, LONGEST_WAIT_S = 30.0, 900.0
 GAP_S, APPROACH_S = 2.0, 10.0
 FRAMES = 8  # of one approach; so many in a row are no passer-by
+NOBODY = (Reason.NO_FACE, Reason.STALE_FRAME, Reason.SAME_FRAME, Reason.CAMERA_COVERED)
 COUNTED = (Reason.SPOOF_SUSPECTED, Reason.LIVENESS_UNSURE, Reason.BELOW_THRESHOLD)
 
 
@@ -75,7 +76,7 @@ class Refusals:
         if reason is Reason.GRANTED:
             self._forgive()
             return
-        if reason not in (Reason.NO_FACE, Reason.STALE_FRAME):
+        if reason not in NOBODY:
             self._follow(now_s)
         if reason is Reason.CHALLENGE_FAILED:
             self.refuse(now_s)

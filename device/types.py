@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 Embedding = npt.NDArray[np.float32]  # (D,), L2 norm 1
 Points = npt.NDArray[np.float32]  # (N, 2) x, y in px
+News = tuple[str, dict[str, Any]]  # a status event and its fields
 
 
 class Reason(str, Enum):
@@ -30,6 +32,8 @@ class Reason(str, Enum):
     TOO_BRIGHT = "too_bright"
     TURNED_AWAY = "turned_away"
     STALE_FRAME = "stale_frame"
+    SAME_FRAME = "same_frame"  # byte for byte one of the last: no new evidence
+    CAMERA_COVERED = "camera_covered"  # a frame without any detail
     EMPTY_GALLERY = "empty_gallery"
     BELOW_THRESHOLD = "below_threshold"
     TOO_FAR = "too_far"  # good enough to be compared, too far away to want in

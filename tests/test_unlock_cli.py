@@ -484,6 +484,7 @@ def watch(camera: Camera, calls: list[str], *, once: bool) -> unlock.Watch:
     device, status, notifier = MagicMock(), MagicMock(), MagicMock()
     device.lock.lock.side_effect = lambda: calls.append("lock")
     device.forget.side_effect = lambda: calls.append("forget")
+    device.rest_s = 0.0
     status.event.side_effect = lambda name, **_: calls.append(name)
     notifier.camera_lost.side_effect = lambda: calls.append("stretch")
     notifier.camera_back.side_effect = lambda _: calls.append("restore")
@@ -515,7 +516,7 @@ def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
     assert watch(camera, calls, once=False).run() is False
     lost = ["lock", "forget", "stretch", "camera_lost", "beat"]
     again = ["lock", "forget", "beat"]
-    assert calls == ["frame", "beat", *lost, *again, "camera_back", "frame", "restore", "beat"]
+    assert calls == ["frame", "beat", *lost, *again, "frame", "camera_back", "restore", "beat"]
 
 
 def test_a_move_is_told_once_and_the_prompt_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
