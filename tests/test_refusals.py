@@ -69,6 +69,14 @@ def test_whoever_comes_back_after_two_seconds_is_another_approach() -> None:
     assert door.see(Reason.BELOW_THRESHOLD, FRAMES) == 2
 
 
+@pytest.mark.parametrize("reason", [Reason.SAME_FRAME, Reason.CAMERA_COVERED, Reason.STALE_FRAME])
+def test_frames_that_show_nobody_keep_no_approach_alive(reason: Reason) -> None:
+    door = Door()
+    door.see(Reason.BELOW_THRESHOLD, FRAMES - 1)
+    door.see(reason, 25)
+    assert door.see(Reason.BELOW_THRESHOLD, FRAMES - 1) == 0
+
+
 def test_a_passer_by_and_bad_light_refuse_nothing() -> None:
     door = Door()
     for _ in range(20):
