@@ -33,7 +33,15 @@ from device.audit_trail import AuditTrail
 from device.build import build_audit, build_camera, build_device, build_refusal_file
 from device.config import Config, load_config
 from device.door import Report, news
-from device.errors import CameraLost, ConfigError, FaceUnlockError, LockError, LockRefused, UsageError
+from device.errors import (
+    CameraLost,
+    ConfigError,
+    FaceUnlockError,
+    LockError,
+    LockRefused,
+    UsageError,
+    is_out_of_memory,
+)
 from device.lock_client import RemoteLock
 from device.notify import Notifier
 from device.pipeline import Device, handle_frame
@@ -50,6 +58,7 @@ EVERYDAY = (
     Reason.SAME_FRAME, Reason.CAMERA_COVERED,
 )  # fmt: skip
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
+OUT_OF_MEMORY = "out of memory: stop other programs, or take a smaller camera.width"
 DEMO_MARK = "[demo: no pin is driven] "
 
 
@@ -74,6 +83,11 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
     except FaceUnlockError as error:
         print(f"{DEMO_MARK if args.demo else ''}unlock: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"{DEMO_MARK if args.demo else ''}unlock: {OUT_OF_MEMORY}", file=sys.stderr)
+        return 1
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -144,6 +158,7 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
             exit_code = 1
     except Exception as error:
         exit_code, fault = getattr(error, "exit_code", 1), str(error) or type(error).__name__
+        fault = OUT_OF_MEMORY if is_out_of_memory(error) else fault
         raise
     finally:
         notifier.stopping()

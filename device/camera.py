@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import CameraError, CameraLost
+from device.errors import CameraError, CameraLost, is_out_of_memory
 from device.paths import expand
 from device.types import Frame, Image
 
@@ -97,7 +97,7 @@ class _Reader(threading.Thread):
         self._changed = threading.Condition()
         self._shot: Shot | None = None
         self._arrived_s = time.monotonic()
-        self._failure: CameraError | None = None
+        self._failure: Exception | None = None
         self._stopped = False
 
     def run(self) -> None:
@@ -110,7 +110,8 @@ class _Reader(threading.Thread):
             self._fail(error)
         except Exception as error:  # whatever a driver throws
             text = f"camera {self._camera.name}: {_one_line(error)}: check cable and power"
-            self._fail(CameraLost(text))
+            # no cable helps where memory ran out: that ends the program
+            self._fail(error if is_out_of_memory(error) else CameraLost(text))
         finally:
             if device is not None:
                 with contextlib.suppress(Exception):
@@ -151,7 +152,7 @@ class _Reader(threading.Thread):
             self._arrived_s = time.monotonic()
             self._changed.notify_all()
 
-    def _fail(self, error: CameraError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._changed:
             self._failure = error
             self._changed.notify_all()

@@ -16,6 +16,7 @@
     └── EnrollmentError         8   not enough good frames of exactly one face
 
 Text of an error: what, received, expected, next step.
+Memory that ran out is none of these: the program ends with 1, in one line, and is started anew.
 Ctrl-C exits with 130; SIGTERM is a clean stop and exits with 0.
 """
 
@@ -94,3 +95,11 @@ class EnrollmentError(FaceUnlockError):
     """Enrollment did not collect enough good frames of exactly one face."""
 
     exit_code = 8
+
+
+OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether memory ran out: as Python says it, or as OpenCV does."""
+    return isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY

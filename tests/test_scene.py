@@ -186,4 +186,3 @@ def test_a_lens_that_is_covered_in_between_ends_the_count(watched: Device) -> No
     told = decide(watched, [room(), room(), *[dark() for _ in range(5)], room(), room(), room()])
     assert told[-3:] == [Reason.CONFIRMING, Reason.CONFIRMING, Reason.GRANTED]
     watched.lock.unlock.assert_called_once_with(0.9)
-
