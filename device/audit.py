@@ -13,7 +13,6 @@ tear the last one only, and the next writer says so in a record of its own (`tor
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import AuditError
-from device.private_files import create_private, sync_folder, write_all
+from device.private_files import create_private, hold, sync_folder, write_all
 
 EVENTS = (
     "started", "stopped", "granted", "refused", "duress", "fault",
@@ -56,7 +55,6 @@ FIELDS: dict[str, type] = {
 }
 TEXT_LIMIT = 200
 NO_CODE = "0" * 64  # before the first record
-LOCK_TIMEOUT_S = 1.0  # how long to wait for another program's record
 TAIL_BYTES = 16_384  # more than the longest record and a torn one after it
 SLOT = 160  # bytes of one of the head's two slots
 RECORD = re.compile(rb'(\{"n":([0-9]+),.*,"k":([0-9]+)),"mac":"([0-9a-f]{64})"\}')
@@ -195,7 +193,7 @@ class Head:
         create_private(self.path)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            _lock(descriptor, self.path)
+            hold(descriptor, self.path)
             yield self.read()
         finally:
             os.close(descriptor)
@@ -297,18 +295,6 @@ def _ends_in_line_feed(path: Path) -> bool:
             return True
         file.seek(size - 1)
         return file.read(1) == b"\n"
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    until_s = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > until_s:
-                raise OSError(f"another program holds {path} for more than {LOCK_TIMEOUT_S:g} s") from None
-            time.sleep(0.01)
 
 
 def _written_at(body: bytes) -> str:

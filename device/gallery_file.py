@@ -17,6 +17,9 @@ from device.errors import GalleryError
 from device.sealing import OVERHEAD_BYTES
 
 BUSY_TIMEOUT_S = 5.0  # how long to wait for another program's transaction
+# Even a reader writes an index of the log beside the file. On a card that is full or read-only it cannot; then the file
+# alone is read, without SQLite's locks: whoever changes it is noticed by its time, half a change by its seal.
+NO_ROOM = ("unable to open", "disk I/O", "is full", "readonly")
 APPLICATION_ID = 0x46556E6C  # "FUnl" in the file's header: tells a gallery from other SQLite files
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 
@@ -132,13 +135,32 @@ def connect(path: Path, read_only: bool) -> Database:
         raise GalleryError(
             f"SQLite {sqlite3.sqlite_version} is too old, expected 3.37 or newer: update the system"
         )
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+    if not read_only:
+        return _connected(path, "mode=rw", read_only)
+    try:
+        return _connected(path, "mode=ro", read_only)
+    except sqlite3.OperationalError as fault:
+        if not (any(sign in str(fault) for sign in NO_ROOM) and _is_alone(path)):
+            raise
+        return _connected(path, "mode=ro&immutable=1", read_only)
+
+
+def _is_alone(path: Path) -> bool:
+    """Say whether all that was ever stored is in the file itself, and nothing in a log beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    return not log.exists() or not log.stat().st_size
+
+
+def _connected(path: Path, options: str, read_only: bool) -> Database:
+    uri = f"{path.absolute().as_uri()}?{options}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)
     try:
         db = Database(connection, execute_plugins=False)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")  # VACUUM must not spill templates into /tmp
-        if not read_only:
+        if read_only:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # finds out whether there is room
+        else:
             connection.execute("PRAGMA secure_delete = ON")
             _write_ahead(connection)
             connection.execute(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+HOLD_TIMEOUT_S = 2.0  # how long to wait for another program: a door must not hang
 
 
 def create_private(path: Path) -> None:
@@ -47,7 +50,7 @@ def _draft(path: Path, data: bytes) -> Iterator[Path]:
     """Yield a whole file beside `path`; the folder is held, so that two programs do not share the draft."""
     draft, folder = path.with_name(f"{path.name}.new"), os.open(path.absolute().parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        hold(folder, path.absolute().parent)
         with suppress(FileNotFoundError):
             draft.unlink()
         descriptor = _open_private(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -63,6 +66,19 @@ def _draft(path: Path, data: bytes) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def hold(descriptor: int, path: Path) -> None:
+    """Keep other programs out of an open file or folder until it is closed; OSError where one does not let go."""
+    until_s = time.monotonic() + HOLD_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until_s:
+                raise OSError(f"another program holds {path} for more than {HOLD_TIMEOUT_S:g} s") from None
+            time.sleep(0.01)
 
 
 def sync_folder(path: Path) -> None:

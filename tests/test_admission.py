@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from gpiozero.pins.mock import MockFactory
 
+from device import private_files
 from device.admission import Admission, AdmissionRule
 from device.alarm import AlarmPin
 from device.audit import Audit
@@ -256,6 +258,16 @@ def test_an_entry_that_cannot_be_counted_is_not_let_in(door, tmp_path):
     assert (decision.granted, decision.reason) == (False, Reason.NOT_RECORDED)
     door.enroll("bob")
     assert door.face("bob").granted  # nothing to be counted
+
+
+def test_a_program_that_holds_the_folder_does_not_hang_the_door(door, tmp_path, monkeypatch):
+    monkeypatch.setattr(private_files, "HOLD_TIMEOUT_S", 0.05)
+    door.enroll(entries=2)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    assert door.face().reason is Reason.NOT_RECORDED
+    os.close(folder)
+    assert door.face().granted
 
 
 # The record

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device import audit as audit_module
+from device import private_files
 from device.audit import EVENTS, FIELDS, Audit, Limits, full_files
 from device.audit_check import read_lines, verify
 from device.errors import AuditError
@@ -315,7 +315,7 @@ def test_no_space_at_all(audit, path, monkeypatch):
 
 def test_a_program_that_holds_the_log_is_not_waited_for_long(audit, monkeypatch):
     filled(audit, 1)
-    monkeypatch.setattr(audit_module, "LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(private_files, "HOLD_TIMEOUT_S", 0.05)
     with audit.head.locked(), pytest.raises(AuditError, match="another program holds"):
         audit.append("granted")
     audit.append("granted")

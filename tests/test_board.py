@@ -1,5 +1,6 @@
 """A hot, throttled or hungry board: read from a folder tree such as /sys has, told once, and never a reason to open."""
 
+# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def test_a_machine_without_any_of_it(tmp_path: Path) -> None:
     assert read_board(tmp_path) == BoardState(None, throttled=False, under_voltage=False)
 
 
-def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Device, board: Sys) -> None:  # noqa: F811
+def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Device, board: Sys) -> None:
     for path, text in ((board.zone, "95000"), (board.flags, "5000f"), (board.held, "9")):
         path.write_text(text)
     assert device.rest_s == 0
@@ -127,7 +128,7 @@ def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Device, bo
     assert reasons(device, [6.0])[-1] is not Reason.GRANTED
 
 
-def test_frames_that_a_slow_board_lets_grow_old_open_nothing(device: Device, board: Sys) -> None:  # noqa: F811
+def test_frames_that_a_slow_board_lets_grow_old_open_nothing(device: Device, board: Sys) -> None:
     from device.pipeline import handle_frame
     from tests.test_pipeline import frame
 

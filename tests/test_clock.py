@@ -1,5 +1,6 @@
 """A clock that is set while the door runs: what is believed, told, and done at the door."""
 
+# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 import os
@@ -200,7 +201,7 @@ def test_a_record_never_goes_back_in_time_without_saying_so(tmp_path: Path, jump
 
 
 def test_who_was_to_be_forgotten_by_a_wrong_clock_only_is_matched_again(
-    device: Device,  # noqa: F811
+    device: Device,
     at: Time,
 ) -> None:
     from dataclasses import replace

@@ -958,6 +958,33 @@ def test_a_read_only_folder_is_one_line_and_loses_nothing():
         assert path.read_bytes() == content
 
 
+def test_a_reader_needs_no_room_beside_the_file():
+    """A card that has become read-only must not lock everybody out at the next start."""
+    with plain_user() as folder:
+        path = folder / "gallery.db"
+        filled(path)
+        listed = sorted(folder.iterdir())
+        folder.chmod(0o500)
+        with open_gallery(path, read_only=True) as gallery:
+            assert gallery.match(units(3)[0]).subject_id == "alice"
+            assert sorted(folder.iterdir()) == listed
+            folder.chmod(0o700)
+            with open_gallery(path) as writer:  # the card is back
+                writer.remove("alice")
+            assert gallery.match(units(3)[0]) is None
+
+
+def test_without_room_beside_the_file_a_log_that_holds_something_is_not_ignored():
+    with plain_user() as folder:
+        path = folder / "gallery.db"
+        filled(path)
+        path.with_name("gallery.db-wal").write_bytes(b"x" * 100)
+        folder.chmod(0o500)
+        with pytest.raises(GalleryError) as caught:
+            open_gallery(path, read_only=True)
+        one_line(caught)
+
+
 def test_a_file_that_may_not_be_read_is_one_line():
     with plain_user() as folder:
         path = folder / "gallery.db"

@@ -1,5 +1,6 @@
 """Covered, frozen, dark, bright: what a live camera's frames are worth, looked at on the decision."""
 
+# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -134,7 +135,7 @@ def test_a_scene_without_a_face_in_bad_light_is_told_once_and_its_end(light: flo
 
 
 @pytest.fixture
-def watched(device: Device) -> Device:  # noqa: F811
+def watched(device: Device) -> Device:
     device.scene = SceneWatch(RULE)
     return device
 
@@ -150,7 +151,7 @@ def test_a_frozen_picture_of_the_subject_never_opens(watched: Device) -> None:
     watched.lock.unlock.assert_not_called()
 
 
-def test_without_the_watch_the_same_frames_would_open(device: Device) -> None:  # noqa: F811
+def test_without_the_watch_the_same_frames_would_open(device: Device) -> None:
     assert Reason.GRANTED in decide(device, [room()] * 3)
 
 
