@@ -23,7 +23,7 @@ from device.camera import (
     sensor_time_s,
     to_rgb,
 )
-from device.errors import CameraError, CameraLost, FaceUnlockError
+from device.errors import CameraError, CameraLost, FaceUnlockError, is_out_of_memory
 
 BLUE_BGR = (255, 0, 0)
 STALL_S = 0.15
@@ -134,6 +134,27 @@ def test_same_frame_is_not_given_twice():
     next(frames)
     with pytest.raises(CameraLost, match=r"camera 0: no frame for 0\.15 s"):
         next(frames)
+    camera.close()
+
+
+def no_memory(of):
+    """Return what is raised where memory runs out, by asking for too much."""
+    ask = {
+        "numpy": lambda: np.empty(1 << 60, np.uint8),
+        "opencv": lambda: cv2.resize(picture(), (2_000_000, 1_000_000)),
+    }
+    with pytest.raises((MemoryError, cv2.error)) as caught:
+        ask[of]()
+    return caught.value
+
+
+@pytest.mark.parametrize("of", ["numpy", "opencv"])
+def test_memory_that_runs_out_is_no_lost_camera(of):
+    error = no_memory(of)
+    assert is_out_of_memory(error)
+    camera = live(Script([picture(1), error]))
+    with pytest.raises(type(error)):
+        list(camera.frames())
     camera.close()
 
 

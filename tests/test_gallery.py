@@ -713,6 +713,18 @@ def test_a_power_cut_between_the_gallery_and_its_generation_is_no_fault(path):
         assert generation.read_bytes() == before
 
 
+def test_a_generation_that_cannot_be_written_is_one_line_and_the_change_stands(path):
+    filled(path)
+    blocked = path.with_name("gallery.db.generation.new")
+    blocked.mkdir()
+    with open_gallery(path) as gallery, pytest.raises(GalleryError) as caught:
+        gallery.enroll("bob", units(1), replace=False)
+    assert "the change itself is stored" in one_line(caught)
+    blocked.rmdir()
+    with open_gallery(path, read_only=True) as gallery:
+        assert gallery.count() == 501
+
+
 def test_a_change_while_the_rows_are_checked_is_no_rollback(path, monkeypatch):
     filled(path)
     with open_gallery(path, read_only=True) as door, open_gallery(path) as writer:

@@ -519,6 +519,32 @@ def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> 
     assert calls == ["frame", "beat", *lost, *again, "frame", "camera_back", "restore", "beat"]
 
 
+def test_a_hot_board_gets_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    decide(monkeypatch, calls, granted=False)
+    door = watch(Camera([FRAME] * 3), calls, once=False)
+    door._device.rest_s = 0.1
+    started_s = time.monotonic()
+    door.run()
+    assert time.monotonic() - started_s >= 0.3
+    assert calls.count("frame") == 3
+
+
+def test_what_is_new_is_told_with_the_camera_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that stands still locks and forgets like a lost one; a covered lens does not end a PIN's wait."""
+    calls: list[str] = []
+    decide(monkeypatch, calls, granted=False)
+    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
+    door = watch(Camera([FRAME, FRAME, CameraLost("unplugged")], []), calls, once=False)
+    told = iter([[("camera_covered", {"reason": "dark"})], [("camera_frozen", {})], [("board_hot", {})]])
+    door._device.news.side_effect = lambda decision, now_s: next(told, [])
+    door.run()
+    assert calls[:3] == ["frame", "camera_covered", "beat"]
+    assert calls[3:8] == ["frame", "camera_frozen", "lock", "forget", "beat"]
+    assert calls[8:11] == ["lock", "forget", "stretch"]  # lost
+    assert "board_hot" in calls[11:]
+
+
 def test_a_move_is_told_once_and_the_prompt_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = iter([None, "nod", "nod", None, "blink", CameraLost])
     told: list[Any] = []
