@@ -167,3 +167,26 @@ def test_every_requirement_is_locked() -> None:
             if line and not line.startswith("#"):
                 name = re.split(r"[<>=;\[ ]", line)[0].lower().replace("_", "-").replace(".", "-")
                 assert name in locked, f"{path.name}: {name}"
+
+
+def test_every_test_that_a_document_names_is_there() -> None:
+    named = {pair for text in PAGES.values() for pair in re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)}
+    assert len(named) >= 30
+    for file, name in sorted(named):
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
+def test_whatever_degrades_the_door_stands_in_degraded() -> None:
+    page = DOCS[Path("docs/degraded.md")]
+    everyday = {
+        "started",
+        "ready",
+        "granted",
+        "challenge",
+        "unlocked",
+        "door",
+        "heartbeat",
+        "alarm",
+        "alarm_over",
+    }
+    assert [event for event in EVENTS if f"`{event}" not in page and event not in everyday] == []

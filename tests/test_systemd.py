@@ -98,6 +98,11 @@ def test_the_bolt_is_relocked_after_any_death():
     assert value("ExecStopPost", BOLT).endswith(relock)
 
 
+def test_where_memory_runs_out_the_bolt_is_killed_last():
+    assert value("OOMScoreAdjust", BOLT) == "-900"
+    assert "OOMScoreAdjust" not in [key for key, _ in settings(UNIT)]
+
+
 def test_both_units_mean_one_socket_that_the_group_may_enter():
     recognizer = dict(zip(*[iter(value("ExecStart").split()[2:])] * 2, strict=True))
     bolt = dict(zip(*[iter(value("ExecStart", BOLT).split()[3:])] * 2, strict=True))
