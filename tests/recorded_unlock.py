@@ -9,7 +9,8 @@ of the pulse; `STUCK_OPEN=1` never lets a pin fall again; `SIGTERM_IN_DEL=1` sen
 `NOHUP=1` ignores SIGHUP as nohup does; `CAMERA="skip:20 frozen:60 clip:30"` lets the clip count as a camera with 15
 frames a second: so many are left out, repeat the one before, or are shown, and `covered:30` shows a covered lens;
 `NO_MEMORY_AFTER_GRANT` leaves the process no more memory than it has in the frame after the grant, and lets `numpy` or
-`opencv` ask for more, or takes `all` that is left; `REMOTE=1` drives no pin, but asks the lock process.
+`opencv` ask for more, or takes `all` that is left; `REMOTE=1` drives no pin, but asks the lock process;
+`JUMP_S` sets the clock by so many seconds after the first frame.
 """
 
 from __future__ import annotations
@@ -118,6 +119,25 @@ def taken_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def set_clock(jump_s: float) -> None:
+    """Set the wall clock after the first frame."""
+    import unlock
+
+    build, handle, seen = unlock.build_device, unlock.handle_frame, []
+
+    def built(*arguments: Any, **more: Any) -> Any:
+        device = build(*arguments, **more)
+        device.clock._wall_s = lambda: time.time() + (jump_s if seen else 0)
+        return device
+
+    def handled(*arguments: Any) -> Any:
+        decision = handle(*arguments)
+        seen.append(1)
+        return decision
+
+    unlock.build_device, unlock.handle_frame = built, handled
+
+
 def film_live(script: str) -> None:
     """Let the clip be a live camera that does what the script says."""
     import numpy as np
@@ -173,6 +193,8 @@ if __name__ == "__main__":
         sigterm_in_del()
     if os.environ.get("NO_MEMORY_AFTER_GRANT"):
         no_memory_after_grant()
+    if os.environ.get("JUMP_S"):
+        set_clock(float(os.environ["JUMP_S"]))
     if os.environ.get("CAMERA"):
         film_live(os.environ["CAMERA"])
     sys.exit(unlock.main(sys.argv[3:], pin_factory=None if os.environ.get("REMOTE") else factory))

@@ -20,7 +20,7 @@ from device.gallery import Gallery
 from device.policy import Policy
 from tests.conftest import ROOT, copy_gallery, run_program
 from tests.test_lockd import Process
-from tests.test_unlock_cli import LONG_PULSE_S, Door, door, names, own_gallery  # noqa: F401  (a fixture)
+from tests.test_unlock_cli import LONG_PULSE_S, Door, door, events, names, own_gallery  # noqa: F401  (a fixture)
 from tests.test_unlock_lockd import await_level
 
 FROZEN = "[camera]\nfrozen_s = 1\n"
@@ -61,6 +61,29 @@ def test_a_covered_camera_is_told_and_decides_nothing(door: Door, person_clip: P
     assert told(lines)[:3] == ["camera_covered", "unlocked", "granted"]
     assert [line["reason"] for line in lines if line["event"] == "camera_covered"] == ["dark"]
     assert door.levels() == [1, 0]
+
+
+# The clock
+
+
+@pytest.mark.parametrize("jump_s", ["0", "-86400", "315360000"])
+def test_a_clock_that_jumps_opens_nothing_to_who_has_hours(
+    door: Door, person_clip: Path, tmp_path: Path, jump_s: str
+) -> None:
+    gallery = own_gallery(door, tmp_path)
+    with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:
+        policy = Policy(hours="00:00-24:00")
+        opened.set_profile("Eileen", replace(opened.profile("Eileen"), policy=policy))
+    door.start("--camera", str(person_clip), "--once", JUMP_S=jump_s)
+    code, lines, _ = door.end()
+    jumps = [line["jump_s"] for line in lines if line["event"] == "clock_jumped"]
+    if jump_s == "0":
+        assert (code, jumps, door.levels()) == (0, [], [1, 0])
+        return
+    assert jumps == [pytest.approx(float(jump_s), abs=1)]
+    assert "clock_not_set" in {line.get("reason") for line in lines}
+    assert (code, door.levels()) == (1, [])
+    assert "clock_jumped" in events(gallery)
 
 
 # Memory

@@ -131,6 +131,15 @@ def test_a_scene_without_a_face_in_bad_light_is_told_once_and_its_end(light: flo
     assert run(SceneWatch(RULE), [scene(light) for _ in range(200)], has_face=True) == []
 
 
+def test_light_about_the_limit_is_told_once() -> None:
+    watch, told = SceneWatch(RULE), []
+    for at_s in range(120):  # 12 s below the limit of 40, 12 s hardly above it, and so on
+        scene = RANDOM.integers(0, 140 if at_s // 12 % 2 else 96, (480, 640, 3), np.uint8)
+        scene[:240] //= 3
+        told += run(watch, [scene], from_s=float(at_s))
+    assert [name for name, _ in told] == ["too_dark"]
+
+
 # At the decision
 
 
