@@ -302,7 +302,7 @@ def _written_at(body: bytes) -> str:
     try:
         at = str(json.loads(body + b"}")["at"])
         _time_of(at)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # 10,000 brackets
         return ""
     return at
 

@@ -130,7 +130,7 @@ def _check_head(end: Link | None, head: Head, verdict: Verdict) -> None:
 def _record(line: Line, verdict: Verdict) -> dict[str, Any]:
     try:
         record = line.record
-    except ValueError:
+    except (ValueError, RecursionError):  # 5,000 brackets
         verdict.problems.append(f"{line.where}: record {line.n} cannot be read")
         return {}
     return record

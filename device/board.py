@@ -20,6 +20,7 @@ from device.types import News
 CHECK_S = 5.0
 QUIET_S = 30.0  # what flickers is over after so long without it
 COOLER_C = 5.0  # below the limit by this much, the board is no longer hot
+NO_SENSOR = "PMIC-Die"  # a Jetson's zone that always says 100 degrees
 UNDER_VOLTAGE, THROTTLED = 0x1, 0xE  # of get_throttled: now; capped, throttled or at the soft limit, now
 
 
@@ -78,7 +79,9 @@ class BoardWatch:
 def read_board(root: Path) -> BoardState:
     """Read what there is; a file that is missing, unreadable or no number counts as nothing."""
     thermal = root / "class/thermal"
-    zones = [_number(path) for path in thermal.glob("thermal_zone*/temp")]
+    zones = [
+        _number(zone / "temp") for zone in thermal.glob("thermal_zone*") if _text(zone / "type") != NO_SENSOR
+    ]
     flags = [_number(path, 16) for path in root.glob("devices/platform/soc*/*firmware/get_throttled")]
     now = flags[0] if flags and flags[0] is not None else 0
     held_down = any(

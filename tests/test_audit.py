@@ -362,6 +362,17 @@ def test_every_event_is_described():
     assert [event for event in EVENTS if f"`{event}`" not in text] == []
 
 
+@pytest.mark.parametrize(
+    "at", ['"at":"soon"', '"at":7', '"at":' + 5000 * "[", '"at":"9999-12-31T23:59:59.999Z"', '"x":1']
+)
+def test_a_last_record_without_a_time_of_its_own_stops_nothing(audit, path, at):
+    filled(audit, 2)
+    with path.open("ab") as file:
+        file.write(b'{"n":3,' + at.encode() + b',"event":"granted","k":1,"mac":"' + 64 * b"0" + b'"}\n')
+    audit.append("granted")
+    assert problems(path)
+
+
 def test_a_line_is_plain_json(audit, path):
     audit.append("enrolled", subject="5f0c", templates=5)
     (line,) = path.read_text().splitlines()

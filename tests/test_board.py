@@ -24,6 +24,8 @@ class Sys:
         self.root = root
         self.zone = self.write("class/thermal/thermal_zone0/temp", "45000")
         self.write("class/thermal/thermal_zone1/temp", "40123")
+        self.write("class/thermal/thermal_zone2/type", "PMIC-Die")
+        self.write("class/thermal/thermal_zone2/temp", "100000")
         self.flags = self.write("devices/platform/soc/soc:firmware/get_throttled", "0")
         self.write("class/thermal/cooling_device0/type", "pwm-fan")
         self.write("class/thermal/cooling_device0/cur_state", "3")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -14,6 +15,8 @@ from device.audit import Audit
 from device.audit_check import read_lines, verify
 from device.clock import JUMP_S, Clock
 from device.pipeline import Device
+from device.refusal_file import RefusalFile
+from device.refusals import Refusals, RefusalState
 from device.types import Reason
 from tests.test_admission import KEYS, NOW, Door
 from tests.test_pipeline import ALICE, STRANGER, device, frame, reasons  # noqa: F401  (a fixture)
@@ -180,6 +183,20 @@ def test_a_pause_after_wrong_pins_is_neither_skipped_nor_prolonged(
     door.seconds += 61
     door.face()
     assert door.type("2580").granted
+
+
+@pytest.mark.parametrize("jump_s", JUMPS)
+def test_a_wait_after_refusals_outlives_a_restart_as_long_as_without_a_jump(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    file = tmp_path / "refusals"
+    before = Refusals(RefusalState(), RefusalFile(file).save)
+    for _ in range(5):
+        before.refuse(100.0)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump_s)
+    after = Refusals(RefusalFile(file).load(), RefusalFile(file).save)
+    assert (before.left_s(110.0), after.left_s(110.0)) == (20.0, 20.0)
 
 
 @pytest.mark.parametrize("jump_s", [-HOUR_S, -10 * YEAR_S, HOUR_S])
