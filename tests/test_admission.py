@@ -134,6 +134,13 @@ def test_the_pin_opens_after_the_face_even_when_nobody_looks_up(door):
     assert not door.type(PIN).granted  # once
 
 
+def test_who_covers_the_lens_while_bending_over_the_keypad_is_still_awaited(door):
+    door.enroll(access="face+pin")
+    door.face()
+    assert door.nobody(Reason.CAMERA_COVERED).reason is Reason.CAMERA_COVERED
+    assert door.type(PIN).granted
+
+
 def test_a_pin_without_a_face_opens_nothing(door):
     door.enroll(access="face+pin")
     assert not door.type(PIN).granted
