@@ -14,7 +14,7 @@ from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.audit import Audit, Limits
 from device.audit_trail import AuditTrail
-from device.board import BoardRule, BoardWatch
+from device.board_health import BoardRule, BoardWatch
 from device.camera import ClipCamera, LiveCamera, open_camera
 from device.challenge import ChallengeRule
 from device.clock import Clock

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from device.admission import Admission
-from device.board import BoardWatch
+from device.board_health import BoardWatch
 from device.clock import Clock
 from device.decision import Decider, Sight
 from device.gallery import Gallery
