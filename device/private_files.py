@@ -10,10 +10,11 @@ from pathlib import Path
 
 
 def create_private(path: Path) -> None:
-    """Make an empty file, 0600, and its folder, 0700, where they are missing."""
+    """Make an empty file, 0600, and its folder, 0700, where they are missing; its name survives a power cut."""
     make_folder(path)
     with suppress(FileExistsError):
         os.close(_open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        sync_folder(path)  # a file whose content alone was synced may be gone, name and all
 
 
 def make_folder(path: Path) -> None:

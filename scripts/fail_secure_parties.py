@@ -34,8 +34,9 @@ class Supervisor:
         powered: False lets the dead lie, until `boot()`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, toml: str) -> None:
         self.folder, self.address, self.powered = folder, folder / "bolt.sock", True
+        (folder / "config.toml").write_text(toml)
         self.process: subprocess.Popen[bytes] | None = None
         self._ready, self._ending = threading.Event(), False
         self._fed_s = 0.0
