@@ -62,6 +62,10 @@ class Cuts:
     lost: list[str] = field(default_factory=list)
     unaudited: list[str] = field(default_factory=list)
 
+    @property
+    def violations(self) -> int:
+        return len(self.lost) + len(self.unaudited)
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -102,7 +106,16 @@ def cut_programs(folder: Path, clip: Path, rng: random.Random, limit: int) -> li
 
 def door(folder: Path, clip: Path, gallery: Path, address: Path) -> list[str]:
     """Return the command of unlock.py that lets the guest in several times, and ends."""
-    options = ["--camera", str(clip), "--gallery", str(gallery), "--json", "--no-liveness", "--max-seconds", "6"]
+    options = [
+        "--camera",
+        str(clip),
+        "--gallery",
+        str(gallery),
+        "--json",
+        "--no-liveness",
+        "--max-seconds",
+        "6",
+    ]
     options += ["--config", str(folder / "config.toml"), "--lock-socket", str(address)]
     return [*MOCK, str(folder), "unlock", *options]
 
@@ -112,7 +125,9 @@ def cut(
 ) -> Cuts:
     """Run a program, and open what a cut may leave at up to `limit` of its moments (0: at all)."""
     cuts, disk, before = Cuts(name), Disk(state), stored(state)
-    subprocess.run(watched(command, log), check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        watched(command, log), check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     left = {path.name: path.read_bytes() for path in state.iterdir() if not path.name.endswith(SHARED_MEMORY)}
     after, promise = stored(state), Promise()
     states: list[tuple[Promise, dict[str, bytes]]] = []

@@ -1,4 +1,4 @@
-"""What has to be there after a fault: the gallery as it was, each entry counted, each event in an audit that verifies."""
+"""What has to be there after a fault: the gallery as it was, each entry counted, each event in a whole audit."""
 
 from __future__ import annotations
 
