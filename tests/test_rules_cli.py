@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import enroll as enroll_program
+from device.errors import GalleryError
 from device.gallery import Gallery
 from device.keys import KeyStore
 from device.pin import is_pin
@@ -135,6 +136,33 @@ def test_a_removal_prints_a_receipt_and_is_recorded(path, capsys):
     assert (record["event"], record["subject"], record["templates"]) == ("removed", alias, 3)
     raw = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"alice" not in raw  # in no file: gallery, log, key, audit
+
+
+CHANGES = {
+    "removed": (["--remove", "alice"], "remove"),
+    "policy": (["--change", "alice", "--access", "disabled"], "set_profile"),
+}
+
+
+@pytest.mark.parametrize("event", CHANGES)
+def test_a_change_is_recorded_before_it_happens(path, event, monkeypatch, capsys):
+    """A power cut in between leaves a record too many, never a change without one."""
+    arguments, change = CHANGES[event]
+
+    def fail(*_given, **_named):
+        assert audit(path, "show", "--json") == 0
+        raise GalleryError("the card is full")
+
+    monkeypatch.setattr(Gallery, change, fail)
+    assert enroll(path, *arguments) == 5
+    assert json.loads(capsys.readouterr().out)["event"] == event
+    audit(path, "show", "--json")
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["event"], each.get("reason")) for each in records] == [
+        (event, None),
+        ("fault", f"{event}_failed"),
+    ]
+    assert records[0]["subject"] == records[1]["subject"] == profile(path).alias
 
 
 def test_whose_consent_has_ended_is_forgotten_at_the_next_start(path, capsys):
