@@ -398,11 +398,9 @@ def test_the_names_of_log_and_head_are_on_the_disk_before_the_first_record(audit
     synced, sync = [], os.fsync
 
     def note(descriptor):
-        synced.append(
-            sorted(os.listdir(descriptor))
-            if stat.S_ISDIR(os.fstat(descriptor).st_mode)
-            else path.stat().st_size
-        )
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        names = sorted(each.name for each in path.parent.iterdir())
+        synced.append(names if is_folder else path.stat().st_size)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
