@@ -156,7 +156,9 @@ def undo_torn(path: Path) -> None:
     A connection that may not write finds such a file read-only, for good.
     """
     if path.with_name(f"{path.name}-journal").exists():
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)) as db:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)
+        ) as db:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first look undoes it
 
 

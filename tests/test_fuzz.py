@@ -1,6 +1,6 @@
 """Whatever bytes stand in a configuration, a manifest, a photograph or a frame: one line, and nobody is let in.
 
-    FUZZ_EXAMPLES=4000 python -m pytest -s --timeout=0 tests/test_fuzz.py        the long run that docs/fail_secure.md tells
+    FUZZ_EXAMPLES=4000 python -m pytest -s --timeout=0 tests/test_fuzz.py        the long run (docs/fail_secure.md)
 
 Socket, gallery, keys, audit and backups are fuzzed where they are tested.
 """
@@ -326,7 +326,7 @@ def test_frames_without_anybody_open_nothing(door):
 
 
 def test_a_torn_face_ends_no_stage(door):
-    """A face with parts blotted out, cut off or stretched may still be its owner's: what counts is that nothing breaks."""
+    """A face blotted out, cut off or stretched may still be its owner's: what counts is that nothing breaks."""
     device, _ = door
     whole = photo("astronaut")
     clock = [1e6]
