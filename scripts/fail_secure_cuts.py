@@ -48,8 +48,7 @@ PROGRAMS: tuple[tuple[str, list[str], bytes], ...] = (
 )
 DOOR = "unlock.py, a guest let in"
 DOOR_TOML = (
-    "[lock]\npulse_s = 0.4\n[decision]\ncooldown_s = 0.8\n"
-    '[liveness]\nmode = "off"\n[audit]\nmax_kb = 10\n'
+    '[lock]\npulse_s = 0.4\n[decision]\ncooldown_s = 0.8\n[liveness]\nmode = "off"\n[audit]\nmax_kb = 10\n'
 )
 NEARLY_FULL_BYTES = 9_400  # of the 10 kB, so that the door closes a file and goes on in a new one
 

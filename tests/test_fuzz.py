@@ -23,13 +23,15 @@ from hypothesis import strategies as st
 import enroll as enroll_program
 import unlock as unlock_program
 from device.align import LandmarkAligner
-from device.build import WEIGHTS, build_collector, build_device, build_embedder, decision_rule
+from device.build import WEIGHTS, build_audit, build_collector, build_device, build_embedder, decision_rule
 from device.config import Config, every_setting, load_config, parse_config
 from device.embed import LiteRTEmbedder
 from device.errors import ConfigError, ModelError, UsageError
 from device.liveness import PadScorer
 from device.pipeline import handle_frame
 from device.types import FaceDetection, Frame
+from scripts import audit as audit_program
+from tests.conftest import copy_gallery
 from tests.photos import photo, photo_path
 
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
@@ -271,6 +273,33 @@ def test_the_bytes_of_a_photograph_are_a_picture_or_one_line(tmp_path, encoded, 
         assert image.dtype == np.uint8
         assert max(image.shape) <= enroll_program.MAX_SIDE_PX
         collector.offer(image)
+
+    read()
+
+
+# The audit
+
+
+def test_the_bytes_of_an_audit_are_shown_or_named(tmp_path, enrolled_gallery, capsys):
+    gallery = copy_gallery(enrolled_gallery, tmp_path)
+    options = ["--gallery", str(gallery), "--config", "/dev/null"]
+    log = build_audit(parse_config({"gallery": str(gallery)}, origin="test"), demo=False)
+    for event in ("started", "granted", "stopped"):
+        log.record(event, subject="5f0c2a91d3b8e674", reason="face")
+    path = tmp_path / "gallery.db.audit"
+    whole = path.read_bytes()
+
+    @fuzz
+    @given(st.data())
+    def read(data):
+        tried["audits"] += 1
+        path.write_bytes(changed(data.draw, whole))
+        for command in ("show", "verify"):
+            assert audit_program.main([command, *options]) in (0, 1)
+        told = capsys.readouterr()
+        if path.read_bytes().split() != whole.split():  # empty lines are no change
+            assert "NOT whole" in told.out or "its end is torn" in told.out
+            tried["of them broken or torn"] += 1
 
     read()
 

@@ -233,3 +233,17 @@ def test_an_audit_without_a_key_or_records_is_one_line(path, tmp_path, capsys):
     shutil.move(KeyStore.of(path, environ={}).path, tmp_path / "elsewhere")
     assert audit(path, "verify") == 5
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", [b'"at":"2026', b'"event":"removed"'])
+def test_a_record_that_cannot_be_read_is_named_and_the_others_shown(path, text, capsys):
+    assert enroll(path, "--change", "bob", "--access", "disabled") == 0
+    assert enroll(path, "--remove", "alice") == 0
+    log = path.with_name("gallery.db.audit")
+    log.write_bytes(log.read_bytes().replace(text, text.replace(b'":"', b'":\x01"')))
+    capsys.readouterr()
+    assert audit(path, "show") == 0
+    told = capsys.readouterr()
+    assert "audit: gallery.db.audit:2: record 2 cannot be read: see verify" in told.err
+    assert ("policy" in told.out) == (text == b'"event":"removed"')
+    assert audit(path, "verify") == 1
