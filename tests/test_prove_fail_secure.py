@@ -48,7 +48,9 @@ def test_one_fault_of_each_kind_on_the_whole_program(real_model):
         "--seed",
         "7",
     ]
-    done = run_program("scripts/prove_fail_secure.py", *options, "--quiet", timeout_s=170)
+    # What is tried here is what is stored; the bounds are held by the long run.
+    options += ["--quiet", "--slack", "2"]
+    done = run_program("scripts/prove_fail_secure.py", *options, timeout_s=170)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith(f"{len(kinds)} faults, 0 violations\n")
     for fault in kinds:
