@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = prove(faults, **timing, rng=rng, quiet=args.quiet) if faults else []
     cuts = prove_cuts(rng, args.cuts) if can_watch and args.cuts != NO_CUTS else []
     print("\n\n".join([*[table(outcomes)][: len(outcomes)], *[cut_table(cuts)][: len(cuts)]]))
-    if args.report:
+    if args.report and outcomes:
         write_report(args.report, outcomes, cuts, command_of(args), args.pulse)
     wrong = sum(bool(each.violations) for each in outcomes)
     if cuts:
