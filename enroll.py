@@ -201,8 +201,10 @@ def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
         alike = compare_with_everybody(name, templates, gallery, config, embedder.manifest)
         check_look_alikes(name, alike, args.allow_lookalike)
         ignore_stop_signals()
-        gallery.enroll(name, collector.templates(), replace=args.replace, look_alikes=alike, profile=profile)
-        record(config, output, "enrolled", subject=profile.alias, templates=len(collector.samples))
+        with recording(config, output, "enrolled", subject=profile.alias, templates=len(collector.samples)):
+            gallery.enroll(
+                name, collector.templates(), replace=args.replace, look_alikes=alike, profile=profile
+            )
         shortfall = threshold_for(config, embedder.manifest, gallery.count()).shortfall
     finish(sheet, name, [each for each in alike if not each.is_parted], collector, output)
     if shortfall:
@@ -406,8 +408,8 @@ def remove_subject(config: Config, text: str, sheet: Path | None, output: Output
         gallery.scrub()  # what an earlier removal could not, because a program was reading
         check_enrolled(gallery, name)
         ignore_stop_signals()
-        receipt = forget(gallery, config.gallery_path, name)
-        record(config, output, "removed", subject=receipt.alias, templates=receipt.templates)
+        with recording(config, output, "removed", **known_of(gallery, name)):
+            receipt = forget(gallery, config.gallery_path, name)
     path = sheet or default_sheet(name)
     erased = erase_sheet(path, output)
     head = f"removed {name}: {counted(receipt.templates)}{f', and {path}' if erased else ''}"
@@ -429,8 +431,8 @@ def forget_who_is_over(config: Config, output: Output) -> None:
     with open_any_gallery(config, read_only=False) as gallery:
         tell_sealed(gallery, output)
         for name in gallery.over():
-            receipt = forget(gallery, config.gallery_path, name)
-            record(config, output, "expired", subject=receipt.alias, templates=receipt.templates)
+            with recording(config, output, "expired", **known_of(gallery, name)):
+                receipt = forget(gallery, config.gallery_path, name)
             output.warn("\n  ".join([f"forgot {name}, whose time is over", *receipt.lines()]))
 
 
@@ -443,8 +445,8 @@ def change_subject(args: argparse.Namespace, config: Config, output: Output) -> 
     with open_any_gallery(config, read_only=False) as gallery:
         check_enrolled(gallery, name)
         profile = profile_of(gallery, name, args)
-        gallery.set_profile(name, profile)
-        record(config, output, "policy", subject=profile.alias)
+        with recording(config, output, "policy", subject=profile.alias):
+            gallery.set_profile(name, profile)
     output.say(f"changed {name}: {rules_of(profile)}", "changed", subject_id=name, **told(profile))
 
 
@@ -493,11 +495,26 @@ def ask_pin(what: str) -> str:
     return first
 
 
-def record(config: Config, output: Output, event: str, **fields: Any) -> None:
-    """Write an audit record of what was done; it stays done where that fails."""
+def known_of(gallery: Gallery, name: str) -> dict[str, Any]:
+    """Return what a record says of an enrolled person."""
+    (subject,) = (each for each in gallery.subjects() if each.subject_id == name)
+    return {"subject": gallery.profile(name).alias, "templates": subject.template_count}
+
+
+@contextmanager
+def recording(config: Config, output: Output, event: str, **fields: Any) -> Iterator[None]:
+    """Write the audit record of a change, then let it happen; it happens too where the record cannot be written.
+
+    So a power cut in between leaves a record too many, never a change without one; a fault says that it failed.
+    """
     audit = build_audit(config, demo=False)
     audit.tell = lambda written, cause: output.warn(f"warning: not in the audit log: {cause}")
     audit.record(event, **fields)
+    try:
+        yield
+    except FaceUnlockError:
+        audit.record("fault", subject=fields["subject"], reason=f"{event}_failed")
+        raise
 
 
 def tell_sealed(gallery: Gallery, output: Output) -> None:

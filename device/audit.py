@@ -121,6 +121,8 @@ class Audit:
             return self._write(head, "cut", {"count": missing, **note, "prev": head.code}, torn)
         if head is None and end is not None:
             return self._write(end, "cut", {"reason": "no_head", **note, "prev": end.code}, torn)
+        if head is None and end is None:
+            self.head.write(Link(0, NO_CODE))  # so that a first record without a head is no cut-off log
         end = end or Link(0, NO_CODE)
         return self._write(end, "torn", {**note, "prev": end.code}, torn) if torn else end
 

@@ -120,7 +120,7 @@ def _check_head(end: Link | None, head: Head, verdict: Verdict) -> None:
         verdict.problems.append(
             f"{head.path}: missing or changed: nobody can tell whether the end was cut off"
         )
-    elif known is not None and (end is None or known.n > end.n):
+    elif known is not None and known.n > (end.n if end else 0):
         first = (end.n if end else 0) + 1
         verdict.problems.append(f"records {first} to {known.n} are missing at the end: they were cut off")
     elif known is not None and end is not None and known.n == end.n and known.code != end.code:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
@@ -170,6 +170,18 @@ def _connected(path: Path, options: str, read_only: bool) -> Database:
         connection.close()
         raise
     return db
+
+
+def undo_torn(path: Path) -> None:
+    """Let SQLite undo what a power cut tore while a new gallery was made; the log that it has later needs no undoing.
+
+    A connection that may not write finds such a file read-only, for good.
+    """
+    if path.with_name(f"{path.name}-journal").exists():
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)
+        ) as db:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first look undoes it
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

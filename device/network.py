@@ -172,7 +172,8 @@ class ManifestKeys:
 
     def text(self, key: str) -> str:
         value = self.value(key)
-        self.expect(key, isinstance(value, str) and value != "", "a text")
+        # errors show it, in one line
+        self.expect(key, isinstance(value, str) and value != "" and value.isprintable(), "a printable text")
         return str(value)
 
     def integer(self, key: str) -> int:

@@ -13,10 +13,11 @@ HOLD_TIMEOUT_S = 2.0  # how long to wait for another program: a door must not ha
 
 
 def create_private(path: Path) -> None:
-    """Make an empty file, 0600, and its folder, 0700, where they are missing."""
+    """Make an empty file, 0600, and its folder, 0700, where they are missing; its name survives a power cut."""
     make_folder(path)
     with suppress(FileExistsError):
         os.close(_open_private(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        sync_folder(path)  # a file whose content alone was synced may be gone, name and all
 
 
 def make_folder(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlite_utils import Database
 
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError
-from device.gallery_file import APPLICATION_ID, connect, explain, migrations, reading, writing
+from device.gallery_file import APPLICATION_ID, connect, explain, migrations, reading, undo_torn, writing
 from device.gallery_seal import GallerySeal, State, generation_path
 from device.keys import KeyStore
 from device.private_files import create_private
@@ -111,9 +111,10 @@ class SealedFile:
 
     def _check_before_writing(self) -> None:
         """Refuse what is wrong over a connection that cannot write: even opening another way changes bytes."""
-        is_new = not self._path.exists() or not self._path.stat().st_size
         self._keys.read()
-        if is_new:
+        if self._path.exists():
+            undo_torn(self._path)
+        if not self._path.exists() or not self._path.stat().st_size:
             return
         self._identity()
         self._db = connect(self._path, read_only=True)

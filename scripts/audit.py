@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.audit import EVENTS
-from device.audit_check import read_lines, verify
+from device.audit_check import Line, read_lines, verify
 from device.build import build_keys, open_any_gallery, open_audit
 from device.config import Config, load_config
 from device.errors import AuditError, FaceUnlockError, GalleryKeyError, UsageError
@@ -75,7 +75,10 @@ def show(config: Config, args: argparse.Namespace) -> int:
     for line in read_lines(config.audit_path):
         if isinstance(line, tuple):
             continue
-        record = line.record
+        record = readable(line)
+        if record is None:
+            print(f"audit: {line.where}: record {line.n} cannot be read: see verify", file=sys.stderr)
+            continue
         alias = record.get("subject")
         if args.event not in (None, record["event"]):
             continue
@@ -85,6 +88,16 @@ def show(config: Config, args: argparse.Namespace) -> int:
             continue
         print(json.dumps(record) if args.json else described(record, names))
     return 0
+
+
+def readable(line: Line) -> dict[str, Any] | None:
+    """Return a record, None where another hand left something else in its place."""
+    try:
+        record = line.record
+    except ValueError:
+        return None
+    whole = all(isinstance(record.get(key), str) for key in ("at", "event"))
+    return record if whole and isinstance(record.get("subject", ""), str) else None
 
 
 def described(record: dict[str, Any], names: dict[str, str]) -> str:

@@ -18,23 +18,33 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from fail_secure_parties import WATCHDOG_S, Recognizer, Supervisor, Tap
+from fail_secure_disk import Disk, await_end, put_back, read_calls, tracer_of
+from fail_secure_parties import WATCHDOG_S, Recognizer, Supervisor, Tap, wait_for
 
 from device.lock_protocol import VERBS
 from device.lock_server import SILENCE_S
 
 SLACK_S = 0.5  # a busy machine is late
 RELOCK_S = 2.0  # a new Python has to start for the relock
+STALL_S = 3.0  # camera.stall_timeout_s of the proof's door
+BACK_S = 8.0  # unlock.py tries a lost camera again after 0.5 s, then 1, 2, 4
 
 
 @dataclass
 class Scene:
-    """What a fault may reach for."""
+    """What a fault may reach for; the last of `recognizers` watches the door, `launch` starts another."""
 
     supervisor: Supervisor
-    recognizer: Recognizer
+    recognizers: list[Recognizer]
     tap: Tap | None
     rng: random.Random
+    launch: Callable[[], Recognizer]
+    disk: Disk | None = None
+    calls: Path | None = None
+
+    @property
+    def recognizer(self) -> Recognizer:
+        return self.recognizers[-1]
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ class Fault:
     """One way to break, and how soon the pin has to be locked again.
 
     `longest_s` is added to the pulse: the bound of one opening. `cut_s` is the longest time from the fault to a locked
-    pin, None where the pulse may end by itself.
+    pin, None where the pulse may end by itself. `mend` puts right what was broken and says whether that was noticed;
+    then the door has to open again. `whole`: all of unlock.py; `anytime`: before its grant too; `watched`: by strace.
     """
 
     name: str
@@ -52,6 +63,9 @@ class Fault:
     tapped: bool = False
     replaces: bool = False
     whole: bool = False
+    anytime: bool = False
+    watched: bool = False
+    mend: Callable[[Scene], bool] | None = None
 
 
 def to_recognizer(number: int) -> Callable[[Scene], None]:
@@ -83,6 +97,37 @@ def cut_power(scene: Scene) -> None:
     while process is not None and scene.supervisor.process is process:
         time.sleep(0.01)
     scene.supervisor.boot()
+
+
+def cut_power_and_disk(scene: Scene) -> None:
+    """Kill all at once, and let the disk hold what it may hold after that."""
+    tracer = tracer_of(scene.recognizer.process.pid)
+    cut_power(scene)
+    await_end(tracer)
+    for call in read_calls(scene.calls, scene.disk.folder):
+        scene.disk.play(call)
+    put_back(scene.disk.folder, scene.disk.cut(scene.rng))
+
+
+def start_again(scene: Scene) -> bool:
+    scene.recognizers.append(scene.launch())
+    return scene.recognizer.await_ready()
+
+
+def pull_out(scene: Scene) -> None:
+    (scene.supervisor.folder / "camera_pulled").touch()
+
+
+def hang(scene: Scene) -> None:
+    (scene.supervisor.folder / "camera_hangs").touch()
+
+
+def plug_in(scene: Scene) -> bool:
+    """Give the camera back, once its loss was told."""
+    lost = wait_for(lambda: scene.recognizer.told("camera_lost"), STALL_S + SLACK_S)
+    for name in ("camera_pulled", "camera_hangs"):
+        (scene.supervisor.folder / name).unlink(missing_ok=True)
+    return lost and wait_for(lambda: scene.recognizer.told("camera_back"), BACK_S)
 
 
 def fill_disk(scene: Scene) -> None:
@@ -196,6 +241,17 @@ WHOLE = (
     Fault("unlock.py: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S, whole=True),
     Fault("unlock.py: disk full", fill_disk, whole=True),
     Fault("unlock.py: lock process SIGKILL", to_lockd(signal.SIGKILL), whole=True, **LOCKD_DIES),
+    Fault("unlock.py: camera pulled", pull_out, cut_s=SLACK_S, whole=True, mend=plug_in),
+    Fault("unlock.py: camera hangs", hang, cut_s=SILENCE_S + SLACK_S, whole=True, mend=plug_in),
+    Fault(
+        "unlock.py: power, files put back",
+        cut_power_and_disk,
+        whole=True,
+        anytime=True,
+        watched=True,
+        mend=start_again,
+        **LOCKD_DIES,
+    ),
 )
 
 
@@ -209,12 +265,20 @@ class Outcome:
     longest_s: float
     cut_s: float | None
     bound_s: float
-    wrong: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)  # what the pin did
+    lost: list[str] = field(default_factory=list)  # of what was stored
+    unaudited: list[str] = field(default_factory=list)
+
+    @property
+    def violations(self) -> list[str]:
+        told = [*self.wrong, *(f"lost: {text}" for text in self.lost)]
+        return [*told, *(f"not in the audit: {text}" for text in self.unaudited)]
 
 
-def choose(count: int, rng: random.Random, whole: int) -> list[Fault]:
+def choose(count: int, rng: random.Random, whole: int, can_watch: bool = True) -> list[Fault]:
     """Take each kind equally often, the whole program `whole` times, in random order."""
-    chosen = [WHOLE[n % len(WHOLE)] for n in range(whole)]
+    kinds = [fault for fault in WHOLE if can_watch or not fault.watched]
+    chosen = [kinds[n % len(kinds)] for n in range(whole)]
     chosen += [FAULTS[n % len(FAULTS)] for n in range(count - whole)]
     rng.shuffle(chosen)
     return chosen

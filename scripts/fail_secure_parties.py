@@ -13,9 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from fail_secure_disk import watched
+
 MOCK = [sys.executable, str(ROOT / "scripts/mock_pins.py")]
 WATCHDOG_S = 1.0  # the unit's WatchdogSec= is longer, and so is its bound
-START_S = 20.0
+START_S = 60.0  # a busy machine starts a Python with its networks slowly
 
 
 def wait_for(condition: Callable[[], bool], patience_s: float) -> bool:
@@ -34,8 +38,9 @@ class Supervisor:
         powered: False lets the dead lie, until `boot()`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, toml: str) -> None:
         self.folder, self.address, self.powered = folder, folder / "bolt.sock", True
+        (folder / "config.toml").write_text(toml)
         self.process: subprocess.Popen[bytes] | None = None
         self._ready, self._ending = threading.Event(), False
         self._fed_s = 0.0
@@ -106,9 +111,14 @@ class Supervisor:
 
 
 class Recognizer:
-    """A process that asks for pulses: the client alone, or the whole unlock.py on a clip."""
+    """A process that asks for pulses: the client alone, or the whole unlock.py on a clip.
 
-    def __init__(self, folder: Path, address: Path, clip: Path | None, gallery: Path | None) -> None:
+    `calls`: where strace writes its system calls, None for not at all.
+    """
+
+    def __init__(
+        self, folder: Path, address: Path, clip: Path | None, gallery: Path | None, calls: Path | None = None
+    ) -> None:
         self.asked, self.whole = 0, clip is not None
         if clip is None:
             command = [*MOCK, str(folder), "visit", str(address)]
@@ -116,6 +126,7 @@ class Recognizer:
             options = ["--camera", str(clip), "--gallery", str(gallery), "--json", "--no-liveness"]
             options += ["--config", str(folder / "config.toml"), "--lock-socket", str(address)]
             command = [*MOCK, str(folder), "unlock", *options]
+        command = watched(command, calls, aside=True) if calls else command
         with (folder / "recognizer.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
@@ -127,6 +138,10 @@ class Recognizer:
     def await_ready(self) -> bool:
         """Wait until it watches the door."""
         return wait_for(lambda: any(b"ready" in line for line in list(self.lines)), START_S)
+
+    def told(self, event: str) -> bool:
+        """Say whether unlock.py has told an event."""
+        return any(f'"event": "{event}"'.encode() in line for line in list(self.lines))
 
     def ask(self) -> None:
         """Let somebody enrolled step before the camera."""

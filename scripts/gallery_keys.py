@@ -99,10 +99,10 @@ def rotate(config: Config) -> None:
     with open_any_gallery(config, read_only=False) as gallery:
         gallery.reseal()
         renew_others(config, gallery, both)
-    print(f"everything is sealed with key {both.newest}")
     if not keys.is_credential:
         keys.write(both.with_newest_only())
     build_audit(config, demo=False).record("key_rotated", count=both.newest)
+    print(f"everything is sealed with key {both.newest}")
 
 
 def renew_others(config: Config, gallery: Gallery, ring: KeyRing) -> None:

@@ -2,7 +2,8 @@
 
     python scripts/mock_pins.py FOLDER lockd  [arguments of device.lockd]
     python scripts/mock_pins.py FOLDER relock [arguments of device.lock]
-    python scripts/mock_pins.py FOLDER unlock [arguments of unlock.py]       a clip is played as if it were a camera
+    python scripts/mock_pins.py FOLDER unlock [arguments of unlock.py]       a clip is played as if it were a camera,
+                                             pulled while FOLDER/camera_pulled is there, hung while camera_hangs is
     python scripts/mock_pins.py FOLDER visit  SOCKET                         a recognizer without a camera
 
 Like a Raspberry Pi's, such a pin keeps its level when its process dies, and the next process finds it so. Each change
@@ -116,25 +117,45 @@ def visit(socket_path: str) -> int:
         lock.check()
 
 
-def play_live() -> None:
-    """Let unlock.py take a clip for a camera: its frames are of now, and its end is a lost camera."""
+def play_live(folder: Path) -> None:
+    """Let unlock.py take a clip for a camera, behind the reader that real cameras have: its frames are of now."""
     import unlock
+    from device.camera import ClipCamera, LiveCamera, Shot
+    from device.config import Config
     from device.errors import CameraLost
     from device.types import Frame
 
-    class LiveClip:
-        live = True
+    class LiveClip(LiveCamera):
+        def __init__(self, clip: ClipCamera, stall_timeout_s: float) -> None:
+            super().__init__(name=clip.name, stall_timeout_s=stall_timeout_s)
+            self._clip = clip
 
-        def __init__(self, clip: Any) -> None:
-            self.name, self.close, self._clip = clip.name, clip.close, clip
+        def open_device(self) -> Iterator[Frame]:
+            self._check()
+            return self._clip.frames()
 
-        def frames(self) -> Iterator[Frame]:
-            for frame in self._clip.frames():
-                yield Frame(frame.image, time.monotonic(), frame.index)
-            raise CameraLost(f"camera {self.name}: no more frames")
+        def read_device(self, device: Iterator[Frame]) -> Shot:
+            self._check()
+            while (folder / "camera_hangs").exists():
+                time.sleep(0.02)
+            frame = next(device, None)
+            if frame is None:
+                raise CameraLost(f"camera {self.name}: no more frames")
+            return frame.image, time.monotonic()
 
-    build = unlock.build_camera
-    unlock.build_camera = lambda config: LiveClip(build(config))
+        def release_device(self, device: Any) -> None:
+            device.close()
+
+        def _check(self) -> None:
+            if (folder / "camera_pulled").exists():
+                raise CameraLost(f"camera {self.name}: pulled")
+
+    def build(config: Config) -> LiveClip:
+        clip = build_clip(config)
+        assert isinstance(clip, ClipCamera)
+        return LiveClip(clip, config.camera.stall_timeout_s)
+
+    build_clip, unlock.build_camera = unlock.build_camera, build
 
 
 def main() -> int:
@@ -159,7 +180,7 @@ def main() -> int:
         return 2
     import unlock
 
-    play_live()
+    play_live(folder)
     return unlock.main(arguments)
 
 

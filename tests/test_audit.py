@@ -377,3 +377,44 @@ def test_a_line_is_plain_json(audit, path):
     audit.append("enrolled", subject="5f0c", templates=5)
     (line,) = path.read_text().splitlines()
     assert list(json.loads(line)) == ["n", "at", "event", "subject", "templates", "prev", "k", "mac"]
+
+
+def test_a_power_cut_at_the_very_first_record_is_no_tampering(audit, path, monkeypatch):
+    """The record is on the disk, its number is not yet in the head."""
+    write = audit_module.Head.write
+
+    def cut(head, link):
+        if link.n:
+            raise OSError(errno.EIO, "the power is gone")
+        write(head, link)
+
+    monkeypatch.setattr(audit_module.Head, "write", cut)
+    with pytest.raises(AuditError):
+        audit.append("enrolled", subject="a1", templates=1)
+    monkeypatch.setattr(audit_module.Head, "write", write)
+    assert problems(path) == []
+    audit.append("started", version="1")
+    assert [each["event"] for each in records(path)] == ["enrolled", "started"]
+    assert problems(path) == []
+
+
+def test_the_first_record_of_a_log_that_lost_its_head_still_says_so(audit, path):
+    filled(audit)
+    audit.head.path.unlink()
+    audit.append("started", version="1")
+    assert "the head was missing" in problems(path)[0]
+
+
+def test_the_names_of_log_and_head_are_on_the_disk_before_the_first_record(audit, path, monkeypatch):
+    synced, sync = [], os.fsync
+
+    def note(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        names = sorted(each.name for each in path.parent.iterdir())
+        synced.append(names if is_folder else path.stat().st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    audit.append("started", version="1")
+    first = next(place for place, each in enumerate(synced) if isinstance(each, int) and each)
+    assert [path.name, f"{path.name}.head"] in synced[:first]

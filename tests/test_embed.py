@@ -268,6 +268,7 @@ def test_each_missing_key_and_each_wrong_type_is_named(tiny, key):
         ("thresholds", {"1e-3": "0.3"}, "FMR"),
         ("thresholds", {"1e-3": 0.5, "1e-4": 0.4}, "rising"),
         ("name", "", "text"),
+        ("file", "tiny\n.tflite", "printable text"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_what_is_expected(tiny, key, value, says):

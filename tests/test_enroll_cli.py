@@ -22,6 +22,7 @@ import pytest
 import enroll as enroll_program
 from device.build import WEIGHTS, look_alike_margin
 from device.embed import load_manifest
+from device.errors import GalleryError
 from device.gallery import Gallery, Need
 from device.similarity import l2_normalize
 from tests.conftest import ROOT, copy_gallery, run_program
@@ -105,6 +106,19 @@ def test_the_same_photograph_twice_is_one_template(options: list[str]) -> None:
     assert done.returncode == 0
     assert "nearly the same" in done.stderr
     assert "1 template," in done.stdout
+
+
+def test_an_enrollment_is_recorded_before_it_is_stored(options, tmp_path, monkeypatch) -> None:
+    log, seen = tmp_path / "gallery.db.audit", []
+
+    def fail(*_given, **_named):
+        seen.append(log.read_text())
+        raise GalleryError("the card is full")
+
+    monkeypatch.setattr(enroll_program.Gallery, "enroll", fail)
+    assert enroll_program.main(["--name", "alice", "--images", ASTRONAUT, "--no-sheet", *options]) == 5
+    assert '"event":"enrolled"' in seen[0]
+    assert log.read_text().count('"reason":"enrolled_failed"') == 1
 
 
 def test_the_same_photograph_later_is_refused(stored: Path, options: list[str]) -> None:

@@ -8,6 +8,8 @@ import shutil
 import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 import unicodedata
@@ -1099,3 +1101,31 @@ def test_a_hundred_grants_leave_the_gallery_as_it_was(path):
             assert decision.granted
     assert path.read_bytes() == before
     assert not any(log.stat().st_size for log in path.parent.glob("*-wal"))
+
+
+# A power cut while the very first gallery is made
+
+HALF_MADE = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN")
+db.execute("CREATE TABLE half (x)")
+for _ in range(50):
+    db.execute("INSERT INTO half VALUES (randomblob(4000))")
+os._exit(0)
+"""
+
+
+def test_a_gallery_that_was_half_made_is_made_anew(path):
+    """SQLite's first write to a new file is undone by whoever opens it next, if they may write."""
+    path.touch(0o600)
+    subprocess.run([sys.executable, "-c", HALF_MADE, str(path)], check=True)
+    assert path.stat().st_size
+    assert path.with_name("gallery.db-journal").stat().st_size
+    with pytest.raises(GalleryError):
+        open_gallery(path, read_only=True)
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(3), replace=False)
+    with open_gallery(path, read_only=True) as gallery:
+        assert gallery.count() == 3

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import enroll as enroll_program
+from device.errors import GalleryError
 from device.gallery import Gallery
 from device.keys import KeyStore
 from device.pin import is_pin
@@ -137,6 +138,33 @@ def test_a_removal_prints_a_receipt_and_is_recorded(path, capsys):
     assert b"alice" not in raw  # in no file: gallery, log, key, audit
 
 
+CHANGES = {
+    "removed": (["--remove", "alice"], "remove"),
+    "policy": (["--change", "alice", "--access", "disabled"], "set_profile"),
+}
+
+
+@pytest.mark.parametrize("event", CHANGES)
+def test_a_change_is_recorded_before_it_happens(path, event, monkeypatch, capsys):
+    """A power cut in between leaves a record too many, never a change without one."""
+    arguments, change = CHANGES[event]
+
+    def fail(*_given, **_named):
+        assert audit(path, "show", "--json") == 0
+        raise GalleryError("the card is full")
+
+    monkeypatch.setattr(Gallery, change, fail)
+    assert enroll(path, *arguments) == 5
+    assert json.loads(capsys.readouterr().out)["event"] == event
+    audit(path, "show", "--json")
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["event"], each.get("reason")) for each in records] == [
+        (event, None),
+        ("fault", f"{event}_failed"),
+    ]
+    assert records[0]["subject"] == records[1]["subject"] == profile(path).alias
+
+
 def test_whose_consent_has_ended_is_forgotten_at_the_next_start(path, capsys):
     ended = datetime.now(timezone.utc) - timedelta(seconds=1)
     with Gallery(path, model_id=MODEL, dimension=D, read_only=False) as gallery:
@@ -205,3 +233,17 @@ def test_an_audit_without_a_key_or_records_is_one_line(path, tmp_path, capsys):
     shutil.move(KeyStore.of(path, environ={}).path, tmp_path / "elsewhere")
     assert audit(path, "verify") == 5
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", [b'"at":"2026', b'"event":"removed"'])
+def test_a_record_that_cannot_be_read_is_named_and_the_others_shown(path, text, capsys):
+    assert enroll(path, "--change", "bob", "--access", "disabled") == 0
+    assert enroll(path, "--remove", "alice") == 0
+    log = path.with_name("gallery.db.audit")
+    log.write_bytes(log.read_bytes().replace(text, text.replace(b'":"', b'":\x01"')))
+    capsys.readouterr()
+    assert audit(path, "show") == 0
+    told = capsys.readouterr()
+    assert "audit: gallery.db.audit:2: record 2 cannot be read: see verify" in told.err
+    assert ("policy" in told.out) == (text == b'"event":"removed"')
+    assert audit(path, "verify") == 1
