@@ -159,10 +159,16 @@ def build_audit(config: Config, *, demo: bool) -> AuditTrail:
 
 def open_audit(config: Config, ring: KeyRing) -> Audit:
     """Open the audit log with the gallery's key; its head lies with the key."""
-    path, keys = config.audit_path, build_keys(config)
-    folder = path.parent if keys.is_credential else keys.path.parent
     limits = Limits(config.audit.max_kb * 1000, config.audit.keep_files)
-    return Audit(path, ring.audit_keys, head=folder / f"{path.name}.head", limits=limits)
+    return Audit(
+        config.audit_path, ring.audit_keys, head=audit_head(config, build_keys(config)), limits=limits
+    )
+
+
+def audit_head(config: Config, keys: KeyStore) -> Path:
+    """Say where the newest number of the audit lies."""
+    path = config.audit_path
+    return (path.parent if keys.is_credential else keys.path.parent) / f"{path.name}.head"
 
 
 def build_admission(
