@@ -20,7 +20,7 @@ from device.clock import believed_now
 from device.config import MODELS, Config, QualityConfig, check_model, pins_of
 from device.decision import Decider, DecisionRule, LivenessRule
 from device.detect import open_detector
-from device.embed import LiteRTEmbedder, Manifest
+from device.embed import LiteRTEmbedder, Manifest, load_manifest
 from device.enrollment import Collector
 from device.errors import GalleryKeyError, ModelError
 from device.gallery import Gallery
@@ -31,13 +31,14 @@ from device.liveness import PadScorer
 from device.lock import board_text, open_lock
 from device.lock_client import RemoteLock
 from device.paths import expand
+from device.pin_lockout import LockoutRule, PinLockout, is_count
 from device.pins import check_pins
 from device.pipeline import Device
 from device.prompt import Prompt, check_prompt_pins, open_prompt
 from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
 from device.quality import QualityLimits
-from device.refusal_file import RefusalFile
-from device.refusals import Refusals
+from device.refusal_file import BEYOND_ANY_CLOCK_S, RefusalFile
+from device.refusals import Refusals, RefusalState
 from device.selftest import capped_mode, is_proven
 from device.threshold import Approach, DoorThreshold, door_threshold
 from device.track import Tracker
@@ -55,6 +56,7 @@ def build_device(
     pin_factory: Any,
     audit: AuditTrail | None = None,
     refusal_file: RefusalFile | None = None,
+    pin_file: RefusalFile | None = None,
 ) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -62,6 +64,7 @@ def build_device(
         pin_factory: gpiozero's pins; None takes the board's own.
         audit: where grants are recorded first; None records none.
         refusal_file: keeps the count of refused approaches over a restart; None: in memory only (a demo, a replay).
+        pin_file: the same for wrong PINs.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
@@ -104,7 +107,12 @@ def build_device(
             prompt=prompt,
             lock=lock,
             admission=build_admission(
-                config, gallery, audit or AuditTrail(lambda: None, demo=False), entry, parts
+                config,
+                gallery,
+                audit or AuditTrail(lambda: None, demo=False),
+                entry,
+                parts,
+                pin_file or RefusalFile(None),
             ),
             parts=parts,
         )
@@ -172,7 +180,12 @@ def audit_head(config: Config, keys: KeyStore) -> Path:
 
 
 def build_admission(
-    config: Config, gallery: Gallery, audit: AuditTrail, entry: PinEntry, parts: Sequence[Closable]
+    config: Config,
+    gallery: Gallery,
+    audit: AuditTrail,
+    entry: PinEntry,
+    parts: Sequence[Closable],
+    pin_file: RefusalFile,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy, path = config.policy, config.gallery_path
@@ -180,14 +193,13 @@ def build_admission(
     return Admission(
         AdmissionRule(
             pin_timeout_s=policy.pin_timeout_s,
-            wrong_pins=policy.wrong_pins,
-            lockout_s=policy.lockout_s,
             record_required=config.audit.required,
         ),
         gallery,
         audit,
         usage=UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer),
         entry=entry,
+        lockout=PinLockout(lockout_rule(config), pin_file.load(), pin_file.save),
         clock=lambda: believed_now(policy.require_time_sync),
         alarm=alarm.sound if alarm is not None else lambda: None,
     )
@@ -257,6 +269,21 @@ def build_refusal_file(config: Config) -> RefusalFile:
     return RefusalFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
 
 
+def build_pin_file(config: Config) -> RefusalFile:
+    """Keep the wrong PINs of this door beside its gallery; a damaged count is one that just came to its first pause."""
+    rule = lockout_rule(config)
+    return RefusalFile(
+        config.gallery_path.with_name(f"{config.gallery_path.name}.wrong_pins"),
+        RefusalState(rule.wrong_pins, rule.lockout_s, BEYOND_ANY_CLOCK_S),
+        is_count,
+        "wrong PINs",
+    )
+
+
+def lockout_rule(config: Config) -> LockoutRule:
+    return LockoutRule(config.policy.wrong_pins, config.policy.lockout_s)
+
+
 def build_camera(config: Config) -> LiveCamera | ClipCamera:
     """Open the configured source; a clip plays at its own speed."""
     camera = config.camera
@@ -317,6 +344,12 @@ def threshold_for(config: Config, manifest: Manifest, templates: int) -> DoorThr
         templates=templates,
         approach=Approach(decision.frames_per_approach, decision.k),
     )
+
+
+def shortfall(config: Config, templates: int) -> str:
+    """Say in one line what the door cannot promise with so many templates, "" where it keeps what is asked."""
+    short = threshold_for(config, load_manifest(manifest_path(config.model)), templates).shortfall
+    return f"{short} (docs/security.md)" if short else ""
 
 
 def look_alike_margin(manifest: Manifest) -> float:
