@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from device.admission import Admission, AdmissionRule
-from device.alarm import AlarmPin
+from device.alarm import AlarmPin, RemoteAlarm
 from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.audit import Audit, Limits
@@ -17,7 +17,7 @@ from device.audit_trail import AuditTrail
 from device.camera import ClipCamera, LiveCamera, open_camera
 from device.challenge import ChallengeRule
 from device.clock import believed_now
-from device.config import MODELS, Config, QualityConfig, check_model, pins_of
+from device.config import MODELS, Config, QualityConfig, check_model
 from device.decision import Decider, DecisionRule, LivenessRule
 from device.detect import open_detector
 from device.embed import LiteRTEmbedder, Manifest, load_manifest
@@ -25,16 +25,17 @@ from device.enrollment import Collector
 from device.errors import GalleryKeyError, ModelError
 from device.gallery import Gallery
 from device.intent import IntentRule
-from device.keypad import KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
+from device.keypad import KeypadThread, PinEntry, SerialKeypad
 from device.keys import KeyRing, KeyStore
 from device.liveness import PadScorer
 from device.lock import board_text, open_lock
 from device.lock_client import RemoteLock
+from device.outputs import open_keypad
 from device.paths import expand
 from device.pin_lockout import LockoutRule, PinLockout, is_count
 from device.pins import check_pins
 from device.pipeline import Device
-from device.prompt import Prompt, check_prompt_pins, open_prompt
+from device.prompt import Prompt, RemotePrompt, check_prompt_pins, open_prompt, prompt_pins
 from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
 from device.quality import QualityLimits
 from device.refusal_file import BEYOND_ANY_CLOCK_S, RefusalFile
@@ -70,7 +71,7 @@ def build_device(
         # The pin first: until everything else stands, the door is held locked.
         lock = build_lock(config, pin_factory=pin_factory)
         undo.callback(lock.close)
-        prompt = build_prompt(config, pin_factory=pin_factory)
+        prompt = build_prompt(config, lock, pin_factory=pin_factory)
         undo.callback(prompt.close)
         embedder = build_embedder(config)
         gallery = build_gallery(config, embedder, read_only=True)
@@ -80,7 +81,7 @@ def build_device(
         decision, intent, liveness = config.decision, config.intent, build_liveness(config)
         parts: list[Closable] = []
         entry = PinEntry()
-        for part in build_parts(config, entry, pin_factory):
+        for part in build_parts(config, entry, lock, pin_factory):
             undo.callback(part.close)
             parts.append(part)
         device = Device(
@@ -189,7 +190,7 @@ def build_admission(
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy, path = config.policy, config.gallery_path
-    alarm = next((part for part in parts if isinstance(part, AlarmPin)), None)
+    alarm = next((part for part in parts if isinstance(part, AlarmPin | RemoteAlarm)), None)
     return Admission(
         AdmissionRule(
             pin_timeout_s=policy.pin_timeout_s,
@@ -205,18 +206,26 @@ def build_admission(
     )
 
 
-def build_parts(config: Config, entry: PinEntry, pin_factory: Any) -> Iterator[Closable]:
-    """Start what PINs are entered on, and claim the alarm's pin; nothing where nothing is configured."""
+def build_parts(config: Config, entry: PinEntry, lock: Lock, pin_factory: Any) -> Iterator[Closable]:
+    """Start what PINs are entered on, and claim the alarm's pin; nothing where nothing is configured.
+
+    Where the lock process holds the pins, its keypad is heard and its alarm asked for.
+    """
     keypad, alarm_pin = config.keypad, config.policy.alarm_pin
-    if keypad.rows:
-        rows, columns = pins_of(keypad.rows, "keypad.rows"), pins_of(keypad.columns, "keypad.columns")
-        matrix = MatrixKeypad(rows, columns, entry.press, pin_factory=pin_factory)
+    if isinstance(lock, RemoteLock):
+        lock.on_key = entry.press
+    elif keypad.rows:
+        matrix = open_keypad(config, entry.press, pin_factory=pin_factory)
         yield KeypadThread(matrix.scan, matrix.close)
     if keypad.serial_port:
         port = SerialKeypad(keypad.serial_port, keypad.baud, entry.press)
         yield KeypadThread(port.step, port.close)
     if alarm_pin >= 0:
-        yield AlarmPin(alarm_pin, pin_factory=pin_factory)
+        yield (
+            RemoteAlarm(lock)
+            if isinstance(lock, RemoteLock)
+            else AlarmPin(alarm_pin, pin_factory=pin_factory)
+        )
 
 
 def build_lock(config: Config, *, pin_factory: Any) -> Lock:
@@ -227,9 +236,11 @@ def build_lock(config: Config, *, pin_factory: Any) -> Lock:
     return open_lock(config.lock, pin_factory=pin_factory)
 
 
-def build_prompt(config: Config, *, pin_factory: Any) -> Prompt:
-    """Claim the pins that tell a challenge, none by default."""
+def build_prompt(config: Config, lock: Lock, *, pin_factory: Any) -> Prompt:
+    """Claim the pins that tell a challenge, none by default; where the lock process holds them, ask it."""
     check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
+    if isinstance(lock, RemoteLock):
+        return RemotePrompt(lock) if prompt_pins(config.liveness) else Prompt([])
     return open_prompt(config.liveness, pin_factory=pin_factory)
 
 

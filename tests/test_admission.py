@@ -24,7 +24,8 @@ from device.audit_check import read_lines, verify
 from device.audit_trail import AuditTrail
 from device.errors import LockError, LockRefused, UsageError
 from device.gallery import Gallery
-from device.keypad import ENTRY_S, KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
+from device.keypad import ENTRY_S, KeypadThread, PinEntry, SerialKeypad
+from device.matrix_keypad import MatrixKeypad
 from device.pin import check_pin, hash_pin, is_pin
 from device.pin_lockout import LockoutRule, PinLockout, is_count
 from device.pipeline import unlock

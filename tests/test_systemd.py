@@ -57,7 +57,7 @@ def unit(tmp_path, request):
 
 
 @needs_systemd
-@pytest.mark.parametrize("drop_in", [None, "network-camera.conf", "recognizer-pins.conf", "sealed-key.conf"])
+@pytest.mark.parametrize("drop_in", [None, "network-camera.conf", "sealed-key.conf"])
 def test_verify_is_silent(unit, drop_in):
     if drop_in:
         folder = unit.with_name(f"{UNIT.name}.d")
