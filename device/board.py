@@ -54,9 +54,6 @@ class Identity:
     secret: bytes = field(repr=False)
     unasked: bool = True
 
-    def __str__(self) -> str:
-        return NAMES[self.kind]
-
     def material(self, salt: bytes) -> bytes:
         """Return 32 bytes that only this board gives; slow the first time, where the secret is a short one."""
         return _material(self, salt)
@@ -153,12 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hand-over", type=Path, metavar="FILE", required=True, help="where to")
     args = parser.parse_args(arguments)
     try:
-        done = hand_over(Board.here(), args.hand_over)
-        print(
-            f"{args.hand_over}: written"
-            if done
-            else "no OTP key is programmed, or it cannot be read: nothing written"
-        )
+        if hand_over(Board.here(), args.hand_over):
+            print(f"{args.hand_over}: written")
+        else:
+            print("no OTP key is programmed, or it cannot be read: nothing written")
         return 0
     except FaceUnlockError as error:
         print(f"board: {error}", file=sys.stderr)

@@ -160,9 +160,8 @@ def _opened(bond: Bond, origin: str, board: Board) -> bytes:
     identity, name = board.of_kind(bond.kind), NAMES[bond.kind]
     key = bond.key(identity) if identity is not None else None
     if key is None:
-        received = (
-            f"with mark {_mark(identity.material(bond.salt)).hex()}" if identity else "that can be read: none"
-        )
+        mark = _mark(identity.material(bond.salt)).hex() if identity else None
+        received = f"with mark {mark}" if mark else "that can be read: none"
         raise GalleryBoardError(
             f"{origin}: was bound to another board: expected its {name}, with mark {bond.mark.hex()}, received one "
             f"{received}: put the card back into its board, restore a backup (scripts/backup.py restore), or move key "

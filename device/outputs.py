@@ -97,7 +97,7 @@ def open_keypad(config: Config, on_key: Callable[[str], None], *, pin_factory: A
 
 
 def _lgpio() -> Any:
+    set_lgpio_folder()
     from gpiozero.pins.lgpio import LGPIOFactory
 
-    set_lgpio_folder()
     return LGPIOFactory()

@@ -100,22 +100,34 @@ def read(config: Config, file: Path, args: argparse.Namespace) -> Dump:
 
 def set_aside(path: Path, config: Config) -> None:
     """Move a gallery that is refused out of the way; a whole one stays, and knows who was removed."""
-    files: list[Path] = []
-    try:
-        build_keys(config).read()
-    except GalleryBoardError:
-        files = files_of_key(config)
-    except GalleryError:
-        pass  # named below, or by whoever opens the new gallery
-    if path.exists():
-        try:
-            with open_any_gallery(config, read_only=False):
-                return
-        except GalleryError as error:
-            print(f"backup: the gallery of now is set aside as {path}.refused: {error}", file=sys.stderr)
+    error = refusal_of_key(config) or (refusal_of_gallery(config) if path.exists() else None)
+    if error is None:
+        return
+    print(f"backup: the gallery of now is set aside as {path}.refused: {error}", file=sys.stderr)
+    files = files_of_key(config) if isinstance(error, GalleryBoardError) else []
     for file in [path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")), *files]:
         if file.exists():
             file.replace(refused(file, config))
+
+
+def refusal_of_key(config: Config) -> GalleryBoardError | None:
+    """Return why the key is of no use here, where it is bound to another board."""
+    try:
+        build_keys(config).read()
+    except GalleryBoardError as error:
+        return error
+    except GalleryError:
+        return None  # named with the gallery, or by whoever opens the new one
+    return None
+
+
+def refusal_of_gallery(config: Config) -> GalleryError | None:
+    """Return why the gallery is refused, None for a whole one."""
+    try:
+        with open_any_gallery(config, read_only=False):
+            return None
+    except GalleryError as error:
+        return error
 
 
 def files_of_key(config: Config) -> list[Path]:

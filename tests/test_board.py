@@ -19,6 +19,7 @@ from device.board import (
     HANDED_OVER,
     PRODUCT,
     PROPERTY_IOCTL,
+    SERIAL_PASSES,
     SERIALS,
     Board,
     read_private_key,
@@ -31,7 +32,7 @@ from device.keys import KeyStore, parsed
 from device.pin import hash_pin, is_pin
 from device.policy import Usage
 from device.profile import Profile
-from device.sealing import SealBroken, Sealer, place_of
+from device.sealing import SealBroken, Sealer, derive, place_of, stretched
 from device.usage import UsageFile
 from scripts import audit, backup, gallery_keys
 from tests.conftest import run_program
@@ -110,13 +111,17 @@ def sealed_records(path: Path) -> list[tuple[bytes, bytes]]:
 
 
 def opened_by_the_card(path: Path) -> int:
-    """Count the records that open with what stands in the key file, taken for a key."""
+    """Count the records that open with what a thief makes of the key file: as it is, or with a wrong guess."""
     text, opened = path.with_name("gallery.db.key").read_text(), 0
-    parts = [line.split() for line in text.splitlines()[1:] if not line.startswith("audit")]
-    sealer = Sealer({int(part[1]): bytes.fromhex(part[-1]) for part in parts}, "gallery")
-    for sealed, place in sealed_records(path):
-        with suppress(SealBroken):
-            opened += bool(sealer.open(sealed, place))
+    lines = [line.split() for line in text.splitlines()[1:] if not line.startswith("audit")]
+    guesses = [b"", bytes(32), stretched(b"0" * 16, bytes(16), SERIAL_PASSES)]
+    for words in lines:
+        version, part = int(words[1]), bytes.fromhex(words[-1])
+        for key in (part, *(derive(part + guess, "bound key") for guess in guesses)):
+            sealer = Sealer({version: key}, "gallery")
+            for sealed, place in sealed_records(path):
+                with suppress(SealBroken):
+                    opened += bool(sealer.open(sealed, place))
     return opened
 
 
@@ -202,6 +207,20 @@ def test_the_recovery_of_a_dead_board_is_a_backup(path, tmp_path, monkeypatch, c
     assert opens(aside)
     assert audit.main(["verify", "--gallery", str(aside), *CONFIG]) == 0
     assert keys(stolen, "show") == 5
+
+
+def test_a_key_that_seals_nothing_yet_can_be_bound_too(tmp_path, monkeypatch, capsys):
+    """As the installer of an earlier release left it."""
+    path = tmp_path / "card" / "gallery.db"
+    monkeypatch.setenv("FACE_UNLOCK_BOARD", str(tmp_path / "none"))
+    assert keys(path, "seal") == 0
+    assert "bound to nothing" in capsys.readouterr().out
+    monkeypatch.setenv("FACE_UNLOCK_BOARD", str(make_board(tmp_path / "board")))
+    assert keys(path, "bind") == 0
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(4, 1), replace=False)
+    assert KeyStore.of(path, environ={}).read().bound_to == "serial"
+    assert opened_by_the_card(path) == 0
 
 
 def test_a_key_of_another_board_without_a_gallery_makes_way_for_a_backup(path, tmp_path, monkeypatch):
