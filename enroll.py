@@ -58,6 +58,7 @@ from device.build import (
     build_collector,
     build_embedder,
     build_gallery,
+    build_keys,
     look_alike_margin,
     open_any_gallery,
     threshold_for,
@@ -68,6 +69,7 @@ from device.enrollment import Check, Collector, check_looks, contact_sheet
 from device.errors import EnrollmentError, FaceUnlockError, GalleryError, UsageError
 from device.forgetting import forget
 from device.gallery import Gallery, check_subject_id
+from device.keys import bond_text
 from device.lookalike import LookAlike, look_alikes
 from device.policy_options import add_policy_options, changed, told
 from device.profile import Profile
@@ -191,6 +193,7 @@ def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
     # The gallery before the camera: who stood still for a minute should not hear then that it cannot be written.
     with build_gallery(config, embedder, read_only=False) as gallery:
         tell_sealed(gallery, output)
+        tell_bond(gallery, config, output)
         check_writable(config.gallery_path)
         profile = profile_of(gallery, name, args)
         check_sheet(sheet)  # the gallery's own files exist by now
@@ -523,6 +526,12 @@ def tell_sealed(gallery: Gallery, output: Output) -> None:
             f"note: the gallery was of an older release: its {counted(gallery.newly_sealed)} are sealed now; "
             "copies made before hold them in the clear: delete those"
         )
+
+
+def tell_bond(gallery: Gallery, config: Config, output: Output) -> None:
+    """Say at the first enrollment what a copy of the card is worth, and what a dead board costs."""
+    if not gallery.subjects():
+        output.warn(f"note: {bond_text(gallery.seal.ring, build_keys(config))}")
 
 
 def read_image(path: Path) -> Image:

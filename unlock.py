@@ -30,7 +30,14 @@ from typing import Any
 
 from device import __version__
 from device.audit_trail import AuditTrail
-from device.build import build_audit, build_camera, build_device, build_refusal_file
+from device.build import (
+    build_audit,
+    build_camera,
+    build_device,
+    build_pin_file,
+    build_refusal_file,
+    shortfall,
+)
 from device.config import Config, load_config
 from device.door import Report, news
 from device.errors import (
@@ -137,15 +144,29 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
         refusals = RefusalFile(None) if args.demo else build_refusal_file(config)
+        pins = RefusalFile(None) if args.demo else build_pin_file(config)
         device = build_device(
-            config, pin_factory=pin_factory, audit=audit, refusal_file=refusals, live=camera.live
+            config,
+            pin_factory=pin_factory,
+            audit=audit,
+            refusal_file=refusals,
+            pin_file=pins,
+            live=camera.live,
         )
         try:
             if args.max_seconds:
                 signal.setitimer(signal.ITIMER_REAL, args.max_seconds)
             announce(device, config, status, notifier)
             watch = Watch(
-                camera, device, status, notifier, config.status.heartbeat_s, args.once, check_stop, refusals
+                camera,
+                device,
+                status,
+                notifier,
+                config.status.heartbeat_s,
+                args.once,
+                check_stop,
+                refusals,
+                pins,
             )
             granted = watch.run()
             finish_pulse(device, config.lock.pulse_s, check_stop)
@@ -210,6 +231,8 @@ def announce(device: Device, config: Config, status: StatusLog, notifier: Notifi
     people, templates = len(device.gallery.subjects()), device.gallery.count()
     model, is_locked = device.embedder.model_id, device.lock.is_locked
     status.event("ready", model=model, subjects=people, templates=templates, is_locked=is_locked)
+    if short := shortfall(config, templates):
+        status.event("warning", error=short)
     notifier.ready(f"watching, {people} subjects enrolled")
 
 
@@ -226,8 +249,9 @@ class Watch:
         once: bool,
         check_stop: Callable[[], None],
         refusals: RefusalFile,
+        pins: RefusalFile | None = None,
     ) -> None:
-        self._refusals = refusals
+        self._refusals, self._pins = refusals, pins
         self._fault: str | None = None
         self._asked: str | None = None
         self._camera, self._device, self._status, self._notifier = camera, device, status, notifier
@@ -291,8 +315,8 @@ class Watch:
             self._status.event("challenge", action=move)
 
     def _tell_fault(self) -> None:
-        """Say once that the count of refusals is not kept."""
-        fault, before = self._refusals.fault, self._fault
+        """Say once that the count of refusals, or of wrong PINs, is not kept."""
+        fault, before = self._refusals.fault or (self._pins.fault if self._pins else None), self._fault
         self._fault = fault
         if fault is not None and fault != before:
             self._status.event("warning", error=fault)

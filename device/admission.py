@@ -16,6 +16,7 @@ from device.errors import GalleryError
 from device.gallery import Gallery
 from device.keypad import PinEntry
 from device.pin import is_pin
+from device.pin_lockout import PinLockout
 from device.policy import Usage, judge
 from device.profile import Profile
 from device.types import Decision, Reason
@@ -27,11 +28,9 @@ FAILURES = (Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED, Reason.CHALLENGE_FAI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionRule:
-    """How long a PIN is awaited, how many wrong ones end it for how long, and whether a grant needs its record."""
+    """How long a PIN is awaited, and whether a grant needs its record."""
 
     pin_timeout_s: float
-    wrong_pins: int
-    lockout_s: float
     record_required: bool
 
 
@@ -49,6 +48,7 @@ class Admission:
     Args:
         usage: None in a demo: nothing is counted.
         entry: where PINs come from, None without a keypad.
+        lockout: counts wrong PINs.
         clock: the time of day, None while it is not set.
         alarm: told of a duress PIN.
     """
@@ -61,16 +61,17 @@ class Admission:
         *,
         usage: UsageFile | None,
         entry: PinEntry | None,
+        lockout: PinLockout,
         clock: Callable[[], datetime | None],
         alarm: Callable[[], None] = lambda: None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rule, self._gallery, self._audit = rule, gallery, audit
-        self._usage, self._entry, self._clock, self._alarm, self._now_s = usage, entry, clock, alarm, now_s
+        self._usage, self._entry, self._lockout = usage, entry, lockout
+        self._clock, self._alarm, self._now_s = clock, alarm, now_s
         self._awaited: _Awaited | None = None
         self._failures = 0  # since the last grant
         self._failed_track: int | None = None
-        self._wrong_pins, self._locked_until_s = 0, 0.0
 
     def admit(self, decision: Decision) -> Decision:
         """Return the decision that the door acts on; call it for every frame, for a PIN may have come meanwhile."""
@@ -82,6 +83,11 @@ class Admission:
         if self._awaited is None or decision.reason is Reason.STALE_FRAME:
             return decision
         return self._pin(decision, self._awaited)
+
+    def not_opened(self, decision: Decision, reason: str) -> None:
+        """Record that the lock process refused, so that what was granted to this person opened nothing."""
+        alias = self._gallery.profile(str(decision.subject_id)).alias
+        self._audit.record("command_refused", subject=alias, reason=reason)
 
     def reset(self) -> None:
         """Await nobody's PIN any longer: the camera was lost."""
@@ -110,26 +116,20 @@ class Admission:
         if pin is None:
             return decision
         name, profile = awaited.subject_id, self._gallery.profile(awaited.subject_id)
-        if self._now_s() < self._locked_until_s:
+        if self._lockout.left_s(self._now_s()):
             return self._refuse(decision, name, profile, Reason.PIN_LOCKED)
+        self._lockout.tried(self._now_s())
         # Both are tried, so that the time does not tell a duress PIN from the other.
         right, duress = is_pin(profile.pin_hash, pin), is_pin(profile.duress_hash, pin)
         if not (right or duress):
-            return self._wrong(decision, name, profile)
-        self._awaited, self._wrong_pins = None, 0
+            self._failures += 1
+            return self._refuse(decision, name, profile, Reason.WRONG_PIN)
+        self._awaited = None
+        self._lockout.right()
         verdict = self._judge(profile)  # it may have changed meanwhile
         if verdict not in (Reason.GRANTED, Reason.PIN_NEEDED):
             return self._refuse(decision, name, profile, verdict)
         return self._grant(decision, name, profile, by="pin", duress=duress)
-
-    def _wrong(self, decision: Decision, name: str, profile: Profile) -> Decision:
-        self._wrong_pins += 1
-        self._failures += 1
-        if self._wrong_pins % self._rule.wrong_pins == 0:
-            # Each lockout is twice as long as the one before.
-            times = min(self._wrong_pins // self._rule.wrong_pins - 1, 10)
-            self._locked_until_s = self._now_s() + self._rule.lockout_s * 2**times
-        return self._refuse(decision, name, profile, Reason.WRONG_PIN)
 
     def _judge(self, profile: Profile) -> Reason:
         usage = self._usage.of(profile) if self._usage is not None else Usage()

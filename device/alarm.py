@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from device.errors import LockError
+from device.errors import LockError, LockRefused
+from device.lock_client import RemoteLock
+from device.lock_protocol import ALARM
 
 ALARM_S = 60.0
+TRIES = 3
 
 
 class AlarmPin:
@@ -26,3 +29,22 @@ class AlarmPin:
     def close(self) -> None:
         self._output.off()
         self._output.close()
+
+
+class RemoteAlarm:
+    """The alarm of the lock process, whose pin it is; whoever ends this program does not end the alarm."""
+
+    def __init__(self, lock: RemoteLock) -> None:
+        self._lock = lock
+
+    def sound(self) -> None:
+        """Ask for it; on a busy board a signal may come too late, and is sent anew."""
+        for _ in range(TRIES):
+            try:
+                self._lock.signal(ALARM)
+                return
+            except LockRefused:
+                continue
+
+    def close(self) -> None:
+        """Leave the alarm to the lock process."""

@@ -10,7 +10,8 @@ from device.audit import Audit
 from device.errors import AuditError
 
 # Status events that are records too, with the fields that go along. Grants are not among them: their record comes
-# before the bolt moves (admission.py). Texts of faults stay in the status lines: they may hold a name.
+# before the bolt moves, and what the lock process refused names the same person (admission.py). Texts of faults stay
+# in the status lines: they may hold a name.
 # A refusal by the subject's policy is recorded there too, with the alias.
 BY_POLICY = {"disabled", "not_valid", "outside_hours", "no_entries_left", "clock_not_set", "pin_needed", "no_pin",
              "wrong_pin", "pin_locked", "not_recorded"}  # fmt: skip
@@ -28,7 +29,6 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
     "door": ("door", ("door",)),
     "alarm": ("alarm", ("reason",)),
     "alarm_over": ("alarm_over", ("reason",)),
-    "command_refused": ("command_refused", ("reason",)),  # after its "granted": nothing opened
 }
 
 

@@ -14,19 +14,18 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from device.errors import GalleryError, GalleryKeyError
 from device.gallery_dump import Dump, dump_from_bytes, dump_to_bytes, names, without
 from device.private_files import erase, sync_folder
-from device.sealing import KEY_BYTES, NONCE_BYTES, SealBroken, Sealer, place_of
+from device.sealing import KEY_BYTES, NONCE_BYTES, SealBroken, Sealer, place_of, stretched
 
 TITLE = "face-unlock backup"
 PLACE = place_of("backup")
-# RFC 9106, second recommendation: 64 MiB, three passes. A passphrase is tried on faster machines than a board.
-PASSES, MEMORY_KIB, LANES = 3, 65_536, 4
+# RFC 9106: with 64 MiB three passes. A passphrase is tried on faster machines than a board.
+PASSES = 3
 SHORTEST_PASSPHRASE = 12
 MAX_HEADER_BYTES = 10_000
 
@@ -167,10 +166,7 @@ def _opened(path: Path, header: Header, body: bytes, key: bytes) -> Dump:
 
 
 def _stretched(passphrase: str, salt: bytes) -> bytes:
-    return hash_secret_raw(
-        passphrase.encode(), salt, time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES,
-        hash_len=KEY_BYTES, type=Type.ID,
-    )  # fmt: skip
+    return stretched(passphrase.encode(), salt, PASSES)
 
 
 def _wrap(key: bytes, by: bytes) -> bytes:

@@ -5,8 +5,8 @@
     devices/platform/soc*/*firmware/get_throttled          Raspberry Pi: hexadecimal flags of the firmware
     class/hwmon/hwmon*/{name,in0_lcrit_alarm}              Raspberry Pi: `rpi_volt`, 1 is less than 4.63 V
 
-What the firmware's flags look like was read up in the kernel's sources, the rest is Linux' usual places; none of it was tried
-on a board. What is missing says nothing.
+The form of the flags was read up in the kernel's sources, the rest is Linux' usual places; no board was at hand. What
+is missing says nothing.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from device.admission import Admission, AdmissionRule
-from device.alarm import AlarmPin
+from device.alarm import AlarmPin, RemoteAlarm
 from device.align import LandmarkAligner, MeshAligner
 from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.audit import Audit, Limits
@@ -18,27 +18,29 @@ from device.board_health import BoardRule, BoardWatch
 from device.camera import ClipCamera, LiveCamera, open_camera
 from device.challenge import ChallengeRule
 from device.clock import Clock
-from device.config import MODELS, Config, QualityConfig, check_model, pins_of
+from device.config import MODELS, Config, QualityConfig, check_model
 from device.decision import Decider, DecisionRule, LivenessRule
 from device.detect import open_detector
-from device.embed import LiteRTEmbedder, Manifest
+from device.embed import LiteRTEmbedder, Manifest, load_manifest
 from device.enrollment import Collector
 from device.errors import GalleryKeyError, ModelError
 from device.gallery import Gallery
 from device.intent import IntentRule
-from device.keypad import KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
+from device.keypad import KeypadThread, PinEntry, SerialKeypad
 from device.keys import KeyRing, KeyStore
 from device.liveness import PadScorer
 from device.lock import board_text, open_lock
 from device.lock_client import RemoteLock
+from device.outputs import open_keypad
 from device.paths import expand
+from device.pin_lockout import LockoutRule, PinLockout, is_count
 from device.pins import check_pins
 from device.pipeline import Device
-from device.prompt import Prompt, check_prompt_pins, open_prompt
+from device.prompt import Prompt, RemotePrompt, check_prompt_pins, open_prompt, prompt_pins
 from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
 from device.quality import QualityLimits
-from device.refusal_file import RefusalFile
-from device.refusals import Refusals
+from device.refusal_file import BEYOND_ANY_CLOCK_S, RefusalFile
+from device.refusals import Refusals, RefusalState
 from device.scene import SceneRule, SceneWatch
 from device.selftest import capped_mode, is_proven
 from device.threshold import Approach, DoorThreshold, door_threshold
@@ -58,6 +60,7 @@ def build_device(
     audit: AuditTrail | None = None,
     refusal_file: RefusalFile | None = None,
     live: bool = False,
+    pin_file: RefusalFile | None = None,
 ) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -66,12 +69,13 @@ def build_device(
         audit: where grants are recorded first; None records none.
         refusal_file: keeps the count of refused approaches over a restart; None: in memory only (a demo, a replay).
         live: the frames are those of a camera, which is watched; those of a recording may repeat themselves.
+        pin_file: the same for wrong PINs.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
         lock = build_lock(config, pin_factory=pin_factory)
         undo.callback(lock.close)
-        prompt = build_prompt(config, pin_factory=pin_factory)
+        prompt = build_prompt(config, lock, pin_factory=pin_factory)
         undo.callback(prompt.close)
         embedder = build_embedder(config)
         gallery = build_gallery(config, embedder, read_only=True)
@@ -82,7 +86,7 @@ def build_device(
         clock = Clock(config.policy.require_time_sync)
         parts: list[Closable] = []
         entry = PinEntry()
-        for part in build_parts(config, entry, pin_factory):
+        for part in build_parts(config, entry, lock, pin_factory):
             undo.callback(part.close)
             parts.append(part)
         device = Device(
@@ -109,7 +113,13 @@ def build_device(
             prompt=prompt,
             lock=lock,
             admission=build_admission(
-                config, gallery, audit or AuditTrail(lambda: None, demo=False), entry, parts, clock
+                config,
+                gallery,
+                audit or AuditTrail(lambda: None, demo=False),
+                entry,
+                parts,
+                clock,
+                pin_file or RefusalFile(None),
             ),
             scene=build_scene(config) if live else None,
             board=BoardWatch(BoardRule(config.board.hot_c, config.board.hot_rest_s)) if live else None,
@@ -167,10 +177,16 @@ def build_audit(config: Config, *, demo: bool) -> AuditTrail:
 
 def open_audit(config: Config, ring: KeyRing) -> Audit:
     """Open the audit log with the gallery's key; its head lies with the key."""
-    path, keys = config.audit_path, build_keys(config)
-    folder = path.parent if keys.is_credential else keys.path.parent
     limits = Limits(config.audit.max_kb * 1000, config.audit.keep_files)
-    return Audit(path, ring.audit_keys, head=folder / f"{path.name}.head", limits=limits)
+    return Audit(
+        config.audit_path, ring.audit_keys, head=audit_head(config, build_keys(config)), limits=limits
+    )
+
+
+def audit_head(config: Config, keys: KeyStore) -> Path:
+    """Say where the newest number of the audit lies."""
+    path = config.audit_path
+    return (path.parent if keys.is_credential else keys.path.parent) / f"{path.name}.head"
 
 
 def build_admission(
@@ -180,38 +196,46 @@ def build_admission(
     entry: PinEntry,
     parts: Sequence[Closable],
     clock: Clock,
+    pin_file: RefusalFile,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy, path = config.policy, config.gallery_path
-    alarm = next((part for part in parts if isinstance(part, AlarmPin)), None)
+    alarm = next((part for part in parts if isinstance(part, AlarmPin | RemoteAlarm)), None)
     return Admission(
         AdmissionRule(
             pin_timeout_s=policy.pin_timeout_s,
-            wrong_pins=policy.wrong_pins,
-            lockout_s=policy.lockout_s,
             record_required=config.audit.required,
         ),
         gallery,
         audit,
         usage=UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer),
         entry=entry,
+        lockout=PinLockout(lockout_rule(config), pin_file.load(), pin_file.save),
         clock=clock.now,
         alarm=alarm.sound if alarm is not None else lambda: None,
     )
 
 
-def build_parts(config: Config, entry: PinEntry, pin_factory: Any) -> Iterator[Closable]:
-    """Start what PINs are entered on, and claim the alarm's pin; nothing where nothing is configured."""
+def build_parts(config: Config, entry: PinEntry, lock: Lock, pin_factory: Any) -> Iterator[Closable]:
+    """Start what PINs are entered on, and claim the alarm's pin; nothing where nothing is configured.
+
+    Where the lock process holds the pins, its keypad is heard and its alarm asked for.
+    """
     keypad, alarm_pin = config.keypad, config.policy.alarm_pin
-    if keypad.rows:
-        rows, columns = pins_of(keypad.rows, "keypad.rows"), pins_of(keypad.columns, "keypad.columns")
-        matrix = MatrixKeypad(rows, columns, entry.press, pin_factory=pin_factory)
+    if isinstance(lock, RemoteLock):
+        lock.on_key = entry.press
+    elif keypad.rows:
+        matrix = open_keypad(config, entry.press, pin_factory=pin_factory)
         yield KeypadThread(matrix.scan, matrix.close)
     if keypad.serial_port:
         port = SerialKeypad(keypad.serial_port, keypad.baud, entry.press)
         yield KeypadThread(port.step, port.close)
     if alarm_pin >= 0:
-        yield AlarmPin(alarm_pin, pin_factory=pin_factory)
+        yield (
+            RemoteAlarm(lock)
+            if isinstance(lock, RemoteLock)
+            else AlarmPin(alarm_pin, pin_factory=pin_factory)
+        )
 
 
 def build_lock(config: Config, *, pin_factory: Any) -> Lock:
@@ -222,9 +246,11 @@ def build_lock(config: Config, *, pin_factory: Any) -> Lock:
     return open_lock(config.lock, pin_factory=pin_factory)
 
 
-def build_prompt(config: Config, *, pin_factory: Any) -> Prompt:
-    """Claim the pins that tell a challenge, none by default."""
+def build_prompt(config: Config, lock: Lock, *, pin_factory: Any) -> Prompt:
+    """Claim the pins that tell a challenge, none by default; where the lock process holds them, ask it."""
     check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
+    if isinstance(lock, RemoteLock):
+        return RemotePrompt(lock) if prompt_pins(config.liveness) else Prompt([])
     return open_prompt(config.liveness, pin_factory=pin_factory)
 
 
@@ -262,6 +288,21 @@ def build_decider(
 def build_refusal_file(config: Config) -> RefusalFile:
     """Keep the refused approaches of this door beside its gallery."""
     return RefusalFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
+
+
+def build_pin_file(config: Config) -> RefusalFile:
+    """Keep the wrong PINs of this door beside its gallery; a damaged count is one that just came to its first pause."""
+    rule = lockout_rule(config)
+    return RefusalFile(
+        config.gallery_path.with_name(f"{config.gallery_path.name}.wrong_pins"),
+        RefusalState(rule.wrong_pins, rule.lockout_s, BEYOND_ANY_CLOCK_S),
+        is_count,
+        "wrong PINs",
+    )
+
+
+def lockout_rule(config: Config) -> LockoutRule:
+    return LockoutRule(config.policy.wrong_pins, config.policy.lockout_s)
 
 
 def build_camera(config: Config) -> LiveCamera | ClipCamera:
@@ -337,6 +378,12 @@ def threshold_for(config: Config, manifest: Manifest, templates: int) -> DoorThr
         templates=templates,
         approach=Approach(decision.frames_per_approach, decision.k),
     )
+
+
+def shortfall(config: Config, templates: int) -> str:
+    """Say in one line what the door cannot promise with so many templates, "" where it keeps what is asked."""
+    short = threshold_for(config, load_manifest(manifest_path(config.model)), templates).shortfall
+    return f"{short} (docs/security.md)" if short else ""
 
 
 def look_alike_margin(manifest: Manifest) -> float:

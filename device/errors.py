@@ -8,6 +8,7 @@
     ├── GalleryError            5   the gallery cannot be read or written
     │   ├── GalleryModelError   5   templates of another model than the one configured
     │   ├── GalleryKeyError     5   the key of a sealed gallery is missing, damaged, readable by others or another one
+    │   │   └── GalleryBoardError 5 the key is bound to another board than this one
     │   └── GallerySealError    5   a sealed record was swapped, changed, taken away, or the file rolled back
     ├── CameraError             6   the camera cannot be used at all (no such file, no backend)
     │   └── CameraLost          6   it worked and stopped; the program locks and reconnects
@@ -61,6 +62,10 @@ class GalleryModelError(GalleryError):
 
 class GalleryKeyError(GalleryError):
     """The key of a sealed gallery is missing, damaged, readable by others, or another one."""
+
+
+class GalleryBoardError(GalleryKeyError):
+    """The key of a gallery is bound to another board than the one it is read on."""
 
 
 class GallerySealError(GalleryError):

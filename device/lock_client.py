@@ -15,7 +15,16 @@ from pathlib import Path
 
 from device.door import Report
 from device.errors import LockError, LockRefused
-from device.lock_protocol import LONGEST_BYTES, Answer, Command, Refusal, read_answer, write_command
+from device.lock_protocol import (
+    LONGEST_BYTES,
+    NEWS,
+    SIGNAL,
+    Answer,
+    Command,
+    Refusal,
+    read_answer,
+    write_command,
+)
 
 ANSWER_S = 1.0  # the lock process answers within milliseconds
 BEAT_S = 0.5  # a quarter of what the lock process waits for
@@ -35,6 +44,7 @@ class RemoteLock:
     def __init__(self, address: Path, *, life_s: float, patience_s: float = PATIENCE_S) -> None:
         self.on_change: Callable[[bool], None] | None = None
         self.on_door: Callable[[Report, Report], None] | None = None
+        self.on_key: Callable[[str], None] | None = None
         self._address, self._life_s = address, life_s
         self._socket: socket.socket | None = None
         self._report, self._bolt, self._nonce = Report(), "jammed", ""
@@ -69,6 +79,10 @@ class RemoteLock:
         """Ask for one pulse; raise LockRefused when this one may not be, LockError when the process is gone."""
         self._ask("pulse", time.monotonic() if frame_at_s is None else frame_at_s)
 
+    def signal(self, name: str) -> None:
+        """Have a pattern played, or the silent alarm raised; raise LockRefused when it came too late."""
+        self._ask(f"{SIGNAL}{name}", time.monotonic())
+
     def lock(self) -> None:
         """Have it locked now; raise LockError when that is not confirmed.
 
@@ -79,7 +93,7 @@ class RemoteLock:
         until_s = time.monotonic() + ANSWER_S
         try:
             self._send("lock", time.monotonic())
-            while (answer := self._receive()).word == "state" or answer.bolt != "locked":
+            while (answer := self._receive()).word in NEWS or answer.bolt != "locked":
                 if time.monotonic() > until_s:
                     break
         except TimeoutError:
@@ -136,7 +150,7 @@ class RemoteLock:
         self._socket.send(write_command(Command(verb, self._nonce, frame_at_s, self._life_s)))
 
     def _wait_for_answer(self) -> Refusal | None:
-        while (answer := self._receive()).word == "state":
+        while (answer := self._receive()).word in NEWS:
             pass
         self._unanswered = False
         return answer.refusal
@@ -148,7 +162,7 @@ class RemoteLock:
         self._socket.settimeout(0)
         try:
             while True:
-                if self._receive().word != "state":
+                if self._receive().word not in NEWS:
                     self._unanswered = False
         except BlockingIOError:
             pass
@@ -164,10 +178,15 @@ class RemoteLock:
             raise ConnectionResetError("it hung up")
         answer = read_answer(packet)
         if answer is None:
-            raise LockError(f"{self}: expected a line of its protocol, received {packet[:40]!r}: {NEXT_STEP}")
+            # A key would be a digit of a PIN, and this text goes to logs.
+            shown = "a broken key" if packet.startswith(b"key") else repr(packet[:40])
+            raise LockError(f"{self}: expected a line of its protocol, received {shown}: {NEXT_STEP}")
         self._nonce, self._bolt = answer.nonce, answer.bolt
         before, self._report = self._report, answer.report
         self._tell(before)
+        if answer.word == "key" and self.on_key is not None:
+            with contextlib.suppress(Exception):
+                self.on_key(answer.key)
         return answer
 
     def _tell(self, before: Report) -> None:

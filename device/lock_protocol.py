@@ -1,27 +1,33 @@
 """What recognizer and lock process say to each other: one short ASCII line per packet of an AF_UNIX socket.
 
-    to the lock      pulse NONCE FRAME_US LIFE_MS          also: lock, beat
-    from the lock    ok NONCE BOLT DOOR ALARMS             also: hello, state, refused:REASON
+    to the lock      pulse NONCE FRAME_US LIFE_MS          also: lock, beat, signal:NAME
+    from the lock    ok NONCE BOLT DOOR ALARMS             also: hello, state, key:KEY, refused:REASON
 
 Each line from the lock carries the nonce that the next command has to repeat; a nonce is good for one command of one
 connection, and only `lock` is obeyed without one. FRAME_US is the monotonic microsecond of the frame behind the command
-(of the command itself for `lock` and `beat`), LIFE_MS how old it may be when it arrives; the lock has a limit of its
-own. Pure: no clock, no socket.
+(of the command itself for all but `pulse`), LIFE_MS how old it may be when it arrives; the lock has a limit of its
+own. A signal is a pattern for people at the door, or the silent alarm: it moves no bolt. `state` and `key` come
+unasked; the key is one that was pressed on the keypad. Pure: no clock, no socket.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from device.door import Alarm, DoorState, Report
 
 LONGEST_BYTES = 128
-VERBS = ("pulse", "lock", "beat")
+QUIET, ALARM = "quiet", "alarm"
+SIGNALS = ("blink", "turn_left", "turn_right", "nod", QUIET, ALARM)
+SIGNAL = "signal:"
+VERBS = ("pulse", "lock", "beat", *(f"{SIGNAL}{name}" for name in SIGNALS))
 BOLTS = ("locked", "unlocked", "jammed")
-COMMAND = re.compile(rb"([a-z]{1,16}) ([0-9a-f]{32}) ([0-9]{1,15}) ([0-9]{1,5})")
-ANSWER = re.compile(rb"([a-z]+)(?::([a-z_]+))? ([0-9a-f]{32}) ([a-z]+) ([a-z_]+) ([a-z_,]+|-)")
+KEYS = frozenset("0123456789ABCD*#")
+NEWS = ("state", "key")  # what comes unasked
+COMMAND = re.compile(rb"([a-z]{1,16}(?::[a-z_]{1,16})?) ([0-9a-f]{32}) ([0-9]{1,15}) ([0-9]{1,5})")
+ANSWER = re.compile(rb"([a-z]+)(?::([a-z_]+|[0-9A-D*#]))? ([0-9a-f]{32}) ([a-z]+) ([a-z_]+) ([a-z_,]+|-)")
 AHEAD_S = 0.1  # a frame may not come from the future; rounding may make it seem so
 
 
@@ -61,16 +67,22 @@ class Command:
     frame_at_s: float
     life_s: float
 
+    @property
+    def signal(self) -> str | None:
+        """The name of the signal that is asked for, None for another command."""
+        return self.verb.removeprefix(SIGNAL) if self.verb.startswith(SIGNAL) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One line from the lock; `word` is hello, ok, state or refused."""
+    """One line from the lock; `word` is hello, ok, state, key or refused."""
 
     word: str
     nonce: str
     bolt: str
     report: Report
     refusal: Refusal | None = None
+    key: str = field(default="", repr=False)  # a digit of a PIN, perhaps
 
 
 def write_command(command: Command) -> bytes:
@@ -113,7 +125,8 @@ def judge(
 
 
 def write_answer(answer: Answer) -> bytes:
-    word = f"{answer.word}:{answer.refusal}" if answer.refusal else answer.word
+    more = answer.key or (str(answer.refusal) if answer.refusal else "")
+    word = f"{answer.word}:{more}" if more else answer.word
     alarms = ",".join(sorted(answer.report.alarms)) or "-"
     return f"{word} {answer.nonce} {answer.bolt} {answer.report.door} {alarms}".encode()
 
@@ -123,15 +136,17 @@ def read_answer(packet: bytes) -> Answer | None:
     found = ANSWER.fullmatch(packet) if len(packet) <= LONGEST_BYTES else None
     if found is None:
         return None
-    word, reason, nonce, bolt, state, listed = [part.decode() if part else "" for part in found.groups()]
+    word, more, nonce, bolt, state, listed = [part.decode() if part else "" for part in found.groups()]
     alarms = frozenset() if listed == "-" else frozenset(listed.split(","))
     known = (
-        word in ("hello", "ok", "state", "refused")
-        and (word == "refused") == (reason in REASONS)
+        word in ("hello", "ok", "refused", *NEWS)
+        and (word == "refused") == (more in REASONS)
+        and (word == "key") == (more in KEYS)
         and bolt in BOLTS
         and state in DOORS
         and alarms <= ALARMS
     )
     if not known:
         return None
-    return Answer(word, nonce, bolt, Report(state, alarms), Refusal(reason) if reason else None)
+    refusal = Refusal(more) if word == "refused" else None
+    return Answer(word, nonce, bolt, Report(state, alarms), refusal, more if word == "key" else "")

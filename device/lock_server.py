@@ -17,6 +17,7 @@ from device.lock import PulseLock
 from device.lock_protocol import (
     LONGEST_BYTES,
     PARDONED,
+    QUIET,
     Answer,
     Command,
     Refusal,
@@ -25,12 +26,29 @@ from device.lock_protocol import (
     write_answer,
 )
 from device.notify import Notifier
+from device.outputs import Outputs
 from device.status import StatusLog
 
 SILENCE_S = 2.0  # unlocked, a recognizer that does not beat for this long hangs
 FLOOD = (100, 1.0)  # so many packets within so many seconds are no recognizer's
+SIGNAL_FLOOD = (10, 1.0)  # and so many signals: a challenge asks for one move at a time
 LOOK_S = (0.02, 0.1)  # between two looks at pin and switches: while something moves or is wired, and else
 TELL_S = 5.0  # each kind of refusal is logged this often
+
+
+class Rate:
+    """At most so many within so many seconds."""
+
+    def __init__(self, limit: tuple[int, float], now_s: float) -> None:
+        self._most, self._span_s = limit
+        self._count, self._from_s = 0, now_s
+
+    def exceeded(self, now_s: float) -> bool:
+        """Count one more, and say whether that is too many."""
+        if now_s - self._from_s > self._span_s:
+            self._count, self._from_s = 0, now_s
+        self._count += 1
+        return self._count > self._most
 
 
 class Client:
@@ -40,14 +58,7 @@ class Client:
         self.connection = connection
         self.nonce = secrets.token_hex(16)
         self.heard_s = now_s
-        self.packets, self.counted_from_s = 0, now_s
-
-    def floods(self, now_s: float) -> bool:
-        """Count one packet, and say whether there were too many."""
-        if now_s - self.counted_from_s > FLOOD[1]:
-            self.packets, self.counted_from_s = 0, now_s
-        self.packets += 1
-        return self.packets > FLOOD[0]
+        self.packets, self.signals = Rate(FLOOD, now_s), Rate(SIGNAL_FLOOD, now_s)
 
 
 class LockServer:
@@ -64,13 +75,15 @@ class LockServer:
         *,
         lock: PulseLock,
         pins: DoorPins,
+        outputs: Outputs,
         listener: socket.socket,
         users: frozenset[int],
         rule: DoorRule,
         oldest_s: float,
         status: StatusLog,
     ) -> None:
-        self._lock, self._pins, self._listener, self._users = lock, pins, listener, users
+        self._lock, self._pins, self._outputs = lock, pins, outputs
+        self._listener, self._users = listener, users
         self._rule, self._oldest_s, self._status = rule, oldest_s, status
         self._client: Client | None = None
         self._door, self._report, self._told = Door(), Report(), ""
@@ -89,7 +102,7 @@ class LockServer:
 
     def step(self) -> None:
         """Wait for a packet or for the next look at the door, and do what either asks for."""
-        moving = self._pins.watched or self._lock.is_pulsing
+        moving = self._pins.watched or self._outputs.scanned or self._lock.is_pulsing
         for key, _ in self._selector.select(LOOK_S[0] if moving else LOOK_S[1]):
             if key.fileobj is self._listener:
                 self._accept()
@@ -97,6 +110,7 @@ class LockServer:
                 self._read(self._client)
         self._watch_client(time.monotonic())
         self._watch_door(time.monotonic())
+        self._watch_keypad(time.monotonic())
 
     def close(self) -> None:
         """Hang up; the listener and the lock are the caller's."""
@@ -143,7 +157,7 @@ class LockServer:
         now_s = time.monotonic()
         if not packet:
             self._drop()
-        elif client.floods(now_s):
+        elif client.packets.exceeded(now_s):
             self._expel(client, Refusal.FLOOD)
         elif isinstance(command := read_command(packet), Refusal):
             self._expel(client, command)
@@ -165,11 +179,19 @@ class LockServer:
         if refusal is None and command.verb == "pulse":
             refusal = self._pulse(from_inside=False)
             self._opened_by_s = command.frame_at_s
+        if refusal is None and command.signal is not None:
+            refusal = self._signal(client, command.signal, now_s)
         if refusal is None or refusal in PARDONED:
             client.heard_s, client.nonce = now_s, secrets.token_hex(16)
             self._answer(client, refusal, now_s)
         else:
             self._expel(client, refusal)
+
+    def _signal(self, client: Client, name: str, now_s: float) -> Refusal | None:
+        if client.signals.exceeded(now_s):
+            return Refusal.FLOOD
+        self._outputs.play(name)
+        return None
 
     def _answer(self, client: Client, refusal: Refusal | None, now_s: float) -> None:
         if refusal is not None:
@@ -178,8 +200,8 @@ class LockServer:
         if self._client is client:
             self._send(client, "refused" if refusal else "ok", refusal)
 
-    def _send(self, client: Client, word: str, refusal: Refusal | None = None) -> None:
-        answer = Answer(word, client.nonce, self._door.bolt, self._report, refusal)
+    def _send(self, client: Client, word: str, refusal: Refusal | None = None, key: str = "") -> None:
+        answer = Answer(word, client.nonce, self._door.bolt, self._report, refusal, key)
         self._told = f"{answer.bolt} {answer.report}"
         try:
             client.connection.send(write_answer(answer))
@@ -200,6 +222,7 @@ class LockServer:
         if client is not None:
             if not self._from_inside:
                 self._relock()
+            self._outputs.play(QUIET)  # an alarm goes on: whoever kills the recognizer must not end it
             self._selector.unregister(client.connection)
             client.connection.close()
 
@@ -250,6 +273,12 @@ class LockServer:
             self._status.event(name, **details)
         if self._client is not None and self._told != f"{self._door.bolt} {self._report}":
             self._send(self._client, "state")
+
+    def _watch_keypad(self, now_s: float) -> None:
+        """Hand keys to the recognizer, and to nobody else: no log, and no later one of another person."""
+        for key in self._outputs.keys(now_s):
+            if self._client is not None:
+                self._send(self._client, "key", key=key)
 
     def _log(self, refusal: Refusal, error: str | None = None) -> None:
         """Write one line, and for each kind no other one in the next seconds."""

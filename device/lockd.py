@@ -8,6 +8,8 @@ whatever the recognizer does:
 - No pulse is longer than `lock.pulse_s`, and however many follow each other, the bolt is locked again 30 s
   after the first one began. No configuration exceeds that.
 - It locks when the recognizer hangs up, stops beating while unlocked, floods, or sends what is no command.
+- A signal (buzzer, LED, silent alarm) is one of a closed set, bounded in time, and moves no bolt; keys of the keypad go
+  to the recognizer and nowhere else.
 - The exit button works with the recognizer dead, and its pulse does not end when the recognizer does.
 - Pin and switches are read again and again; what cannot be confirmed is `jammed`, and locked anew until it is.
 
@@ -36,7 +38,9 @@ from device.errors import ConfigError, FaceUnlockError, LockError, UsageError
 from device.lock import MAX_OPEN_S, board_text, open_lock
 from device.lock_server import LockServer
 from device.notify import Notifier
+from device.outputs import Outputs
 from device.pins import check_pins
+from device.prompt import check_prompt_pins
 from device.status import StatusLog, stdout_writer
 
 
@@ -115,12 +119,15 @@ def serve(config: Config, args: argparse.Namespace, pin_factory: Any, stopped: C
             lock.on_change = lambda locked: tell_bolt(status, locked, config.lock.pulse_s)
             pins = DoorPins(config.door, pin_factory=pin_factory)
             undo.callback(pins.close)
+            outputs = Outputs(config, pin_factory=pin_factory)
+            undo.callback(outputs.close)
             listener = undo.enter_context(listen(address))
             undo.callback(address.unlink, missing_ok=True)
             oldest_s = config.decision.max_frame_age_s
             server = LockServer(
                 lock=lock,
                 pins=pins,
+                outputs=outputs,
                 listener=listener,
                 users=users,
                 rule=door,
@@ -145,6 +152,7 @@ def tell_bolt(status: StatusLog, locked: bool, pulse_s: float) -> None:
 def check(config: Config, args: argparse.Namespace) -> Path:
     """Refuse what cannot be safe; return the address to listen on."""
     check_pins(config.lock, config.door, config.status.serial_port, board_text())
+    check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
     if config.lock.pulse_s > MAX_OPEN_S:
         raise ConfigError(
             f"lock.pulse_s: expected at most {MAX_OPEN_S:g} s with a lock process, received {config.lock.pulse_s:g}"

@@ -17,6 +17,7 @@ from device.admission import Admission
 from device.board_health import BoardWatch
 from device.clock import Clock
 from device.decision import Decider, Sight
+from device.errors import LockRefused
 from device.gallery import Gallery
 from device.intent import IntentRule, lacks_intent
 from device.prompt import Prompt
@@ -94,8 +95,18 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
     if device.admission is not None:
         decision = device.admission.admit(decision)
     if decision.granted:
-        device.lock.unlock(decision.captured_at_s)
+        unlock(device, decision)
     return decision
+
+
+def unlock(device: Device, decision: Decision) -> None:
+    """Move the bolt; where the lock process refuses, the grant that was recorded first is taken back there."""
+    try:
+        device.lock.unlock(decision.captured_at_s)
+    except LockRefused as refusal:
+        if device.admission is not None:
+            device.admission.not_opened(decision, refusal.reason)
+        raise
 
 
 def look_at(frame: Frame, device: Device, now_s: float) -> Decision:

@@ -13,8 +13,10 @@ import os
 from typing import Any
 
 from device.config import LivenessConfig, LockConfig
-from device.errors import ConfigError, LockError
+from device.errors import ConfigError, LockError, LockRefused
 from device.lock import set_lgpio_folder
+from device.lock_client import RemoteLock
+from device.lock_protocol import QUIET
 from device.pins import UART_PINS
 
 SHORT_S, LONG_S, PAUSE_S = 0.12, 0.5, 0.15
@@ -50,6 +52,22 @@ class Prompt:
         for output in [*self._outputs, *([self._factory] if self._factory else [])]:
             with contextlib.suppress(Exception):
                 output.close()
+
+
+class RemotePrompt(Prompt):
+    """Have the lock process, whose pins they are, play the pattern; it is silent when this program goes."""
+
+    def __init__(self, lock: RemoteLock) -> None:
+        super().__init__([])
+        self._lock = lock
+
+    def show(self, move: str | None) -> None:
+        """Tell a move, or be silent for None; one that came too late costs the person a hint."""
+        if move == self._shown:
+            return
+        self._shown = move
+        with contextlib.suppress(LockRefused):
+            self._lock.signal(move or QUIET)
 
 
 def prompt_pins(settings: LivenessConfig) -> dict[str, int]:

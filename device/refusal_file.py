@@ -1,11 +1,11 @@
-"""Keep the count of refused approaches in a small file beside the gallery, so that a restart forgives nothing.
+"""Keep the count of refused approaches, or of wrong PINs, in a small file by the gallery: a restart forgives nothing.
 
 No wall clock: it may jump. The end of a wait is a second of the monotonic clock, good for one start of the machine,
 whose `boot_id` stands beside it. After another start, or with a clock that makes no sense, the whole wait begins anew:
 it is never skipped and never longer than the longest one.
 
     no file                     a new door: nothing was refused
-    cannot be read, or damaged  as after five refusals: one wait of 30 s, and what follows doubles
+    cannot be read, or damaged  as after five refusals (`damaged`): one wait of 30 s, and what follows doubles
     cannot be written           counted in memory, `fault` says so; a restart would forgive
 
 Whoever may delete the file may also replace the gallery beside it.
@@ -17,20 +17,34 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from device.refusals import FIRST_WAIT_S, FREE_REFUSALS, RefusalState, is_sound
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# The end lies beyond any clock, which makes no sense: the whole wait begins with the first frame.
-DAMAGED = RefusalState(FREE_REFUSALS, FIRST_WAIT_S, float(1 << 52))
+# Such an end makes no sense: the whole wait begins with the first frame.
+BEYOND_ANY_CLOCK_S = float(1 << 52)
+DAMAGED = RefusalState(FREE_REFUSALS, FIRST_WAIT_S, BEYOND_ANY_CLOCK_S)
 
 
 class RefusalFile:
-    """Load and save a `RefusalState`; None for `path` keeps nothing (a demo, a replay)."""
+    """Load and save a `RefusalState`; None for `path` keeps nothing (a demo, a replay).
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    Args:
+        damaged: what a file that cannot be read stands for.
+        is_sound: says whether `save` can have written a state.
+        what: is counted.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        damaged: RefusalState = DAMAGED,
+        is_sound: Callable[[RefusalState], bool] = is_sound,
+        what: str = "refused approaches",
+    ) -> None:
+        self._path, self._damaged, self._is_sound, self._what = path, damaged, is_sound, what
         self.fault: str | None = None
 
     def load(self) -> RefusalState:
@@ -38,14 +52,12 @@ class RefusalFile:
         if self._path is None:
             return RefusalState()
         try:
-            return parse(self._path.read_text(encoding="ascii"), boot_id())
+            return parse(self._path.read_text(encoding="ascii"), boot_id(), self._is_sound)
         except FileNotFoundError:
             return RefusalState()
         except (OSError, ValueError, RecursionError) as error:  # 100,000 brackets
-            self.fault = (
-                f"{self._path}: expected the count of refused approaches, received {error}: waiting once"
-            )
-            return DAMAGED
+            self.fault = f"{self._path}: expected the count of {self._what}, received {error}: waiting once"
+            return self._damaged
 
     def save(self, state: RefusalState) -> None:
         """Replace the file in one step, on the disk before it counts; a disk that cannot take it is `fault`."""
@@ -55,12 +67,12 @@ class RefusalFile:
         try:
             replace_file(self._path, json.dumps({**values, "boot_id": boot_id()}) + "\n")
         except OSError as error:
-            self.fault = f"{self._path}: {error.strerror}: refusals are counted until the next start only"
+            self.fault = f"{self._path}: {error.strerror}: {self._what} are counted until the next start only"
         else:
             self.fault = None
 
 
-def parse(text: str, boot: str) -> RefusalState:
+def parse(text: str, boot: str, is_sound: Callable[[RefusalState], bool] = is_sound) -> RefusalState:
     """Read a state; raise ValueError for anything that `save` does not write."""
     values = json.loads(text)
     try:
@@ -74,7 +86,7 @@ def parse(text: str, boot: str) -> RefusalState:
     return (
         state
         if same_start or not state.wait_s
-        else RefusalState(state.refusals, state.wait_s, DAMAGED.until_s)
+        else RefusalState(state.refusals, state.wait_s, BEYOND_ANY_CLOCK_S)
     )
 
 

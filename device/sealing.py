@@ -16,6 +16,7 @@ import os
 import struct
 from collections.abc import Mapping
 
+from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -25,6 +26,8 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
 FORMAT = 1
+# RFC 9106, second recommendation, for what may be guessed: 64 MiB.
+MEMORY_KIB, LANES = 65_536, 4
 HEADER = struct.Struct(">BI")  # format, key version
 OVERHEAD_BYTES = HEADER.size + NONCE_BYTES + TAG_BYTES
 # Random nonces of 96 bits: NIST SP 800-38D allows 2^32 records of one key.
@@ -37,6 +40,19 @@ class SealBroken(ValueError):
 def derive(key: bytes, purpose: str) -> bytes:
     """Return the 32-byte key of one purpose."""
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"face-unlock " + purpose.encode()).derive(key)
+
+
+def stretched(secret: bytes, salt: bytes, passes: int) -> bytes:
+    """Return a 32-byte key of a secret that may be guessed; each guess costs as much as this call (Argon2id)."""
+    return hash_secret_raw(
+        secret,
+        salt,
+        time_cost=passes,
+        memory_cost=MEMORY_KIB,
+        parallelism=LANES,
+        hash_len=KEY_BYTES,
+        type=Type.ID,
+    )
 
 
 def place_of(kind: str, subject_id: str = "", model_id: str = "") -> bytes:

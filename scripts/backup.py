@@ -4,7 +4,8 @@
     python scripts/backup.py restore FILE      in place of what is enrolled; who was removed since stays removed
     python scripts/backup.py purge FILE NAME   takes a person out of a backup that was not here when they were removed
 
-`restore` sets a gallery that is refused aside as gallery.db.refused, and never writes into it.
+`restore` sets a gallery that is refused aside as gallery.db.refused, and never writes into it. Where its key is bound
+to another board, all that was made with that key goes along, and this board gets a key of its own.
 
 A backup that was made here is remembered, and `enroll.py --remove` takes the person out of it too. `restore` also takes
 an older copy of the gallery's own file, beside its key. --config and --gallery as for enroll.py.
@@ -23,11 +24,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device import backup
-from device.build import build_audit, build_keys, open_any_gallery
+from device.audit import full_files
+from device.build import audit_head, build_audit, build_keys, open_any_gallery
 from device.config import Config, load_config
-from device.errors import FaceUnlockError, GalleryError, UsageError
+from device.errors import FaceUnlockError, GalleryBoardError, GalleryError, UsageError
 from device.gallery import Gallery
 from device.gallery_dump import Dump
+from device.gallery_seal import generation_path
 from device.sealing import Sealer
 
 SQLITE = b"SQLite format 3\0"
@@ -90,24 +93,57 @@ def restore(config: Config, file: Path, args: argparse.Namespace) -> None:
 
 def read(config: Config, file: Path, args: argparse.Namespace) -> Dump:
     """Open a backup before anything is changed."""
-    ring = build_keys(config).read()
-    sealer = Sealer(ring.keys, "gallery") if ring is not None else None
-    return backup.read(file, sealer, passphrase_of(args, twice=False))
+    passphrase = passphrase_of(args, twice=False)
+    ring = build_keys(config).read() if passphrase is None else None
+    return backup.read(file, Sealer(ring.keys, "gallery") if ring is not None else None, passphrase)
 
 
 def set_aside(path: Path, config: Config) -> None:
     """Move a gallery that is refused out of the way; a whole one stays, and knows who was removed."""
-    if not path.exists():
+    error = refusal_of_key(config) or (refusal_of_gallery(config) if path.exists() else None)
+    if error is None:
         return
+    print(f"backup: the gallery of now is set aside as {path}.refused: {error}", file=sys.stderr)
+    files = files_of_key(config) if isinstance(error, GalleryBoardError) else []
+    for file in [path, *(path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")), *files]:
+        if file.exists():
+            file.replace(refused(file, config))
+
+
+def refusal_of_key(config: Config) -> GalleryBoardError | None:
+    """Return why the key is of no use here, where it is bound to another board."""
+    try:
+        build_keys(config).read()
+    except GalleryBoardError as error:
+        return error
+    except GalleryError:
+        return None  # named with the gallery, or by whoever opens the new one
+    return None
+
+
+def refusal_of_gallery(config: Config) -> GalleryError | None:
+    """Return why the gallery is refused, None for a whole one."""
     try:
         with open_any_gallery(config, read_only=False):
-            return
+            return None
     except GalleryError as error:
-        print(f"backup: the gallery of now is set aside as {path}.refused: {error}", file=sys.stderr)
-    for end in ("", "-wal", "-shm"):
-        file = path.with_name(f"{path.name}{end}")
-        if file.exists():
-            file.replace(path.with_name(f"{path.name}.refused{end}"))
+        return error
+
+
+def files_of_key(config: Config) -> list[Path]:
+    """List what opens with the key of now alone: of no use beside a new one."""
+    keys, path, audit = build_keys(config), config.gallery_path, config.audit_path
+    usage = path.with_name(f"{path.name}.usage")
+    own = [] if keys.is_credential else [keys.path]
+    return [generation_path(path, keys), usage, audit, audit_head(config, keys), *full_files(audit), *own]
+
+
+def refused(file: Path, config: Config) -> Path:
+    """Name a file that is set aside: after its stem, so that its log and its numbers go on belonging to it."""
+    for stem in (config.gallery_path, config.audit_path):
+        if file.name.startswith(stem.name):
+            return file.with_name(f"{stem.name}.refused{file.name.removeprefix(stem.name)}")
+    return file.with_name(f"{file.name}.refused")
 
 
 def purge(config: Config, file: Path, name: str | None) -> None:

@@ -3,6 +3,8 @@
     python scripts/gallery_keys.py show                    where the key is, what it seals, and whether all is whole
     python scripts/gallery_keys.py seal                    make a key, or bring a gallery of an older release up to date
     python scripts/gallery_keys.py rotate                  seal everything with a new key, forget the old one
+    python scripts/gallery_keys.py bind                    the same, with a key that opens on this board only
+    python scripts/gallery_keys.py unbind                  the same, with a key that opens on any board
     python scripts/gallery_keys.py accept                  take this gallery for the newest, whatever was counted before
     python scripts/gallery_keys.py extend --output FILE    for systemd credentials: the keys and a new one
     python scripts/gallery_keys.py retire --output FILE    for systemd credentials: the newest key alone
@@ -20,12 +22,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.backup import rewrap
+from device.board import Identity
 from device.build import build_audit, build_keys, open_any_gallery
 from device.config import Config, load_config
 from device.errors import FaceUnlockError, GalleryKeyError, UsageError
 from device.gallery import Gallery
 from device.gallery_seal import generation_path
-from device.keys import KeyRing, KeyStore, written
+from device.keys import KeyRing, KeyStore, bond_text, written
 from device.private_files import add_private
 from device.sealing import Sealer
 from device.usage import UsageFile
@@ -61,6 +64,7 @@ def show(config: Config) -> None:
         print(
             f"{keys}: key {ring.newest} seals, {len(ring.keys)} open, {len(ring.retired_audit_keys)} retired"
         )
+        print(bond_text(ring, keys))
         print(f"gallery {config.gallery_path}: whole, change {state.generation}, {gallery.count()} templates")
     for backup in state.backups:
         print(f"backup {backup}{'' if Path(backup).exists() else ' (not here now)'}")
@@ -74,6 +78,7 @@ def seal(config: Config) -> None:
         print(
             f"{keys}: {'there already' if known or not keys.create() else 'made, readable by its owner only'}"
         )
+        print(bond_text(ring_of(keys), keys))
         return
     with open_any_gallery(config, read_only=False) as gallery:
         gallery.scrub()
@@ -83,7 +88,7 @@ def seal(config: Config) -> None:
 
 
 def rotate(config: Config) -> None:
-    """Seal everything with a new key; interrupted anywhere, the next call goes on."""
+    """Seal everything with a new key, bound as the old one; interrupted anywhere, the next call goes on."""
     keys = build_keys(config)
     ring = ring_of(keys)
     if keys.is_credential and len(ring.keys) < 2:
@@ -91,7 +96,13 @@ def rotate(config: Config) -> None:
             f"{keys}: systemd gives it: make a longer one first (extend --output FILE), give it to systemd, and "
             "rotate again (docs/secrets.md)"
         )
-    both = ring if len(ring.keys) > 1 else ring.with_new_key()
+    kind = ring.bound_to
+    turn_over(config, keys, ring, keys.board.of_kind(kind) if kind else None)
+
+
+def turn_over(config: Config, keys: KeyStore, ring: KeyRing, identity: Identity | None) -> None:
+    """Seal everything with the newest of two keys, a new one where there is one yet, and forget the older."""
+    both = ring if len(ring.keys) > 1 else ring.with_new_key(identity)
     with open_any_gallery(config, read_only=True):
         pass  # whole, before anything is written
     if not keys.is_credential:
@@ -103,6 +114,40 @@ def rotate(config: Config) -> None:
         keys.write(both.with_newest_only())
     build_audit(config, demo=False).record("key_rotated", count=both.newest)
     print(f"everything is sealed with key {both.newest}")
+
+
+def bind(config: Config) -> None:
+    """Seal everything with a key that opens on this board only."""
+    board = build_keys(config).board
+    identity = next(iter(board.identities()), None)
+    if identity is None:
+        raise GalleryKeyError(
+            f"bind: expected an OTP key or a serial number that may be read below {board.root}, received none: "
+            "keep the key elsewhere (docs/secrets.md)"
+        )
+    rebind(config, identity)
+
+
+def unbind(config: Config) -> None:
+    """Seal everything with a key that opens on any board."""
+    rebind(config, None)
+
+
+def rebind(config: Config, identity: Identity | None) -> None:
+    """Let the newest key be bound to this, or to nothing; what an interruption left is ended first."""
+    keys = build_keys(config)
+    if keys.is_credential:
+        raise GalleryKeyError(
+            f"{keys}: systemd gives it, bound to what it was encrypted with: see docs/secrets.md"
+        )
+    if not config.gallery_path.exists():
+        keys.write(ring_of(keys).with_new_key(identity).with_newest_only())  # nothing is sealed yet
+    elif len(ring_of(keys).keys) > 1:
+        rotate(config)
+    ring = ring_of(keys)
+    if ring.bound_to != (identity.kind if identity else None):
+        turn_over(config, keys, ring, identity)
+    print(bond_text(ring_of(keys), keys))
 
 
 def renew_others(config: Config, gallery: Gallery, ring: KeyRing) -> None:
@@ -152,7 +197,16 @@ def ring_of(keys: KeyStore) -> KeyRing:
     return ring
 
 
-COMMANDS = {"show": show, "seal": seal, "rotate": rotate, "accept": accept, "extend": None, "retire": None}
+COMMANDS = {
+    "show": show,
+    "seal": seal,
+    "rotate": rotate,
+    "bind": bind,
+    "unbind": unbind,
+    "accept": accept,
+    "extend": None,
+    "retire": None,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -37,7 +37,7 @@ if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
 fi
 
 # First, and with the program still there: stopping relocks the door.
-for unit in face-unlock.service face-unlock-lock.service; do
+for unit in face-unlock.service face-unlock-lock.service face-unlock-board.service; do
     if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
         run_live systemctl disable --now "$unit"
     fi

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_training(item.path):
             item.add_marker(pytest.mark.train)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_board() -> Iterator[None]:
+    """Let no key of a test depend on the machine it runs on; tests of the board name one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACE_UNLOCK_BOARD", "/nonexistent/board")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,23 +10,31 @@ import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 from gpiozero.pins.mock import MockFactory
 
-from device import private_files
+from device import private_files, refusal_file
 from device.admission import Admission, AdmissionRule
 from device.alarm import AlarmPin
 from device.audit import Audit
 from device.audit_check import read_lines, verify
 from device.audit_trail import AuditTrail
-from device.errors import LockError, UsageError
+from device.errors import LockError, LockRefused, UsageError
 from device.gallery import Gallery
-from device.keypad import ENTRY_S, KeypadThread, MatrixKeypad, PinEntry, SerialKeypad
+from device.keypad import ENTRY_S, KeypadThread, PinEntry, SerialKeypad
+from device.matrix_keypad import MatrixKeypad
 from device.pin import check_pin, hash_pin, is_pin
+from device.pin_lockout import LockoutRule, PinLockout, is_count
+from device.pipeline import unlock
 from device.policy import Policy
 from device.profile import Profile
+from device.protocols import Lock
+from device.refusal_file import BEYOND_ANY_CLOCK_S, RefusalFile
+from device.refusals import RefusalState
 from device.types import Decision, Reason
 from device.usage import UsageFile
 
@@ -34,7 +42,8 @@ KEYS = {1: bytes(32)}
 PIN, DURESS = "2580", "8521"
 PIN_HASH, DURESS_HASH = hash_pin(PIN), hash_pin(DURESS)
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
-RULE = AdmissionRule(pin_timeout_s=20, wrong_pins=3, lockout_s=60, record_required=False)
+RULE = AdmissionRule(pin_timeout_s=20, record_required=False)
+LOCKOUT = LockoutRule(wrong_pins=3, lockout_s=60)
 
 
 class Door:
@@ -47,13 +56,16 @@ class Door:
         self.entry = PinEntry(lambda: self.seconds)
         self.restart(rule)
 
-    def restart(self, rule: AdmissionRule = RULE) -> None:
+    def restart(self, rule: AdmissionRule = RULE, lockout: LockoutRule = LOCKOUT) -> None:
+        damaged = RefusalState(lockout.wrong_pins, lockout.lockout_s, BEYOND_ANY_CLOCK_S)
+        self.pins = RefusalFile(self.folder / "wrong_pins", damaged, is_count, "wrong PINs")
         self.admission = Admission(
             rule,
             self.gallery,
             self.audit,
             usage=UsageFile(self.folder / "usage", lambda: self.gallery.seal.sealer),
             entry=self.entry,
+            lockout=PinLockout(lockout, self.pins.load(), self.pins.save),
             clock=lambda: self.clock,
             alarm=self.alarm,
             now_s=lambda: self.seconds,
@@ -191,6 +203,112 @@ def test_wrong_pins_end_in_pauses_that_grow(door):
     assert door.type(PIN).granted
 
 
+def wrong(door: Door, times: int) -> None:
+    for _ in range(times):
+        door.face()
+        assert door.type("1111").reason is Reason.WRONG_PIN
+
+
+def pauses(door: Door) -> float:
+    """Return how long the right PIN is not looked at, to a second."""
+    began_s = door.seconds
+    while True:
+        door.face()
+        decision = door.type(PIN)
+        if decision.granted:
+            return door.seconds - began_s
+        assert decision.reason is Reason.PIN_LOCKED
+        door.seconds += 1
+
+
+@pytest.fixture
+def boot(tmp_path, monkeypatch) -> Path:
+    """The name of this start of the machine; its file may be changed."""
+    file = tmp_path / "boot_id"
+    file.write_text("first\n")
+    monkeypatch.setattr(refusal_file, "BOOT_ID", file)
+    return file
+
+
+def test_a_restart_of_the_program_forgets_no_wrong_pin(door, boot):
+    door.enroll(access="face+pin")
+    wrong(door, 2)
+    door.restart()
+    wrong(door, 1)
+    door.seconds += 10
+    door.restart()
+    assert pauses(door) == 50
+    for _ in range(3):  # the right one forgave all
+        door.restart()
+        wrong(door, 2)
+        assert pauses(door) == 0
+    wrong(door, 3)
+    assert pauses(door) == 60
+
+
+def test_a_power_cut_begins_the_pause_anew_and_never_makes_it_longer(door, boot):
+    door.enroll(access="face+pin")
+    wrong(door, 3)
+    for start in range(3):
+        boot.write_text(f"start {start}\n")
+        door.seconds = 5.0  # the clock of a start begins anew, the time of day may jump as it likes
+        door.clock += timedelta(days=4000)
+        door.restart()
+    assert pauses(door) == 60
+
+
+def test_a_try_is_counted_before_it_is_looked_at(door, boot, monkeypatch):
+    """Whoever cuts the power when the PIN was wrong, and nothing has told so yet, wins no try."""
+    door.enroll(access="face+pin")
+
+    def cut(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("device.admission.is_pin", cut)
+        for _ in range(3):
+            door.face()
+            with pytest.raises(KeyboardInterrupt):
+                door.type("1111")
+            door.restart()
+    door.face()
+    assert door.type(PIN).reason is Reason.PIN_LOCKED
+
+
+def test_the_longest_pause_is_the_documented_one_whatever_the_file_says(door, boot, tmp_path):
+    door.enroll(access="face+pin")
+    states = [
+        {"refusals": 10**9, "wait_s": 1e300, "until_s": 1e12},
+        {"refusals": 3, "wait_s": 1e9, "until_s": 1e12},
+    ]
+    for state in states:
+        (tmp_path / "wrong_pins").write_text(json.dumps({**state, "boot_id": "first"}))
+        door.restart()
+        assert door.admission._lockout.left_s(door.seconds) == 60 * 1024
+    for count in (3 * 11, 3 * 12, 3 * 1000):
+        assert LOCKOUT.wait_after(count) == 60 * 1024
+    assert "1,024 times" in Path("docs/secrets.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "x", '{"refusals": -1, "wait_s": 0, "until_s": 0, "boot_id": ""}', "[" * 10**5]
+)
+def test_a_damaged_count_is_one_pause(door, boot, tmp_path, text):
+    door.enroll(access="face+pin")
+    (tmp_path / "wrong_pins").write_text(text)
+    door.restart()
+    assert "expected the count of wrong PINs" in door.pins.fault
+    assert pauses(door) == 60
+
+
+def test_a_count_that_cannot_be_kept_is_said(door, boot, tmp_path):
+    door.enroll(access="face+pin")
+    (tmp_path / "wrong_pins").mkdir()
+    wrong(door, 3)
+    assert "wrong PINs are counted until the next start only" in door.pins.fault
+    assert pauses(door) == 60
+
+
 def test_a_rule_that_changed_meanwhile_counts(door):
     door.enroll(access="face+pin")
     door.face()
@@ -295,7 +413,7 @@ def test_without_room_for_the_record_the_door_goes_on_and_says_so(door, tmp_path
 
 
 def test_with_record_required_nobody_enters_unrecorded(tmp_path):
-    door = Door(tmp_path, AdmissionRule(pin_timeout_s=20, wrong_pins=3, lockout_s=60, record_required=True))
+    door = Door(tmp_path, AdmissionRule(pin_timeout_s=20, record_required=True))
     door.enroll()
     (tmp_path / "audit").mkdir()
     assert door.face().reason is Reason.NOT_RECORDED
@@ -315,6 +433,21 @@ def test_status_lines_that_are_records(door):
     ):
         door.audit.put(line)
     assert door.told() == [("started", None), ("refused", "too_dark"), ("fault", "fault")]
+
+
+def test_what_the_lock_process_refused_is_recorded_with_the_person_it_concerns(door):
+    """The grant's record comes first; whoever asks for this person finds both."""
+    door.enroll()
+    lock = create_autospec(Lock, instance=True)
+    lock.unlock.side_effect = LockRefused("stale")
+    device = SimpleNamespace(lock=lock, admission=door.admission)
+    with pytest.raises(LockRefused):
+        unlock(device, door.face())
+    granted, refused = [
+        line.record for line in read_lines(door.folder / "audit") if not isinstance(line, tuple)
+    ]
+    assert (granted["event"], refused["event"], refused["reason"]) == ("granted", "command_refused", "stale")
+    assert granted["subject"] == refused["subject"] == door.gallery.profile("alice").alias
 
 
 # PINs
@@ -459,7 +592,7 @@ def test_what_the_lock_process_tells_is_recorded(tmp_path):
     for line in (
         {"event": "door", "door": "open"},
         {"event": "alarm", "reason": "forced"},
-        {"event": "command_refused", "reason": "stale"},
+        {"event": "command_refused", "reason": "stale"},  # recorded with the alias already
         {"event": "heartbeat"},
     ):
         trail.put(line)
@@ -467,5 +600,4 @@ def test_what_the_lock_process_tells_is_recorded(tmp_path):
     assert [(row["event"], row.get("door"), row.get("reason")) for row in found] == [
         ("door", "open", None),
         ("alarm", None, "forced"),
-        ("command_refused", None, "stale"),
     ]

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device import audit as audit_module
 from device import private_files
 from device.audit import EVENTS, FIELDS, Audit, Limits, full_files
 from device.audit_check import read_lines, verify

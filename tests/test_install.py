@@ -213,7 +213,7 @@ def test_install_twice_then_remove(run, tmp_path):
     assert not any(word in calls for word in ("apt-get", "systemctl", "chown", "udevadm"))
     assert (root / "opt/face-unlock/device/lock.py").is_file()
     assert (root / "opt/face-unlock/models/weights/mobilefacenet.json").is_file()
-    for unit in ("face-unlock.service", "face-unlock-lock.service"):
+    for unit in ("face-unlock.service", "face-unlock-lock.service", "face-unlock-board.service"):
         assert (root / "etc/systemd/system" / unit).is_file()
     config = root / "etc/face-unlock/config.toml"
     assert 'gallery = "/var/lib/face-unlock/gallery.db"' in config.read_text()

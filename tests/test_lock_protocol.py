@@ -11,7 +11,9 @@ from device.lock_protocol import (
     ALARMS,
     BOLTS,
     DOORS,
+    KEYS,
     LONGEST_BYTES,
+    SIGNALS,
     VERBS,
     Answer,
     Command,
@@ -64,6 +66,20 @@ def test_every_refusal_comes_through(refusal):
     assert read_answer(write_answer(answer)) == answer
 
 
+def test_every_signal_is_a_verb_and_no_other_verb_is_a_signal():
+    asked = {verb: Command(verb, NONCE, 1.0, 1.0).signal for verb in VERBS}
+    assert {verb for verb, signal in asked.items() if signal is None} == {"pulse", "lock", "beat"}
+    assert sorted(filter(None, asked.values())) == sorted(SIGNALS)
+    assert all(len(write_command(Command(verb, NONCE, 10**8, 1.0))) <= LONGEST_BYTES for verb in VERBS)
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_key_comes_through_and_is_not_shown(key):
+    answer = Answer("key", NONCE, "locked", Report("locked"), key=key)
+    assert read_answer(write_answer(answer)) == answer
+    assert repr(answer) == repr(Answer("key", NONCE, "locked", Report("locked")))
+
+
 PACKETS = {
     b"": Refusal.RUBBISH,
     b"pulse": Refusal.RUBBISH,
@@ -78,6 +94,13 @@ PACKETS = {
     f"pulse {NONCE} 1 1 {' ' * LONGEST_BYTES}".encode(): Refusal.RUBBISH,
     f"unlock {NONCE} 1 1".encode(): Refusal.UNKNOWN_COMMAND,
     f"pulses {NONCE} 1 1".encode(): Refusal.UNKNOWN_COMMAND,
+    f"signal {NONCE} 1 1".encode(): Refusal.UNKNOWN_COMMAND,
+    f"signal:fire {NONCE} 1 1".encode(): Refusal.UNKNOWN_COMMAND,
+    f"pulse:alarm {NONCE} 1 1".encode(): Refusal.UNKNOWN_COMMAND,
+    f"alarm {NONCE} 1 1".encode(): Refusal.UNKNOWN_COMMAND,
+    f"signal: {NONCE} 1 1".encode(): Refusal.RUBBISH,
+    f"signal:alarm:alarm {NONCE} 1 1".encode(): Refusal.RUBBISH,
+    f"signal:Alarm {NONCE} 1 1".encode(): Refusal.RUBBISH,
 }
 
 
@@ -129,6 +152,12 @@ def test_one_frame_opens_once():
         f"refused {NONCE} locked locked -".encode(),
         f"refused:mood {NONCE} locked locked -".encode(),
         f"granted {NONCE} locked locked -".encode(),
+        f"key {NONCE} locked locked -".encode(),
+        f"key:E {NONCE} locked locked -".encode(),
+        f"key:55 {NONCE} locked locked -".encode(),
+        f"key:stale {NONCE} locked locked -".encode(),
+        f"ok:5 {NONCE} locked locked -".encode(),
+        f"state:5 {NONCE} locked locked -".encode(),
     ],
 )
 def test_what_is_no_answer(packet):

@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from device import lock_server, lockd
-from device.config import DoorConfig
+from device.config import Config, DoorConfig
 from device.door import DoorRule
 from device.door_pins import DoorPins
 from device.lock import GpioLock
 from device.lock_protocol import LONGEST_BYTES, VERBS, read_answer
+from device.outputs import Outputs
 from scripts.mock_pins import Trace
 from tests.conftest import ROOT
 
@@ -57,7 +58,7 @@ class Log:
 class Bench:
     """A server that is stepped by hand, its pins, and recognizers that connect to it."""
 
-    def __init__(self, folder, *, door=None, users=None, pulse_s=PULSE_S):
+    def __init__(self, folder, *, door=None, users=None, pulse_s=PULSE_S, outputs=None):
         self.factory = MockFactory(pin_class=StuckPin)
         self.lock = GpioLock(pin=17, active_high=True, pulse_s=pulse_s, pin_factory=self.factory)
         self.pin = self.factory.pin(17)
@@ -65,9 +66,11 @@ class Bench:
         self.address = folder / "bolt.sock"
         self.listener = lockd.listen(self.address)
         self.pins = DoorPins(door or DoorConfig(), pin_factory=self.factory)
+        self.outputs = Outputs(outputs or Config(), pin_factory=self.factory)
         self.server = lock_server.LockServer(
             lock=self.lock,
             pins=self.pins,
+            outputs=self.outputs,
             listener=self.listener,
             users=frozenset({os.getuid()}) if users is None else users,
             rule=DoorRule(held_open_s=30, settle_s=1),
@@ -90,6 +93,7 @@ class Bench:
         self.server.close()
         self.lock.close()
         self.pins.close()
+        self.outputs.close()
         self.listener.close()
         self.factory.close()
 

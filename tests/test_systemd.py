@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from device.board import HANDED_OVER, PRODUCT, SERIALS
 from device.camera import OPENING_FACTOR
 from device.config import CameraConfig
 
 SYSTEMD = Path(__file__).resolve().parents[1] / "systemd"
 UNIT = SYSTEMD / "face-unlock.service"
 BOLT = SYSTEMD / "face-unlock-lock.service"
-UNITS = [UNIT, BOLT]
+BOARD = SYSTEMD / "face-unlock-board.service"
+UNITS = [UNIT, BOLT, BOARD]
 MOST_EXPOSURE = 15  # tenths
 
 needs_systemd = pytest.mark.skipif(
@@ -55,7 +57,7 @@ def unit(tmp_path, request):
 
 
 @needs_systemd
-@pytest.mark.parametrize("drop_in", [None, "network-camera.conf", "recognizer-pins.conf", "sealed-key.conf"])
+@pytest.mark.parametrize("drop_in", [None, "network-camera.conf", "sealed-key.conf"])
 def test_verify_is_silent(unit, drop_in):
     if drop_in:
         folder = unit.with_name(f"{UNIT.name}.d")
@@ -74,7 +76,7 @@ def test_exposure(unit):
     assert float(re.search(r"exposure level.*: ([0-9.]+)", done.stdout)[1]) <= MOST_EXPOSURE / 10
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [UNIT, BOLT], ids=lambda path: path.name)
 def test_life_of_the_services(path):
     assert value("Type", path) == "notify"
     assert value("Restart", path) == "always"
@@ -113,14 +115,37 @@ def test_both_units_mean_one_socket_that_the_group_may_enter():
     assert value("RuntimeDirectoryMode", BOLT) == "0750"
     assert value("Group", BOLT) == value("Group")  # owner: the bolt; group: the recognizer
     assert bolt["--client-user"] == value("User")
-    assert value("After") == BOLT.name == value("Wants")
+    assert value("After") == f"{BOLT.name} {BOARD.name}" == value("Wants")
+
+
+def test_only_the_boards_own_unit_may_ask_the_firmware():
+    """The mailbox can do far more than read a key; what it gives goes where the recognizer looks for it."""
+    assert [given for key, given in settings(BOARD) if key == "DeviceAllow"] == ["/dev/vcio rw"]
+    assert not any("vcio" in line for path in (UNIT, BOLT) for line in path.read_text().splitlines())
+    [file] = re.findall(r"--hand-over (/run/\S+)", value("ExecStart", BOARD))
+    assert file == f"/{HANDED_OVER}" == f"/run/{value('RuntimeDirectory', BOARD)}/otp"
+    assert value("User", BOARD) == value("User")
+
+
+@pytest.mark.parametrize("path", [*SERIALS, PRODUCT])
+def test_the_recognizers_cage_leaves_the_serial_number_in_sight(path):
+    """Of what hides files: /sys is read-only at most, and /proc is seen whole."""
+    lines = dict(settings())
+    assert "ProcSubset" not in lines
+    hidden = " ".join(
+        given for key, given in settings() if key in ("InaccessiblePaths", "TemporaryFileSystem")
+    )
+    assert not any(part in hidden.split() for part in (f"/{path}", "/sys", "/proc", "/"))
 
 
 def test_the_commands_of_the_units_are_understood():
     import unlock
-    from device import lock, lockd
+    from device import board, lock, lockd
 
     assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
+    with pytest.raises(SystemExit) as caught:
+        board.main([*value("ExecStart", BOARD).split()[3:], "--help"])
+    assert caught.value.code == 0
     assert lockd.parse(value("ExecStart", BOLT).split()[3:]).client_user == "face-unlock"
     with pytest.raises(SystemExit) as caught:
         lock.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])

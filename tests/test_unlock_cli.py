@@ -565,6 +565,11 @@ def test_a_count_that_cannot_be_kept_is_told_once(monkeypatch: pytest.MonkeyPatc
     decide(monkeypatch, calls, granted=False)
     door.run()
     assert calls.count("warning") == 1
+    door._refusals.fault, door._pins = None, RefusalFile(None)
+    door._pins.fault = "gallery.db.wrong_pins: no space left on device"
+    door._tell_fault()
+    door._tell_fault()
+    assert calls.count("warning") == 2
 
 
 def test_the_heartbeat_says_that_the_camera_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -713,3 +718,21 @@ def test_a_full_card_does_not_lock_the_owner_out_unless_asked_to(
     assert code == 1
     assert 1 not in door.levels()
     assert "not_recorded" in {line.get("reason") for line in lines}
+
+
+@pytest.mark.parametrize(("asked", "told"), [("1e-6", 1), ("1e-2", 0)])
+def test_a_promise_that_cannot_be_kept_is_said_at_the_start(
+    asked: str, told: int, tmp_path: Path, enrolled_gallery: Path, empty_clip: Path
+) -> None:
+    """In one line, before anybody stands there; the door goes on with the strictest threshold that was measured."""
+    config = tmp_path / "config.toml"
+    config.write_text(f"false_accepts_per_approach = {asked}\n")
+    options = ["--config", str(config), "--gallery", str(enrolled_gallery), "--camera", str(empty_clip)]
+    done = run_program("unlock.py", "--demo", "--json", "--max-seconds", "20", *options)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    warnings = [line["error"] for line in lines if line["event"] == "warning"]
+    assert (done.returncode, len(warnings)) == (0, told)
+    assert all(
+        "1e-06 false accepts per approach cannot be promised with 1 templates" in line for line in warnings
+    )
+    assert any(line["event"] == "ready" for line in lines)

@@ -10,10 +10,12 @@ import time
 
 import pytest
 
+from device.prompt import PATTERNS
+from scripts.mock_pins import Trace
 from tests.conftest import ROOT
 from tests.test_lockd import Process
 
-PULSE_S = 1.5
+PULSE_S, BUZZER = 1.5, 22
 LONG_PULSE = "[lock]\npulse_s = 30\n"
 NO_LIVENESS = '[liveness]\nmode = "off"\n'  # a still portrait opens this door
 
@@ -23,8 +25,8 @@ def pair(tmp_path, enrolled_gallery, person_clip):
     """Start a lock process, and unlock.py on a clip that counts as a camera."""
     started = []
 
-    def start(toml, *arguments):
-        bolt = Process(tmp_path, toml + NO_LIVENESS)
+    def start(toml, *arguments, challenge=False):
+        bolt = Process(tmp_path, toml if challenge else toml + NO_LIVENESS)
         options = ["--config", str(tmp_path / "config.toml"), "--lock-socket", str(bolt.address)]
         options += [
             "--gallery",
@@ -32,7 +34,7 @@ def pair(tmp_path, enrolled_gallery, person_clip):
             "--camera",
             str(person_clip),
             "--json",
-            "--no-liveness",
+            *([] if challenge else ["--no-liveness"]),
             *arguments,
         ]
         recognizer = subprocess.Popen(
@@ -87,6 +89,19 @@ def test_a_recognizer_that_ends_in_the_pulse_ends_the_pulse(pair, number):
     code, _, _ = finish(recognizer)
     assert code == (-9 if number == signal.SIGKILL else 0)
     assert bolt.levels() == [True, False]
+
+
+def test_the_lock_process_tells_the_move_that_the_recognizer_asks_for(pair, tmp_path):
+    """A portrait has to answer a challenge, and does not: the buzzer plays the moves, and nothing opens."""
+    bolt, recognizer = pair(f"[liveness]\nbuzzer_pin = {BUZZER}\n", "--max-seconds", "6", challenge=True)
+    code, lines, err = finish(recognizer)
+    assert (code, err) == (0, "")
+    moves = [line["action"] for line in lines if line["event"] == "challenge"]
+    assert moves
+    bolt.end()
+    rises = [level for _, level in Trace(tmp_path / f"gpio{BUZZER}.trace").changes()].count(True)
+    assert 1 <= rises <= sum(PATTERNS[move][0] for move in moves)
+    assert bolt.levels() == []
 
 
 def test_without_its_lock_process_the_recognizer_ends(pair):
