@@ -96,6 +96,8 @@ class Door:
     def end(self) -> tuple[int, list[dict[str, Any]], str]:
         assert self.process is not None
         out, err = self.process.communicate(timeout=60)
+        # LiteRT tells, now and then, where its memory happened to lie: that is none of the program's words
+        err = re.sub(r"^(WARNING: Logging before InitGoogle|[IW]\d{4} ).*\n", "", err, flags=re.MULTILINE)
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], err
 
 
