@@ -102,9 +102,9 @@ class EnrollmentError(FaceUnlockError):
     exit_code = 8
 
 
-OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
+OPENCV_NO_MEMORY = "-4:Insufficient memory"  # cv2 keeps `code` on the class, where it outlives its error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether memory ran out: as Python says it, or as OpenCV does."""
-    return isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY
+    return isinstance(error, MemoryError) or OPENCV_NO_MEMORY in str(error)
