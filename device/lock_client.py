@@ -86,7 +86,8 @@ class RemoteLock:
     def lock(self) -> None:
         """Have it locked now; raise LockError when that is not confirmed.
 
-        It waits for no earlier answer, which a signal's exception may have swallowed: `lock` needs no nonce.
+        It waits for no earlier answer, which a signal's exception may have swallowed: `lock` needs no nonce. Where the
+        lock process hung up meanwhile it is connected to anew.
         """
         if self._socket is None:
             return
@@ -99,7 +100,7 @@ class RemoteLock:
         except TimeoutError:
             pass
         except OSError as error:
-            raise LockError(f"{self}: is gone: {error}: {NEXT_STEP}") from error
+            self._come_back(error)
         if self._bolt != "locked":
             raise LockError(f"{self}: the bolt is {self._bolt}, expected locked: check the wiring")
 
@@ -128,6 +129,22 @@ class RemoteLock:
         answer = self._receive()
         if answer.word != "hello":
             raise LockError(str(answer.refusal or answer.word))
+
+    def _come_back(self, error: OSError) -> None:
+        """Connect anew: a lock process that hung up has locked, and its greeting tells; a camera that hangs is enough.
+
+        Whoever waits for a frame in mid-pulse is silent, and hung up on before the frame is missed.
+        """
+        before = self._socket
+        try:
+            self._try_to_connect()
+        except (OSError, LockError):
+            self._hang_up()
+            self._socket = before  # nobody may take this lock for one that was closed
+            raise LockError(f"{self}: is gone: {error}: {NEXT_STEP}") from error
+        self._unanswered = False
+        if before is not None:
+            before.close()
 
     def _ask(self, verb: str, frame_at_s: float) -> None:
         """Send a command and wait for its answer."""

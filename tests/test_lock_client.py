@@ -110,6 +110,24 @@ def test_check_beats_and_no_check_ends_the_pulse(tmp_path):
         process.end(signal.SIGKILL)
 
 
+def test_who_was_silent_in_mid_pulse_locks_and_is_let_in_again(tmp_path):
+    """A camera that hangs keeps the recognizer from beating: that must not end it."""
+    process = Process(tmp_path, "[lock]\npulse_s = 30\n")
+    try:
+        lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
+        lock.unlock()
+        wait_until(lambda: not process.trace.level)  # hung up on
+        lock.lock()
+        assert lock.is_locked is True
+        lock.check()
+        lock.unlock()
+        assert process.trace.level
+        lock.close()
+        assert process.levels() == [True, False, True, False]
+    finally:
+        process.end(signal.SIGKILL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_lock_process_that_is_gone_is_an_error_everywhere(process, lock, number):
     process.end(number)
