@@ -25,6 +25,7 @@ from device.lock_protocol import VERBS
 from device.lock_server import SILENCE_S
 
 SLACK_S = 0.5  # a busy machine is late
+LATEST_S = 3.0  # of a late packet
 RELOCK_S = 2.0  # a new Python has to start for the relock
 STALL_S = 3.0  # camera.stall_timeout_s of the proof's door
 BACK_S = 8.0  # unlock.py tries a lost camera again after 0.5 s, then 1, 2, 4
@@ -66,6 +67,7 @@ class Fault:
     anytime: bool = False
     watched: bool = False
     mend: Callable[[Scene], bool] | None = None
+    settle_s: float = 0.15  # after so long nothing that was broken opens the door any more
 
 
 def to_recognizer(number: int) -> Callable[[Scene], None]:
@@ -165,7 +167,7 @@ def twice(packet: bytes, rng: random.Random) -> list[bytes]:
 
 
 def late(packet: bytes, rng: random.Random) -> list[bytes]:
-    time.sleep(rng.uniform(0.1, 3.0))
+    time.sleep(rng.uniform(0.1, LATEST_S))
     return [packet]
 
 
@@ -229,7 +231,7 @@ FAULTS = (
     Fault("packets: a bit flipped", spoil(flip), tapped=True),
     Fault("packets: cut short", spoil(cut_short), tapped=True),
     Fault("packets: sent twice", spoil(twice), tapped=True),
-    Fault("packets: late", spoil(late), tapped=True),
+    Fault("packets: late", spoil(late), tapped=True, settle_s=LATEST_S + SLACK_S),
     Fault("packets: lost", spoil(lost), tapped=True),
     Fault("packets: repeated as a pulse", spoil(repeated_as_pulse), tapped=True),
     Fault("stranger: rubbish", strangers(rubbish, 20)),

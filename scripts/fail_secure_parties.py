@@ -201,6 +201,8 @@ class Tap:
         with contextlib.suppress(OSError), source, target:
             while packet := source.recv(4096):
                 for each in self.spoil(packet) if spoilt else [packet]:
+                    if self._ending:  # whoever sent it is gone, and nobody keeps a packet for later
+                        return
                     target.send(each)
             target.shutdown(socket.SHUT_RDWR)
             source.shutdown(socket.SHUT_RDWR)

@@ -152,7 +152,7 @@ class Stage:
 
     def _await_rest(self, fault: Fault, stopped: object) -> bool:
         """Wait until the pin is locked, and until a lock process that was stopped has been replaced."""
-        time.sleep(0.15)
+        time.sleep(fault.settle_s)
         rested = wait_for(lambda: not self.trace.level, self.pulse_s + fault.longest_s + self.slack_s + 1)
         if fault.replaces:
             rested = rested and wait_for(lambda: self.supervisor.process not in (stopped, None), START_S)
