@@ -25,6 +25,8 @@ REFERENCE_POINTS: Points = np.array(
     dtype=np.float32,
 )
 
+FACE_CENTER, FACE_WIDTH_PX = (55.5, 62.0), 80.0  # of the face in that crop
+
 MESH_POINTS = 468
 
 # Mesh points (of 468) whose mean is each of the five points; the subject's right eye comes first.

@@ -1,6 +1,7 @@
 """Passive presentation attack detection: an int8 network that tells a live face from a print or a screen.
 
-It looks at the aligned face alone, at the scale at which quality is measured too (docs/liveness.md says why).
+It takes two looks at a frame: the aligned face, for what a print or a screen does to a face, and the face with what
+stands around it, for the edges of a sheet, a bezel and hands (docs/liveness.md).
 """
 
 from __future__ import annotations
@@ -9,14 +10,26 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from device.errors import ModelError
-from device.geometry import ALIGNMENT_ID, CROP_SIZE_PX
+from device.geometry import (
+    ALIGNMENT_ID,
+    CROP_SIZE_PX,
+    FACE_CENTER,
+    FACE_WIDTH_PX,
+    REFERENCE_POINTS,
+    apply_transform,
+    invert_transform,
+    similarity_transform,
+)
 from device.network import ManifestKeys, Network, NetworkManifest, is_number
-from device.types import AlignedFace, Image
+from device.types import AlignedFace, Image, Points
 
 _FACE_SHAPE = (CROP_SIZE_PX, CROP_SIZE_PX, 3)
+WIDE_LOOK = 2.7  # face widths
+CHANNELS = 6  # RGB of the aligned face, RGB of the wide look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +50,7 @@ def load_liveness_manifest(path: Path) -> LivenessManifest:
     """Read and check a manifest; a missing, broken or contradictory one is a ModelError naming the key."""
     keys = ManifestKeys(path)
     manifest = LivenessManifest(
-        **keys.network(),
+        **keys.network(CHANNELS),
         model_id=keys.text("model_id"),
         alignment=keys.text("alignment"),
         unsure=_score(keys, "unsure"),
@@ -49,8 +62,9 @@ def load_liveness_manifest(path: Path) -> LivenessManifest:
     keys.expect(
         "alignment", manifest.alignment == ALIGNMENT_ID, f"{ALIGNMENT_ID!r}, the alignment of this release"
     )
-    keys.expect("input.shape", manifest.side_px == CROP_SIZE_PX, f"[1, {CROP_SIZE_PX}, {CROP_SIZE_PX}, 3]")
-    keys.expect("output.shape", manifest.output.shape == (1, 1), "[1, 1], one logit")
+    side = CROP_SIZE_PX
+    keys.expect("input.shape", manifest.side_px == side, f"[1, {side}, {side}, {CHANNELS}]")
+    keys.expect("output.shape", manifest.output.shape == (1, 2), "[1, 2], a logit a look")
     for role, tensor in (("input", manifest.input), ("output", manifest.output)):
         keys.expect(f"{role}.dtype", tensor.dtype == "int8", "int8")
     keys.expect("attack", manifest.attack <= manifest.unsure, "a score not above unsure")
@@ -87,8 +101,8 @@ class PadScorer:
         """Return a score in [0, 1], 1 for live.
 
         Args:
-            image: the whole (H, W, 3) uint8 RGB frame, for networks that look around the face; this one does not.
-            face: its `measured` crop is what the network sees.
+            image: the whole (H, W, 3) uint8 RGB frame.
+            face: where it stands in the frame, and its `measured` crop, the near look.
         """
         crop = face.measured
         if crop.shape != _FACE_SHAPE or crop.dtype != np.uint8:
@@ -96,7 +110,36 @@ class PadScorer:
                 f"model {self.model_id} expects an aligned face {_FACE_SHAPE} uint8, received {crop.shape} "
                 f"{crop.dtype}: align it first"
             )
-        return sigmoid(float(self._network.run(crop)[0]))
+        return self.score_of(np.concatenate([crop, wide_look(image, face.landmarks)], axis=2))
+
+    def score_of(self, looks: Image) -> float:
+        """Return the score of both looks, (112, 112, 6) uint8: of the one that is less sure of a live face."""
+        return sigmoid(float(self._network.run(looks).min()))
+
+
+def wide_look(image: Image, landmarks: Points) -> Image:
+    """Return the face and what stands around it: (112, 112, 3) uint8 RGB, WIDE_LOOK face widths a side, upright.
+
+    Args:
+        image: the whole (H, W, 3) uint8 RGB frame; where it ends, its edge pixels go on.
+        landmarks: the face's five points (5, 2), px of the frame.
+    """
+    height, width = image.shape[:2]
+    center, width_px = face_place(landmarks)
+    side = max(1, round(WIDE_LOOK * width_px))
+    left, top = (round(x - side / 2) for x in np.clip(center, 0, (width - 1, height - 1)).tolist())
+    inside = image[max(0, top) : top + side, max(0, left) : left + side]
+    missing = (-top, top + side - height, -left, left + side - width)
+    square = cv2.copyMakeBorder(inside, *(max(0, rim) for rim in missing), cv2.BORDER_REPLICATE)
+    look = cv2.resize(square, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(look, np.uint8)
+
+
+def face_place(landmarks: Points) -> tuple[Points, float]:
+    """Return center (2,) and width of the face of five landmarks (5, 2), px of the picture they stand in."""
+    to_crop = similarity_transform(landmarks, REFERENCE_POINTS)
+    center = apply_transform(invert_transform(to_crop), [FACE_CENTER])[0]
+    return center.astype(np.float32), FACE_WIDTH_PX / math.hypot(to_crop[0, 0], to_crop[1, 0])
 
 
 def sigmoid(logit: float) -> float:

@@ -66,6 +66,11 @@ def to_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     return (pixels - PIXEL_MEAN) / PIXEL_STD
 
 
+def to_images(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """Undo `to_tensor`, for any number of channels."""
+    return (tensor * PIXEL_STD + PIXEL_MEAN).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
 @dataclass(frozen=True)
 class Augment:
     """How far a training view may be from its crop; every `p_` is a probability."""

@@ -22,19 +22,20 @@ from device.geometry import ALIGNMENT_ID
 from device.quantization import dequantize, quantize
 from models.blocks import Staged
 from models.data import PIXEL_MEAN, PIXEL_STD
+from models.pad_network import BothLooks
 from models.split_depthwise import split_global_depthwise
 
 INT8_OPERATORS = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "RESHAPE", "FULLY_CONNECTED"}
-    | {"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "LOGISTIC", "MUL"}
+    | {"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "LOGISTIC", "MUL", "CONCATENATION", "SLICE", "STRIDED_SLICE"}
 )
 SPLITTING_FACES = 256  # set the ranges of a split layer's first half
 
 
-def to_litert(network: Staged, path: Path) -> None:
-    """Write `network`, (1, 3, H, W) in torch, as a float32 .tflite with (1, H, W, 3) input."""
+def to_litert(network: Staged | BothLooks, path: Path, channels: int = 3) -> None:
+    """Write `network`, (1, channels, H, W) in torch, as a float32 .tflite with (1, H, W, channels) input."""
     channels_last = litert_torch.to_channel_last_io(network.eval(), args=[0])
-    example = (torch.zeros(1, *network.input_px, 3),)
+    example = (torch.zeros(1, *network.input_px, channels),)
     litert_torch.convert(channels_last, example).export(str(path))
 
 

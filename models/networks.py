@@ -9,7 +9,7 @@ from models.landmark_network import LandmarkNetwork
 from models.mobilefacenet import MobileFaceNet
 from models.mobilenet_v1 import FaceNet, MobileNetV1Face
 from models.mobilenet_v2 import MobileNetV2Face
-from models.pad_network import PadNetwork
+from models.pad_network import NearNetwork, WideNetwork
 from models.vargfacenet import VarGFaceNet
 
 WIDTH = 0.5  # of the MobileNetV2 shipped: three times as many faces an hour on the machine it was trained on
@@ -28,7 +28,8 @@ VARIANTS: dict[str, Callable[[str], Staged]] = {
     "mobilefacenet_96x96": lambda act: MobileFaceNet(act, input_px=(96, 96)),
     "mobilefacenet_pool": lambda act: MobileFaceNet(act, stem="pool"),
     "landmarks": LandmarkNetwork,
-    "pad": PadNetwork,
+    "pad_near": NearNetwork,
+    "pad_wide": WideNetwork,
 }
 NETWORKS = SYSTEMS | VARIANTS
 

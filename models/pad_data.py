@@ -1,8 +1,7 @@
-"""Training views of the liveness network: live faces and attacks, both through the same camera.
+"""Training views of the liveness network, for its near look and for its wide look.
 
-Two kinds of material. Recorded: real live and real printed faces of a few people, apart by person. Simulated: natural
-photographs, once as they are and once recaptured by `models.recapture`. The base photographs of both classes are drawn
-from the same pool, so what a photograph shows says nothing about its class.
+Near: recorded pictures, real live and real printed faces of a few people, kept apart by person; and photographs, all
+live. Wide: scenes of `models.pad_scene` from disk, and the same recorded pictures.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,25 +24,30 @@ from torch import Tensor
 
 from models.camera_chain import Camera, Image, Rng, Scene, capture, gentle, to_light
 from models.data import HELD_OUT_ONE_IN, SIZE_PX, to_tensor
-from models.recapture import SPECIES, Stance, live, recapture
+from models.pad_material import Looks
+from models.pad_scene import LOOK_WIDTHS, MAP_PX
 from models.recapture_layer import FacePlace, Layer, Outline, hold, over
+from models.stance import Stance
 
 CROP_FACE = FacePlace((55.5, 62.0), 80.0)  # where the face stands in an aligned crop of 112 px
-CANVAS_SCALE = 2  # of simulated scenes: sheets and screens have finer edges than the crop has pixels
+CANVAS_SCALE = 2  # of simulated scenes: fingers have finer edges than the crop has pixels
 STORE_SEED = 1014
 AHEAD = 2  # batches in the making
 LARGEST_RIM, SMALLEST_FACE_PX = 0.05, 60
-RECORDED = "recorded print"  # the species of recorded attacks
+RECORDED_PRINT = "recorded print"  # the species of recorded attacks
+WIDE_FACE_PX = SIZE_PX / LOOK_WIDTHS  # of the face in a wide look
+WHOLE = np.float32([0, 0, SIZE_PX - 1, SIZE_PX - 1])
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Aligned real pictures: `images` (N, 112, 112, 3) uint8 RGB, `live` (N,) and `person` (N,).
+    """Real pictures: `near`, `wide` (N, 112, 112, 3) uint8 RGB, `live` (N,) and `person` (N,).
 
-    `inside` (N, 4) is left, top, right and bottom of what was recorded, in px of the crop; beyond is made up.
+    `inside` (N, 4) is left, top, right and bottom of what was recorded, in px of the near look; beyond is made up.
     """
 
-    images: npt.NDArray[np.uint8]
+    near: npt.NDArray[np.uint8]
+    wide: npt.NDArray[np.uint8]
     live: npt.NDArray[np.bool_]
     person: npt.NDArray[np.int64]
     inside: npt.NDArray[np.float32]
@@ -50,14 +55,24 @@ class Recorded:
     def of(self, people: tuple[int, ...]) -> Recorded:
         """Return the pictures of some people."""
         rows = np.isin(self.person, people)
-        return Recorded(self.images[rows], self.live[rows], self.person[rows], self.inside[rows])
+        return Recorded(
+            *(values[rows] for values in (self.near, self.wide, self.live, self.person, self.inside))
+        )
 
-    def draw(self, is_live: bool, rng: Rng) -> Image:
+    def draw(self, is_live: bool, rng: Rng) -> int:
         """Draw a person, then one of their pictures: nobody counts more for having sat longer."""
         groups = self.groups[is_live]
         rows = groups[rng.integers(len(groups))]
-        row = rows[rng.integers(len(rows))]
-        return reframed(self.images[row], self.inside[row], rng)
+        return int(rows[rng.integers(len(rows))])
+
+    def near_look(self, is_live: bool, rng: Rng) -> Image:
+        row = self.draw(is_live, rng)
+        return reframed(self.near[row], self.inside[row], rng)
+
+    def wide_look(self, is_live: bool, rng: Rng) -> Image:
+        row = self.draw(is_live, rng)
+        edges = reframing(self.inside[row], rng) - np.tile(CROP_FACE.center, 2)
+        return ended(self.wide[row], edges * WIDE_FACE_PX / CROP_FACE.width_px + (SIZE_PX - 1) / 2)
 
     @cached_property
     def groups(self) -> dict[bool, list[npt.NDArray[np.int64]]]:
@@ -69,14 +84,24 @@ class Recorded:
 
 
 def reframed(crop: Image, inside: npt.NDArray[np.float32], rng: Rng) -> Image:
-    """Return a crop whose recorded part ends at edges drawn anew, edge pixels beyond.
+    """Return a crop whose recorded part ends at edges drawn anew.
 
     Recorded pictures were cut near the face, printed ones 2 px nearer in the mean: that must tell nobody the class.
     """
-    low, high = np.maximum(inside[:2], rng.uniform((4, 24), (22, 38))), rng.uniform((90, 103), (107, 130))
-    left, top = np.ceil(low).astype(int)
-    right, bottom = np.clip(np.floor(np.minimum(inside[2:], high)).astype(int) + 1, 1, SIZE_PX)
-    part = crop[top:bottom, left:right]
+    return ended(crop, reframing(inside, rng))
+
+
+def reframing(inside: npt.NDArray[np.float32], rng: Rng) -> npt.NDArray[np.float64]:
+    """Draw left, top, right and bottom within what was recorded, px of the near look."""
+    low, high = rng.uniform((4, 24), (22, 38)), rng.uniform((90, 103), (107, 130))
+    return np.concatenate([np.maximum(inside[:2], low), np.minimum(inside[2:], high)])
+
+
+def ended(picture: Image, edges: npt.NDArray[np.floating]) -> Image:
+    """Return a picture that ends at left, top, right and bottom; its edge pixels go on."""
+    left, top = np.clip(np.ceil(edges[:2]), 0, SIZE_PX - 2).astype(int)
+    right, bottom = np.clip(np.floor(edges[2:]).astype(int) + 1, 1, SIZE_PX)
+    part = picture[top:bottom, left:right]
     return np.asarray(
         cv2.copyMakeBorder(part, top, SIZE_PX - bottom, left, SIZE_PX - right, cv2.BORDER_REPLICATE), np.uint8
     )
@@ -85,7 +110,7 @@ def reframed(crop: Image, inside: npt.NDArray[np.float32], rng: Rng) -> Image:
 def load_recorded(path: Path) -> Recorded:
     """Read a file of scripts/prepare_pad.py."""
     with np.load(path) as file:
-        return Recorded(file["images"], file["live"], file["person"], file["inside"])
+        return Recorded(*(file[name] for name in ("near", "wide", "live", "person", "inside")))
 
 
 def load_faces(folder: Path, count: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
@@ -117,31 +142,14 @@ def is_natural(row: dict[str, str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Mix:
-    """What a batch is made of; every `p_` is a probability."""
+class Batches(ABC):
+    """Batches of views; a number repeats its batch."""
 
-    stored: int = 14_000  # simulated views, each used again in another light
-    p_recorded: float = 0.35
-    p_recorded_base: float = 0.15  # a live recorded picture, where a simulation needs a photograph
-    p_gentle: float = 0.4  # recorded pictures that pass no second lens and sensor
-    p_gentle_simulated: float = 0.15  # the same for simulated ones, live or not
-    p_gray: float = 0.04
-    p_hand: float = 0.08  # live faces with somebody's fingers before them
-    turn_deg: float = 2.0  # of the alignment, standard deviation
-    scale: float = 0.04
-    shift_px: float = 1.5
+    @abstractmethod
+    def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, ...]:
+        """Make batch `number`: pictures (B, 3, 112, 112), labels (B,), 1 for live, and what else an objective takes."""
 
-
-@dataclass(frozen=True)
-class Views:
-    """Batches of pictures (B, 3, 112, 112) and labels (B,), 1 for live; a number repeats its batch."""
-
-    faces: npt.NDArray[np.uint8]
-    recorded: Recorded
-    mix: Mix = Mix()
-    kept: dict[int, Image] = field(default_factory=dict)
-
-    def stream(self, size: int, seed: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, size: int, seed: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield batches without end from batch `start` on, made ahead."""
         with ThreadPoolExecutor(AHEAD) as pool:
             pending = [pool.submit(self.batch, size, seed, start + ahead) for ahead in range(AHEAD)]
@@ -150,62 +158,76 @@ class Views:
                 pending.append(pool.submit(self.batch, size, seed, start + AHEAD - 1))
                 yield ready
 
-    def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, Tensor]:
-        """Make batch `number`, half of it live: a pure function of its arguments."""
-        rng = np.random.default_rng((seed, number))
-        labels = np.arange(size) % 2
-        pictures = [self.one(bool(label), rng) for label in labels]
-        return to_tensor(np.stack(pictures)), torch.from_numpy(labels.astype(np.float32))
 
-    def one(self, is_live: bool, rng: Rng) -> Image:
-        """Return one (112, 112, 3) uint8 RGB view."""
-        if rng.random() < self.mix.p_recorded:
-            view = self.replayed(self.recorded.draw(is_live, rng), rng)
+@dataclass(frozen=True)
+class RecordedViews(Batches):
+    """Near looks of recorded people, half of them live."""
+
+    recorded: Recorded
+
+    def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((seed, number))
+        live = np.arange(size) % 2 == 1
+        return tensors(
+            [mirrored(varied(self.recorded.near_look(label, rng), rng), rng) for label in live], live
+        )
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a batch of near looks is made of; every `p_` is a probability."""
+
+    photographs: float = 0.4  # share of a batch; the rest is recorded, half of it live
+    stored: int = 6_000  # photographs through the simulated camera, each used again in another light
+    p_camera: float = 0.5  # a photograph through the simulated camera, not as it is
+    p_reframed: float = 0.6
+    p_gentle: float = 0.15
+    p_hand: float = 0.08  # with somebody's fingers before the face
+    turn_deg: float = 2.0  # of the alignment, standard deviation
+    scale: float = 0.04
+    shift_px: float = 1.5
+
+
+@dataclass(frozen=True)
+class NearViews(Batches):
+    """Near looks of recorded people and of photographs, which are all live; the third tensor is 1 where recorded."""
+
+    faces: npt.NDArray[np.uint8]
+    recorded: Recorded
+    mix: Mix = Mix()
+    kept: dict[int, Image] = field(default_factory=dict)
+
+    def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((seed, number))
+        recorded = np.arange(size) >= round(size * self.mix.photographs)
+        live = (np.arange(size) % 2 == 1) | ~recorded
+        looks = [
+            self.recorded.near_look(label, rng) if real else self.photograph(rng)
+            for real, label in zip(recorded, live, strict=True)
+        ]
+        return tensors([mirrored(varied(look, rng), rng) for look in looks], live, recorded)
+
+    def photograph(self, rng: Rng) -> Image:
+        """Return a photograph as it is, or as the simulated camera takes it."""
+        if rng.random() < self.mix.p_camera:
+            look = self.stored(int(rng.integers(self.mix.stored)))
         else:
-            view = varied(self.stored(2 * int(rng.integers(self.mix.stored // 2)) + is_live), rng)
-        if rng.random() < 0.5:
-            view = view[:, ::-1]
-        if rng.random() < self.mix.p_gray:
-            gray = cv2.cvtColor(np.ascontiguousarray(view), cv2.COLOR_RGB2GRAY)
-            view = np.repeat(gray[..., None], 3, axis=2)
-        return np.ascontiguousarray(view)
+            look = self.faces[rng.integers(len(self.faces))]
+        return reframed(look, WHOLE, rng) if rng.random() < self.mix.p_reframed else look
 
     def stored(self, number: int) -> Image:
-        """Return simulated view `number`, odd ones live; made once: the network learns faster than that."""
+        """Return photograph `number` through the camera, made once: the network learns faster than that."""
         if number not in self.kept:
-            species = "live" if number % 2 else SPECIES[number // 2 % len(SPECIES)]
-            self.kept[number] = self.simulated(species, np.random.default_rng((STORE_SEED, number)))
+            self.kept[number] = self.through_camera(np.random.default_rng((STORE_SEED, number)))
         return self.kept[number]
 
-    def replayed(self, picture: Image, rng: Rng) -> Image:
-        """Return a recorded picture in another light, often through another camera."""
+    def through_camera(self, rng: Rng) -> Image:
+        """Take the picture of a photograph's person and cut the crop out of it, as loosely as landmarks do."""
+        photo, face = enlarged(self.faces[rng.integers(len(self.faces))]), CROP_FACE.scaled(CANVAS_SCALE)
+        scene = with_hand(photo, face, rng) if rng.random() < self.mix.p_hand else Scene(to_light(photo))
         camera, stance = Camera.draw(rng), Stance.draw(rng)
         if rng.random() < self.mix.p_gentle:
             camera = gentle(camera)
-            stance = Stance(CROP_FACE.width_px)
-        return self.aligned(Scene(to_light(picture)), CROP_FACE, camera, stance, rng)
-
-    def simulated(self, species: str, rng: Rng) -> Image:
-        """Return a view of a photograph, "live" or recaptured as one of the species."""
-        photo, around = enlarged(self.base(rng)), surroundings(self.base(rng), rng)
-        face = CROP_FACE.scaled(CANVAS_SCALE)
-        if species != "live":
-            scene = recapture(photo, face, species, around, rng)
-        else:
-            scene = with_hand(photo, face, rng) if rng.random() < self.mix.p_hand else live(photo)
-        camera = Camera.draw(rng)
-        if rng.random() < self.mix.p_gentle_simulated:
-            camera = gentle(camera)
-        return self.aligned(scene, face, camera, Stance.draw(rng), rng)
-
-    def base(self, rng: Rng) -> Image:
-        """Draw a photograph: the same pool whatever is made of it."""
-        if rng.random() < self.mix.p_recorded_base:
-            return self.recorded.draw(True, rng)
-        return self.faces[rng.integers(len(self.faces))]
-
-    def aligned(self, scene: Scene, face: FacePlace, camera: Camera, stance: Stance, rng: Rng) -> Image:
-        """Take the picture and cut the crop out of it, as loosely as landmarks do."""
         side = math.ceil(1.6 * stance.face_px) + 4
         shot = capture(scene, stance.to_sensor(face, (side, side)), (side, side), camera, rng)
         turn_deg = stance.turn_deg + rng.normal(0, self.mix.turn_deg)
@@ -214,6 +236,55 @@ class Views:
         matrix[:, 2] += np.array(CROP_FACE.center) - (side - 1) / 2 + rng.normal(0, self.mix.shift_px, 2)
         # Bilinear as at the door, where nothing is smoothed before a large face is shrunk
         return np.asarray(cv2.warpAffine(shot, matrix, (SIZE_PX, SIZE_PX), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+@dataclass(frozen=True)
+class WideViews(Batches):
+    """Wide looks, half of them live; the third tensor (B, 14, 14) is 1 where a sheet or a device is."""
+
+    looks: Looks
+    recorded: Recorded
+    p_recorded: float = 0.06
+
+    def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((seed, number))
+        live = np.arange(size) % 2 == 1
+        pairs = [self.one(bool(label), rng) for label in live]
+        pictures, labels = tensors([look for look, _ in pairs], live)
+        return (
+            pictures,
+            labels,
+            torch.from_numpy(np.stack([where for _, where in pairs]).astype(np.float32) / 255),
+        )
+
+    def one(self, is_live: bool, rng: Rng) -> tuple[Image, npt.NDArray[np.uint8]]:
+        if rng.random() < self.p_recorded:
+            look = self.recorded.wide_look(is_live, rng)
+            where = np.full((MAP_PX, MAP_PX), 0 if is_live else 255, np.uint8)
+        else:
+            number = 2 * int(rng.integers(self.looks.made() // 2)) + is_live
+            look, where = self.looks.images[number], self.looks.maps[number]
+        if rng.random() < 0.5:
+            look, where = look[:, ::-1], where[:, ::-1]
+        look = np.ascontiguousarray(look)
+        if rng.random() < 0.8:
+            look = varied(look, rng)
+        if rng.random() < 0.2:
+            noise = rng.normal(0, rng.uniform(1, 6), look.shape)
+            look = np.clip(look + noise, 0, 255).astype(np.uint8)
+        if rng.random() < 0.15:
+            look = np.asarray(cv2.GaussianBlur(look, (0, 0), rng.uniform(0.3, 0.9)), np.uint8)
+        return look, where
+
+
+def tensors(looks: list[Image], *labels: npt.NDArray[np.bool_]) -> tuple[Tensor, ...]:
+    """Return pictures and labels as the training loop takes them."""
+    return to_tensor(np.stack(looks)), *(torch.from_numpy(label.astype(np.float32)) for label in labels)
+
+
+def mirrored(look: Image, rng: Rng) -> Image:
+    """Return a look, half of them mirrored."""
+    return np.ascontiguousarray(look[:, ::-1]) if rng.random() < 0.5 else look
 
 
 def varied(view: Image, rng: Rng) -> Image:
@@ -232,16 +303,6 @@ def enlarged(photo: Image) -> Image:
     """Return a photograph on the canvas of simulated scenes."""
     size = (photo.shape[1] * CANVAS_SCALE, photo.shape[0] * CANVAS_SCALE)
     return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def surroundings(other: Image, rng: Rng) -> Image:
-    """Return what stands behind an attack: a turned and blurred piece of another photograph."""
-    side = SIZE_PX * CANVAS_SCALE
-    middle = (float(rng.uniform(20, 90)), float(rng.uniform(20, 90)))
-    matrix = cv2.getRotationMatrix2D(middle, rng.uniform(0, 360), rng.uniform(1, 6))
-    matrix[:, 2] += side / 2 - np.array(middle)
-    piece = cv2.warpAffine(other, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(cv2.GaussianBlur(piece, (0, 0), rng.uniform(0.5, 4)), np.uint8)
 
 
 def with_hand(photo: Image, face: FacePlace, rng: Rng) -> Scene:

@@ -1,11 +1,11 @@
-"""Measure a liveness network on material it never saw, as ISO/IEC 30107-3 asks: APCER per species, BPCER.
+"""Measure the liveness network on material it never saw, as ISO/IEC 30107-3 asks: APCER per species, BPCER.
 
     python scripts/evaluate_pad.py [pad.json] --lfw FOLDER --recorded runs/pad/recorded.npz --json FILE
 
 Recorded: real live and real printed faces of the people kept for the test (scripts/prepare_pad.py). Simulated: LFW
-photographs of FOLDER (`lfw.zip`), one a person, as they are, through the simulated camera, and recaptured as each
-species with a seed of its own; all through the product's own detector, alignment and quality check. A face that the
-quality check refuses gets no score and is counted apart. Intervals are Clopper and Pearson's, 95 %.
+photographs of FOLDER (`lfw.zip`), of the half of its people that nothing was chosen on (scripts/pad_frames.py), one a
+person, all through the product's own detector, alignment and quality check. A face that the quality check refuses gets
+no score and is counted apart. Intervals are Clopper and Pearson's, 95 %.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import argparse
 import json
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,122 +23,41 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from device.align import MeshAligner
-from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.build import quality_limits
-from device.config import Config
-from device.detect import LiteRTDetector
 from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
 from device.intervals import clopper_pearson
 from device.liveness import PadScorer
-from device.quality import assess
 from device.runtime import load_interpreter
-from device.types import AlignedFace, FaceDetection, HeadPose, Image
-from models.camera_chain import Camera, capture
 from models.metrics import Interval
 from models.pad_people import TEST_PEOPLE
-from models.recapture import SPECIES, Stance, live, recapture
-from models.recapture_layer import FacePlace
-from scripts.evaluate import nearest_center
-from scripts.recapture_examples import place_of
+from scripts.pad_frames import TEST, Eyes, frames
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
-SEED = 30107  # of no other script
-PEOPLE = 140
-AS_IT_IS, THROUGH_CAMERA = "live, photograph", "live, simulated camera"
+PEOPLE = 500  # of LFW
 RECORDED_LIVE, RECORDED_PRINT = "live, recorded", "print, recorded"
-FRAME_WIDTHS = 2.4  # side of a simulated frame, in face widths; the photographs end there
 RUNS = 300  # of the speed comparison
 
 
-class Door:
-    """The product's stages up to liveness."""
-
-    def __init__(self, manifest: Path) -> None:
-        self.detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=0.5, threads=1)
-        self.aligner = MeshAligner(model=find_asset(FACE_MESH), threads=1)
-        self.limits = quality_limits(Config().quality)
-        self.scorer = PadScorer(manifest=manifest, threads=1)
-
-    def find(self, frame: Image) -> tuple[FaceDetection, AlignedFace] | None:
-        """Return the face nearest the middle, aligned."""
-        detections = self.detector.detect(frame)
-        if not detections:
-            return None
-        detection = nearest_center(detections, frame)
-        return detection, self.aligner.align(frame, detection)
-
-    def score(self, frame: Image) -> float | None:
-        """Return the score of a frame; None where there is no face, or quality refuses it."""
-        found = self.find(frame)
-        if found is None or assess(found[1], found[0], self.limits).reason is not None:
-            return None
-        return self.scorer.score(frame, found[1])
-
-
-def simulated(door: Door, folder: Path, people: int) -> dict[str, list[float | None]]:
-    """Return the scores of photographs of `people` and of their recaptures, by group."""
-    scores: dict[str, list[float | None]] = {name: [] for name in (AS_IT_IS, THROUGH_CAMERA, *SPECIES)}
-    photographs = one_a_person(folder / "lfw.zip", people)
-    around = next(photographs)  # of a person who is not measured: stands behind the next one's attacks
-    for number, photograph in enumerate(tqdm(photographs, total=people, unit="person", mininterval=10)):
-        found = door.find(photograph)
-        if found is None:
-            continue
-        scores[AS_IT_IS].append(door.score(photograph))
-        face = place_of(found[1].landmarks)
-        for kind, species in enumerate(("live", *SPECIES)):
-            rng = np.random.default_rng((SEED, number, kind))
-            group = THROUGH_CAMERA if species == "live" else species
-            scores[group].append(door.score(frame_of(photograph, face, species, around, rng)))
-        around = photograph
+def simulated(scorer: PadScorer, folder: Path, people: int) -> dict[str, list[float | None]]:
+    """Return the scores of photographs of `people` and of attacks made of them, by group."""
+    scores: dict[str, list[float | None]] = {}
+    eyes = Eyes()
+    for group, frame, place in frames(folder / "lfw.zip", TEST, people, eyes):
+        face = eyes.accepted(frame, place)
+        scores.setdefault(group, []).append(None if face is None else scorer.score(frame, face))
     return scores
-
-
-def one_a_person(archive: Path, people: int) -> Iterator[Image]:
-    """Yield the first photograph of `people` + 1 people, drawn at random."""
-    with zipfile.ZipFile(archive) as photographs:
-        first = {name.split("/")[0]: name for name in sorted(photographs.namelist(), reverse=True)}
-        names = np.random.default_rng(SEED).permutation(sorted(first.values()))[: people + 1]
-        for name in names:
-            pixels = cv2.imdecode(np.frombuffer(photographs.read(str(name)), np.uint8), cv2.IMREAD_COLOR)
-            yield cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-
-
-def enlarged(photograph: Image) -> Image:
-    return cv2.resize(photograph, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-
-
-def frame_of(
-    photograph: Image, face: FacePlace, species: str, around: Image, rng: np.random.Generator
-) -> Image:
-    """Return what the door's camera sees of the person of a photograph, or of the photograph as an attack."""
-    large, behind = map(enlarged, (photograph, around))
-    place = face.scaled(2)
-    scene = live(large) if species == "live" else recapture(large, place, species, behind, rng)
-    stance = Stance.draw(rng)
-    side = int(FRAME_WIDTHS * stance.face_px)
-    return capture(scene, stance.to_sensor(place, (side, side)), (side, side), Camera.draw(rng), rng)
 
 
 def recorded(scorer: PadScorer, file: Path) -> dict[str, list[float | None]]:
-    """Return the scores of the test people's recorded pictures, which are aligned already."""
+    """Return the scores of the test people's recorded pictures, both looks of which were taken already."""
     with np.load(file) as pictures:
         test = np.isin(pictures["person"], TEST_PEOPLE)
-        images, is_live = pictures["images"][test], pictures["live"][test]
+        near, wide, is_live = (pictures[name][test] for name in ("near", "wide", "live"))
     scores: dict[str, list[float | None]] = {RECORDED_LIVE: [], RECORDED_PRINT: []}
-    for image, alive in zip(images, is_live, strict=True):
-        scores[RECORDED_LIVE if alive else RECORDED_PRINT].append(scorer.score(image, aligned(image)))
+    for looks, alive in zip(np.concatenate([near, wide], axis=3), is_live, strict=True):
+        scores[RECORDED_LIVE if alive else RECORDED_PRINT].append(scorer.score_of(looks))
     return scores
-
-
-def aligned(crop: Image) -> AlignedFace:
-    """Return an aligned face of which only the crop is known."""
-    nothing = np.zeros((0, 3), np.float32)
-    return AlignedFace(crop, crop, nothing[:, :2], nothing, 1.0, HeadPose(0, 0, 0), (0.3, 0.3))
 
 
 def rates(scores: list[float | None], scorer: PadScorer, balanced: float, is_live: bool) -> dict[str, Any]:
@@ -186,17 +104,15 @@ def speed(scorer: PadScorer) -> dict[str, float]:
 
 
 def measure(manifest: Path, folder: Path, recorded_file: Path, people: int) -> dict[str, Any]:
-    door = Door(manifest)
-    times = speed(door.scorer)
-    scores = recorded(door.scorer, recorded_file) | simulated(door, folder, people)
+    scorer = PadScorer(manifest=manifest, threads=1)
+    times = speed(scorer)
+    scores = recorded(scorer, recorded_file) | simulated(scorer, folder, people)
     balanced = json.loads(manifest.read_text())["development"]["balanced"]
-    groups = {
-        name: rates(found, door.scorer, balanced, name.startswith("live")) for name, found in scores.items()
-    }
+    groups = {name: rates(found, scorer, balanced, name.startswith("live")) for name, found in scores.items()}
     return {
-        "model_id": door.scorer.model_id,
-        "unsure": door.scorer.unsure,
-        "attack": door.scorer.attack,
+        "model_id": scorer.model_id,
+        "unsure": scorer.unsure,
+        "attack": scorer.attack,
         "balanced": balanced,
         "groups": groups,
         "time": times,

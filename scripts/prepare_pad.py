@@ -1,9 +1,14 @@
-"""Bring recorded live and attack pictures to the aligned crop that the liveness network sees.
+"""Gather what the liveness network learns from and is tuned on, in one folder.
 
-    python scripts/prepare_pad.py --data FACES --out runs/pad/recorded.npz
+    python scripts/prepare_pad.py --data FACES --wheel mediapipe.whl --pictures FOLDER --out runs/pad
 
-FACES holds `nuaa.zip`: `client/PPPP/...` live and `imposter/PPPP/...` printed photographs, PPPP the person. Each
-picture goes through the product's own detector and alignment; where no face is found it is left out and counted.
+FACES holds `index.csv` and `train/*.zip`, aligned faces; `nuaa.zip`: `client/PPPP/...` live and `imposter/PPPP/...`
+printed photographs, PPPP the person; and `lfw.zip`. The wheel is the one of scripts/fetch_models.py: MediaPipe's selfie
+segmentation in it tells people from what is behind them. `--pictures` is any folder of photographs and patterns
+without people, for walls and clothes.
+
+Writes recorded.npz, people.npz and development.npz. Recorded pictures and frames go through the product's own detector
+and alignment; where no face is found they are left out and counted.
 """
 
 from __future__ import annotations
@@ -11,48 +16,56 @@ from __future__ import annotations
 import argparse
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        sys.exit(
+            "prepare_pad.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+        )
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
-from device.align import MeshAligner
-from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.detect import LiteRTDetector
 from device.geometry import REFERENCE_POINTS, apply_transform, similarity_transform
+from device.liveness import wide_look
 from device.types import Image
+from models.pad_data import load_faces
+from models.pad_development import DEVELOPMENT_FRAMES, PEOPLE_SHOWN
+from models.pad_material import PEOPLE, RECORDED, load_pictures, save_people
+from scripts.pad_frames import DEVELOPMENT, Eyes, frames
 
 FOLDERS = {"client": True, "imposter": False}
-MARGIN = 0.3  # the pictures end at the chin; the detector wants to see more
+MARGIN = 0.3  # the recorded pictures end at the chin; the detector wants to see more
+FACES, SEED = 14_000, 14
+SEGMENTER, SEGMENTER_PX = "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite", 256
 
 
-def align_all(archive: Path) -> dict[str, np.ndarray]:
-    """Return `images` (N, 112, 112, 3), `live`, `person` (N,) and `inside` (N, 4) of all pictures with a face."""
-    detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=0.5, threads=1)
-    aligner = MeshAligner(model=find_asset(FACE_MESH), threads=1)
-    images, live, person, inside = [], [], [], []
+def recorded(archive: Path, eyes: Eyes) -> dict[str, npt.NDArray]:
+    """Return `near`, `wide`, `live`, `person` and `inside` of all recorded pictures with a face."""
+    rows: dict[str, list] = {name: [] for name in ("near", "wide", "live", "person", "inside")}
     with zipfile.ZipFile(archive) as pictures:
         names = [name for name in sorted(pictures.namelist()) if name.split("/")[1].isdecimal()]
         for name in tqdm(names, unit="picture", mininterval=5):
             kind, number, _ = Path(name).parts
             picture, rim = with_rim(decode(pictures.read(name)))
-            found = detector.detect(picture)
+            found = eyes.detector.detect(picture)
             if found:
-                face = aligner.align(picture, found[0])
-                images.append(face.measured)
-                inside.append(recorded_box(face.landmarks, picture.shape, rim))
-                live.append(FOLDERS[kind])
-                person.append(int(number))
-    print(f"{len(images)} of {len(names)} pictures have a face that was found")
-    return {
-        "images": np.stack(images),
-        "live": np.array(live),
-        "person": np.array(person),
-        "inside": np.array(inside, np.float32),
-    }
+                face = eyes.aligner.align(picture, found[0])
+                inside = recorded_box(face.landmarks, picture.shape, rim)
+                look = wide_look(picture, face.landmarks)
+                values = (face.measured, look, FOLDERS[kind], int(number), np.float32(inside))
+                for row, value in zip(rows.values(), values, strict=True):
+                    row.append(value)
+    print(f"{len(rows['near'])} of {len(names)} recorded pictures have a face that was found")
+    return {name: np.stack(values) for name, values in rows.items()}
 
 
 def decode(data: bytes) -> Image:
@@ -78,14 +91,54 @@ def recorded_box(
     return middle_x[1], middle_y[1], middle_x[2], middle_y[2]
 
 
+def masks_of(faces: npt.NDArray[np.uint8], wheel: Path) -> npt.NDArray[np.uint8]:
+    """Return where the person is in aligned faces (N, 112, 112, 3): (N, 112, 112), 255 for the person."""
+    with zipfile.ZipFile(wheel) as file:
+        segmenter = Interpreter(model_content=file.read(SEGMENTER), num_threads=1)
+    segmenter.allocate_tensors()
+    source, target = segmenter.get_input_details()[0]["index"], segmenter.get_output_details()[0]["index"]
+    masks = np.empty(faces.shape[:3], np.uint8)
+    for mask, face in zip(masks, tqdm(faces, unit="face", mininterval=5), strict=True):
+        large = cv2.resize(face, (SEGMENTER_PX, SEGMENTER_PX), interpolation=cv2.INTER_CUBIC)
+        segmenter.set_tensor(source, large[None].astype(np.float32) / 255)
+        segmenter.invoke()
+        share = np.clip(255 * segmenter.get_tensor(target)[0, ..., 0], 0, 255).astype(np.uint8)
+        mask[:] = cv2.resize(share, mask.shape, interpolation=cv2.INTER_AREA)
+    return masks
+
+
+def development(archive: Path, eyes: Eyes) -> dict[str, npt.NDArray]:
+    """Return `near`, `wide` and `groups` of frames of the people to choose on."""
+    near, wide, groups = [], [], []
+    for group, frame, place in frames(archive, DEVELOPMENT, PEOPLE_SHOWN, eyes):
+        face = eyes.accepted(frame, place)
+        if face is not None:
+            near.append(face.measured)
+            wide.append(wide_look(frame, face.landmarks))
+            groups.append(group)
+    return {"near": np.stack(near), "wide": np.stack(wide), "groups": np.array(groups)}
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Align recorded live and attack pictures.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with nuaa.zip")
-    parser.add_argument("--out", type=Path, required=True, help=".npz to write")
+    parser = argparse.ArgumentParser(description="Gather what the liveness network learns from.")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with index.csv, train, nuaa.zip, lfw.zip"
+    )
+    parser.add_argument(
+        "--wheel", type=Path, required=True, help="mediapipe's wheel of scripts/fetch_models.py"
+    )
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures without people")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(args.out, **align_all(args.data / "nuaa.zip"))
+    args.out.mkdir(parents=True, exist_ok=True)
+    eyes = Eyes()
+    np.savez(args.out / RECORDED, **recorded(args.data / "nuaa.zip", eyes))
+    np.savez(args.out / DEVELOPMENT_FRAMES, **development(args.data / "lfw.zip", eyes))
+    faces, held_out = load_faces(args.data, FACES, SEED)
+    pictures = load_pictures(args.pictures)
+    print(f"{len(faces)} faces, {len(pictures)} pictures")
+    save_people(args.out / PEOPLE, faces, masks_of(faces, args.wheel), held_out, pictures)
     return 0
 
 

@@ -1,12 +1,12 @@
-"""Turn a trained liveness run into an int8 file, choose its thresholds on development data, and ship it.
+"""Join both trunks of the liveness network in an int8 file, choose its thresholds on development data, and ship it.
 
-    python scripts/quantize_pad.py runs/pad --data FACES --recorded runs/pad/recorded.npz --out runs/pad/export
+    python scripts/quantize_pad.py runs/pad --out runs/pad/export
     python scripts/evaluate_pad.py runs/pad/export/pad.json --lfw FACES --recorded runs/pad/recorded.npz \\
         --json runs/pad/export/test.json
     python scripts/quantize_pad.py runs/pad --out runs/pad/export --ship
 
-The first writes pad.tflite (int8), pad_fp32.tflite and pad.json. `--ship` copies the int8 file and its manifest,
-with the figures of test.json, to models/weights/.
+The first writes pad.tflite (int8), pad_fp32.tflite and pad.json, of the trunks in runs/pad/near and runs/pad/wide.
+`--ship` copies the int8 file and its manifest, with the figures of test.json, to models/weights/.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,47 +29,51 @@ if find_spec("torch") is None:
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
 
 from models import export
-from models.data import to_tensor
+from models.blocks import Staged
+from models.data import to_images, to_tensor
 from models.litert_graph import read_graph, write_graph
-from models.pad_data import Views, load_faces, load_recorded
-from models.pad_development import Development, development_pictures
-from models.pad_network import HEAD, logits
+from models.pad_data import NearViews, WideViews, load_recorded
+from models.pad_development import Development, load_development
+from models.pad_material import RECORDED, load_material, open_looks
+from models.pad_network import HEAD, BothLooks, logits
 from models.pad_people import TRAINING_PEOPLE
 from models.runs import load_network
+from scripts.train_pad import NEAR, WIDE
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 CALIBRATION_VIEWS = 512
-FACES = 12_000  # photographs to draw from, as scripts/train_pad.py does
 SEED = 8
 LARGEST_BYTES = 1_000_000
 LARGEST_LOGIT = 8.0
 POOLED_BEYOND_MEAN = 2.5  # the largest pooled value of a picture, of the mean picture's
+STEPS = 120  # of each trunk's threshold, in the search for the best pair
 
 
-def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict[str, Any]:
+def export_run(run: Path, folder: Path) -> dict[str, Any]:
     """Write both files and the manifest to `folder`; return what was measured on development pictures."""
-    network, training = load_network(run)
-    recorded = load_recorded(recorded_file)
-    faces, held_out = load_faces(data, FACES, training["recipe"]["seed"])
+    (near, near_training), (wide, wide_training) = (load_network(run / name) for name in ("near", "wide"))
+    development = load_development(run, load_recorded(run / RECORDED))
+    network = BothLooks(near, wide, pair_of_thresholds(development, near, wide)).eval()
     folder.mkdir(parents=True, exist_ok=True)
     single, int8 = folder / "pad_fp32.tflite", folder / "pad.tflite"
-    export.to_litert(network, single)
-    to_int8(single, samples(Views(faces[~held_out], recorded.of(TRAINING_PEOPLE))), int8)
+    export.to_litert(network, single, channels=6)
+    to_int8(single, samples(run), int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:
         raise SystemExit(
             f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}"
         )
-    development = development_pictures(faces[held_out], recorded)
-    scores = sigmoid(export.outputs(int8, development.pictures)[:, 0])
+    scores = sigmoid(export.outputs(int8, development.looks).min(axis=1))
     unsure, attack = development.thresholds(scores)
     figures = errors(development, scores, unsure, attack)
     figures["balanced"] = development.balance(scores)
     figures["largest_difference_to_fp32"] = difference(development, scores, network)
+    training = {"near": near_training, "wide": wide_training}
     values = export.manifest("pad", int8, {}, training=training, development=figures)
     for key in ("embedding_dim", "thresholds"):  # an embedder's
         del values[key]
@@ -76,8 +81,23 @@ def export_run(run: Path, data: Path, recorded_file: Path, folder: Path) -> dict
     return figures | {"unsure": unsure, "attack": attack}
 
 
+def pair_of_thresholds(development: Development, near: Staged, wide: Staged) -> tuple[float, float]:
+    """Return the thresholds of both trunks at which the worst error is smallest, if either may call an attack."""
+    found = [
+        logits(trunk, to_tensor(np.ascontiguousarray(development.looks[..., channels]))).numpy()
+        for trunk, channels in ((near, NEAR), (wide, WIDE))
+    ]
+    places = [np.unique(np.quantile(scores, np.linspace(0, 1, STEPS))).tolist() for scores in found]
+
+    def worst(pair: tuple[float, float]) -> float:
+        lower = np.minimum(*(scores - at for scores, at in zip(found, pair, strict=True)))
+        return max(development.worst(lower, 0.0))
+
+    return min(product(*places), key=worst)
+
+
 def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
-    """Quantize as `export.to_int8` does, but let the logit reach LARGEST_LOGIT and the pooled values all they reach.
+    """Quantize as `export.to_int8` does, but let the logits reach LARGEST_LOGIT and the pooled values all they reach.
 
     Ranges are the samples' mean extremes; the mean of one logit a picture is about 0, and nothing would be left.
     """
@@ -89,21 +109,25 @@ def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
     ranges = job.calibrate({signature: faces})
     sizes = {details["name"]: int(np.prod(details["shape"])) for details in network.get_tensor_details()}
     for name, values in ranges.items():
-        if sizes.get(name) == 1:
+        if sizes.get(name) in (1, 2):
             values["min"], values["max"] = (
                 np.full_like(values["min"], at) for at in (-LARGEST_LOGIT, LARGEST_LOGIT)
             )
-        elif sizes.get(name) == HEAD:
+        elif sizes.get(name) in (HEAD, 2 * HEAD):
             values["max"] = values["max"] * POOLED_BEYOND_MEAN
     path.unlink(missing_ok=True)
     job.quantize(ranges).export_model(str(path))
     write_graph(*read_graph(path), path)
 
 
-def samples(views: Views) -> npt.NDArray[np.uint8]:
-    """Return training views (N, 112, 112, 3) that set the ranges of int8."""
-    rng = np.random.default_rng(SEED)
-    return np.stack([views.one(bool(number % 2), rng) for number in range(CALIBRATION_VIEWS)])
+def samples(run: Path) -> npt.NDArray[np.uint8]:
+    """Return training views (N, 112, 112, 6) that set the ranges of int8."""
+    recorded = load_recorded(run / RECORDED).of(TRAINING_PEOPLE)
+    near = NearViews(load_material(run, held_out=False).faces, recorded)
+    batches = [
+        views.batch(CALIBRATION_VIEWS, SEED, 0)[0] for views in (near, WideViews(open_looks(run), recorded))
+    ]
+    return to_images(torch.cat(batches, dim=1))
 
 
 def errors(
@@ -127,9 +151,9 @@ def percents(shares: dict[str, float]) -> dict[str, float]:
     return {name: round(100 * share, 2) for name, share in shares.items()}
 
 
-def difference(development: Development, scores: npt.NDArray[np.floating], network: Any) -> float:
+def difference(development: Development, scores: npt.NDArray[np.floating], network: BothLooks) -> float:
     """Return the 99th percentile of how far int8 scores are from the trained network's."""
-    exact = sigmoid(logits(network, to_tensor(development.pictures)).numpy())
+    exact = sigmoid(logits(network, to_tensor(development.looks)).numpy().min(axis=1))
     return round(float(np.percentile(np.abs(exact - scores), 99)), 4)
 
 
@@ -148,21 +172,16 @@ def ship(folder: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description="Turn a trained liveness run into an int8 file, and ship it."
+        description="Join the trunks of the liveness network in an int8 file, and ship it."
     )
-    parser.add_argument("run", type=Path, help="folder of the run, with checkpoint.pt")
-    parser.add_argument("--data", type=Path, help="folder with index.csv and train/*.zip")
-    parser.add_argument("--recorded", type=Path, help="aligned recorded pictures (prepare_pad.py)")
+    parser.add_argument(
+        "run", type=Path, help="folder of prepare_pad.py, with the trunks' runs in near and wide"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--ship", action="store_true", help="copy the measured int8 file to models/weights/")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    if args.ship:
-        print(ship(args.out))
-        return 0
-    if args.data is None or args.recorded is None:
-        parser.error("--data and --recorded are needed to export")
-    print(json.dumps(export_run(args.run, args.data, args.recorded, args.out), indent=1))
+    print(ship(args.out) if args.ship else json.dumps(export_run(args.run, args.out), indent=1))
     return 0
 
 

@@ -1,81 +1,73 @@
 """Draw a labeled grid of simulated presentation attacks: docs/recapture.png.
 
-python scripts/recapture_examples.py --out docs/recapture.png [--photo tests/data/astronaut.jpg]
+python scripts/recapture_examples.py --out docs/recapture.png [--photo tests/data/astronaut.jpg --behind FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if find_spec("torch") is None:
+    sys.exit(
+        "recapture_examples.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+    )
 
 import cv2
 import numpy as np
 
-from device.align import MeshAligner
-from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.detect import LiteRTDetector
-from models.camera_chain import Camera, Image, capture
-from models.recapture import SPECIES, Stance, live, recapture
-from models.recapture_layer import FacePlace
+from device.liveness import face_place, wide_look
+from device.types import Image
+from models.pad_scene import SPECIES
+from scripts.pad_frames import NO_EDGE, THROUGH_CAMERA, Eyes, Photograph, scene_of, shot_of
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS, TILE_PX, LABEL_PX = 6, 112, 74
 LEVELS = 0xF8  # of the bits of a color: noise does not compress, and the eye misses nothing
-FACE_PX = 150.0  # width of the face before the camera
+LABELS = {THROUGH_CAMERA: "live", NO_EDGE: "no edge"}
 
 
-def picture(photo: Image, face: FacePlace, seed: int) -> Image:
-    """Return a grid: a row for live and for each species; below each row what the network sees."""
-    rows = [row(photo, face, species, seed) for species in ("live", *SPECIES)]
-    return np.vstack(rows)
+def picture(photo: Photograph, behind: Photograph, eyes: Eyes, seed: int) -> Image:
+    """Return a grid: a row for live and for each species, of wide looks with the near look below each."""
+    groups = (THROUGH_CAMERA, *SPECIES, NO_EDGE)
+    return np.vstack([row(group, photo, behind, eyes, (seed, n)) for n, group in enumerate(groups)])
 
 
-def row(photo: Image, face: FacePlace, species: str, seed: int) -> Image:
-    """Return COLUMNS pictures of one species, wide and as the network's crop."""
-    pairs = [tiles(photo, face, species, np.random.default_rng((seed, n))) for n in range(COLUMNS)]
+def row(group: str, photo: Photograph, behind: Photograph, eyes: Eyes, seed: tuple[int, int]) -> Image:
+    """Return COLUMNS pictures of one group in which the door finds the face that is shown."""
+    pairs: list[Image] = []
+    number = 0
+    while len(pairs) < COLUMNS:
+        rng, number = np.random.default_rng((*seed, number)), number + 1
+        frame, place = shot_of(scene_of(group, photo, behind, rng), rng)
+        face = eyes.accepted(frame, place)
+        if face is not None:
+            pairs.append(np.vstack([wide_look(frame, face.landmarks), face.measured]))
     label = np.full((2 * TILE_PX, LABEL_PX, 3), 255, np.uint8)
-    cv2.putText(label, species, (6, TILE_PX), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.hstack([label, *(np.vstack(pair) for pair in pairs)])
+    text, font = LABELS.get(group, group), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(label, text, (6, TILE_PX), font, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.hstack([label, *pairs])
 
 
-def tiles(photo: Image, face: FacePlace, species: str, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Return one capture, three face widths wide, and the aligned crop in it, both TILE_PX wide."""
-    around = cv2.GaussianBlur(np.ascontiguousarray(photo[::-1]), (0, 0), 3)
-    scene = live(photo) if species == "live" else recapture(photo, face, species, around, rng)
-    side = int(3 * FACE_PX)
-    stance = Stance(FACE_PX, float(rng.normal(0, 3)))
-    shot = capture(scene, stance.to_sensor(face, (side, side)), (side, side), Camera.draw(rng), rng)
-    crop = int(1.4 * FACE_PX)
-    corner = (side - crop) // 2
-    near = shot[corner - int(0.1 * FACE_PX) :][:crop, corner : corner + crop]
-    return tuple(cv2.resize(part, (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA) for part in (shot, near))
-
-
-def find_face(photo: Image) -> FacePlace:
-    """Return the place of the photograph's face, by the product's own detector and aligner."""
-    detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=0.5, threads=1)
-    face = MeshAligner(model=find_asset(FACE_MESH), threads=1).align(photo, detector.detect(photo)[0])
-    return place_of(face.landmarks)
-
-
-def place_of(landmarks: np.ndarray) -> FacePlace:
-    """Return where a face with these five landmarks stands; the eyes are 0.44 face widths apart."""
-    width = float(np.linalg.norm(landmarks[1] - landmarks[0])) / 0.44
-    x, y = landmarks[:3].mean(axis=0)
-    return FacePlace((float(x), float(y)), width)
+def read(path: Path, eyes: Eyes) -> Photograph:
+    """Read a photograph and find its face."""
+    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    face = eyes.aligner.align(image, eyes.detector.detect(image)[0])
+    return Photograph(image, *face_place(face.landmarks))
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw a labeled grid of simulated presentation attacks.")
     parser.add_argument("--photo", type=Path, default=ROOT / "tests" / "data" / "astronaut.jpg")
+    parser.add_argument("--behind", type=Path, default=ROOT / "tests" / "data" / "astronaut.jpg")
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args(argv)
-    photo = cv2.cvtColor(cv2.imread(str(args.photo)), cv2.COLOR_BGR2RGB)
-    grid = picture(photo, find_face(photo), args.seed)
+    eyes = Eyes()
+    grid = picture(read(args.photo, eyes), read(args.behind, eyes), eyes, args.seed)
     cv2.imwrite(
         str(args.out), cv2.cvtColor(grid & LEVELS, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9]
     )

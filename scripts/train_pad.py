@@ -1,7 +1,9 @@
-"""Train the liveness network on recorded and simulated attacks; goes on where it stopped.
+"""Train a trunk of the liveness network; goes on where it stopped.
 
-python scripts/prepare_pad.py --data FACES --out runs/pad/recorded.npz
-python scripts/train_pad.py models/recipes/pad.toml --data FACES --recorded runs/pad/recorded.npz --out runs/pad
+P="python scripts/train_pad.py --data runs/pad"
+$P models/recipes/pad_recorded.toml --out runs/pad/recorded
+$P models/recipes/pad_near.toml --start runs/pad/recorded --out runs/pad/near
+$P models/recipes/pad_wide.toml --out runs/pad/wide
 """
 
 from __future__ import annotations
@@ -21,36 +23,36 @@ if find_spec("torch") is None:
     )
 
 import cv2
+import numpy as np
 import torch
 from torch import nn
 
 from models.data import to_tensor
 from models.networks import make_network
-from models.pad_data import Views, load_faces, load_recorded
-from models.pad_development import Development, development_pictures
-from models.pad_network import LiveLoss, logits
+from models.pad_data import RECORDED_PRINT, Batches, NearViews, RecordedViews, WideViews, load_recorded
+from models.pad_development import Development, is_live, load_development
+from models.pad_material import RECORDED, load_material, open_looks
+from models.pad_network import KeptLoss, LiveLoss, MapLoss, logits
 from models.pad_people import TRAINING_PEOPLE
-from models.runs import network_of_run
+from models.runs import load_network, network_of_run
 from models.training import Recipe, Run, fit, load_recipe
 from scripts.train_command import run_to_end
 
-OBJECTIVES = {"live": LiveLoss}
+NEAR, WIDE = slice(0, 3), slice(3, 6)  # of the channels
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train the liveness network on recorded and simulated attacks; goes on where it stopped."
+        description="Train a trunk of the liveness network; goes on where it stopped."
     )
-    parser.add_argument("recipe", type=Path, help="models/recipes/pad.toml, or another of that network")
-    parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
+    parser.add_argument("recipe", type=Path, help="models/recipes/pad_*.toml")
     parser.add_argument(
-        "--recorded", type=Path, required=True, help="aligned recorded pictures (prepare_pad.py)"
+        "--data", type=Path, required=True, help="folder of prepare_pad.py and simulate_pad.py"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument(
         "--start", type=Path, help='folder of the run to start from, where the recipe says init = "run"'
     )
-    parser.add_argument("--faces", type=int, default=12_000, help="photographs to simulate with")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of PyTorch")
     parser.add_argument("--checkpoint-s", type=float, default=60, help="seconds between checkpoints")
     parser.add_argument("--evaluate-every", type=int, default=10_000, help="samples between evaluations")
@@ -66,21 +68,38 @@ def train(args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     recipe = load_recipe(args.recipe)
     torch.manual_seed(recipe.seed)
-    faces, held_out = load_faces(args.data, args.faces, recipe.seed)
-    recorded = load_recorded(args.recorded)
-    views = Views(faces[~held_out], recorded.of(TRAINING_PEOPLE))
-    run = Run(args.out, recipe, make_student(recipe, args), torch.device("cpu"))
+    recorded = load_recorded(args.data / RECORDED)
+    student = make_student(recipe, args)
+    channels = WIDE if hasattr(student, "with_map") else NEAR
+    run = Run(args.out, recipe, student, torch.device("cpu"))
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     if run.resume():
         print(f"goes on after {run.place.samples} samples", flush=True)
     fit(
         run,
-        lambda name, network: OBJECTIVES[name](network),
-        lambda phase, start: views.stream(recipe.batch, recipe.seed, start),
-        Evaluation(development_pictures(faces[held_out], recorded)),
+        lambda name, network: objective(name, network, args),
+        lambda phase, start: views(phase.objective, args).stream(recipe.batch, recipe.seed, start),
+        Evaluation(load_development(args.data, recorded), channels),
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
     )
+
+
+def objective(name: str, network: nn.Module, args: argparse.Namespace) -> nn.Module:
+    """Make the loss module of a phase."""
+    if name == "kept":
+        return KeptLoss(network, load_network(args.start)[0])
+    return {"live": LiveLoss, "mapped": MapLoss}[name](network)
+
+
+def views(name: str, args: argparse.Namespace) -> Batches:
+    """Make the batches that an objective learns from."""
+    recorded = load_recorded(args.data / RECORDED).of(TRAINING_PEOPLE)
+    if name == "kept":
+        return NearViews(load_material(args.data, held_out=False).faces, recorded)
+    if name == "mapped":
+        return WideViews(open_looks(args.data), recorded)
+    return RecordedViews(recorded)
 
 
 def make_student(recipe: Recipe, args: argparse.Namespace) -> nn.Module:
@@ -91,14 +110,23 @@ def make_student(recipe: Recipe, args: argparse.Namespace) -> nn.Module:
 
 
 class Evaluation:
-    """Error rates on development pictures, at the threshold where the worst of both kinds are equal."""
+    """Error rates on development looks, at the threshold where the worst of both kinds are equal."""
 
-    def __init__(self, development: Development) -> None:
-        self.development, self.pictures = development, to_tensor(development.pictures)
+    def __init__(self, development: Development, channels: slice) -> None:
+        rows = trunk_sees(development, channels)
+        self.development = Development(development.looks[rows], development.groups[rows])
+        self.pictures = to_tensor(np.ascontiguousarray(self.development.looks[..., channels]))
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         found = self.development.balanced(logits(network, self.pictures).numpy())
         return {f"dev_{name}": round(value, 4) for name, value in found.items()}
+
+
+def trunk_sees(development: Development, channels: slice) -> np.ndarray:
+    """Return which looks (N,) a trunk has to tell apart: the near one leaves simulated attacks to the wide one."""
+    if channels == WIDE:
+        return development.groups != RECORDED_PRINT
+    return np.array([is_live(group) or group == RECORDED_PRINT for group in development.groups])
 
 
 if __name__ == "__main__":

@@ -74,10 +74,16 @@ def build_landmarks() -> bytes:
     return assemble(LANDMARK_SIDE, weights, bias, LANDMARK_SCALE, LANDMARK_ZERO_POINT)
 
 
-def build_pad() -> bytes:
-    """Return the .tflite of a liveness network that takes bright for live: a logit from -6 (black) to 6 (white)."""
-    weights = np.full((1, CELLS), PAD_WEIGHT, np.int8)
-    return assemble(SIDE, weights, np.zeros(1, np.int32), PAD_SCALE, 0)
+def build_pad(*, looks_around: bool = False) -> bytes:
+    """Return the .tflite of a liveness network that takes bright for live: a logit from -6 (black) to 6 (white).
+
+    Its answer to the wide look is 6 whatever that shows, unless it looks around.
+    """
+    weights = np.zeros((2, SIDE // POOL, SIDE // POOL, 6), np.int8)
+    weights[0, ..., :3] = PAD_WEIGHT
+    weights[1, ..., 3:] = PAD_WEIGHT if looks_around else 0
+    bias = np.array([0, 0 if looks_around else round(6 / (INPUT_SCALE * WEIGHT_SCALE))], np.int32)
+    return assemble(SIDE, weights.reshape(2, -1), bias, PAD_SCALE, 0, channels=6)
 
 
 def assemble(
@@ -86,19 +92,20 @@ def assemble(
     bias: npt.NDArray[np.int32],
     output_scale: float,
     output_zero_point: int,
+    channels: int = 3,
 ) -> bytes:
     """Return the .tflite of an average pool to 4x4 and a fully connected layer."""
     dimension = len(bias)
     pool = schema.Pool2DOptionsT()
     pool.padding = schema.Padding.VALID
     pool.strideW = pool.strideH = pool.filterWidth = pool.filterHeight = side // (SIDE // POOL)
-    cells, int8 = [1, SIDE // POOL, SIDE // POOL, 3], schema.TensorType.INT8
+    cells, int8 = [1, SIDE // POOL, SIDE // POOL, channels], schema.TensorType.INT8
     graph = schema.SubGraphT()
     graph.name, graph.inputs, graph.outputs = "tiny", [0], [4]
     graph.tensors = [
-        tensor("face", [1, side, side, 3], int8, 0, INPUT_SCALE, 0),
+        tensor("face", [1, side, side, channels], int8, 0, INPUT_SCALE, 0),
         tensor("cells", cells, int8, 0, INPUT_SCALE, 0),
-        tensor("weights", [dimension, CELLS], int8, 1, WEIGHT_SCALE, 0),
+        tensor("weights", list(weights.shape), int8, 1, WEIGHT_SCALE, 0),
         tensor("bias", [dimension], schema.TensorType.INT32, 2, INPUT_SCALE * WEIGHT_SCALE, 0),
         tensor("embedding", [1, dimension], int8, 0, output_scale, output_zero_point),
     ]
@@ -175,7 +182,8 @@ def describe_landmarks(network: bytes) -> dict[str, Any]:
 
 def describe_pad(network: bytes) -> dict[str, Any]:
     """Return the manifest of the tiny liveness network."""
-    common = describe_file(network, "pad", SIDE, [1, PAD_SCALE, 0])
+    common = describe_file(network, "pad", SIDE, [2, PAD_SCALE, 0])
+    common["input"]["shape"][-1] = 6
     identity = {"model_id": f"pad-{common['sha256'][:12]}", "alignment": ALIGNMENT_ID}
     return {**common, **identity, "unsure": 0.6, "attack": 0.2}
 
@@ -200,9 +208,11 @@ def write_landmarks(folder: Path) -> Path:
     return write(folder, network, describe_landmarks(network))
 
 
-def write_pad(folder: Path, *, unsure: float = 0.6, attack: float = 0.2) -> Path:
+def write_pad(
+    folder: Path, *, unsure: float = 0.6, attack: float = 0.2, looks_around: bool = False
+) -> Path:
     """Write a tiny liveness network, and return the manifest's path."""
-    network = build_pad()
+    network = build_pad(looks_around=looks_around)
     return write(folder, network, describe_pad(network) | {"unsure": unsure, "attack": attack})
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from device.errors import ModelError
-from device.liveness import PadScorer, load_liveness_manifest, sigmoid
-from device.types import AlignedFace, HeadPose, Image
+from device.geometry import FACE_CENTER, FACE_WIDTH_PX, REFERENCE_POINTS
+from device.liveness import WIDE_LOOK, PadScorer, face_place, load_liveness_manifest, sigmoid, wide_look
+from device.types import AlignedFace, HeadPose, Image, Points
 from tests.make_tiny_model import write_pad, write_tiny
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
@@ -30,7 +31,14 @@ def face(measured: Image, image: Image | None = None) -> AlignedFace:
     """Return an aligned face of which only the crops matter."""
     nothing = np.zeros((0, 3), np.float32)
     seen = measured if image is None else image
-    return AlignedFace(seen, measured, nothing[:, :2], nothing, 1.0, HeadPose(0, 0, 0), (0.3, 0.3))
+    return AlignedFace(seen, measured, points(), nothing, 1.0, HeadPose(0, 0, 0), (0.3, 0.3))
+
+
+def points(center: tuple[float, float] = (320, 240), width_px: float = 80, turn_deg: float = 0) -> Points:
+    """Return the five landmarks of a face in a frame."""
+    cos, sin = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+    turned = (REFERENCE_POINTS - FACE_CENTER) @ np.array([[cos, sin], [-sin, cos]])
+    return (turned * width_px / FACE_WIDTH_PX + center).astype(np.float32)
 
 
 def plain(level: int) -> AlignedFace:
@@ -56,6 +64,45 @@ def test_it_looks_at_the_measured_crop_whatever_the_embedder_takes(manifest: Pat
     bright = np.full((112, 112, 3), 255, np.uint8)
     scorer = PadScorer(manifest=manifest, threads=1)
     assert scorer.score(FRAME, face(bright, np.zeros((96, 96, 3), np.uint8))) > 0.9
+
+
+@pytest.mark.parametrize(("near", "around"), [(255, 0), (0, 255)])
+def test_the_look_that_is_less_sure_of_a_live_face_decides(tmp_path: Path, near: int, around: int) -> None:
+    scorer = PadScorer(manifest=write_pad(tmp_path, looks_around=True), threads=1)
+    frame = np.full((480, 640, 3), around, np.uint8)
+    assert scorer.score(frame, plain(near)) < 0.05
+    assert scorer.score(np.full_like(frame, 255), plain(255)) > 0.9
+
+
+@pytest.mark.parametrize("turn_deg", [0, 25])
+def test_a_face_stands_where_its_landmarks_are(turn_deg: float) -> None:
+    center, width_px = face_place(points((200, 130), 96, turn_deg))
+    assert center == pytest.approx([200, 130], abs=0.01)
+    assert width_px == pytest.approx(96, rel=1e-4)
+
+
+def test_the_wide_look_is_the_face_with_its_surroundings_in_the_middle() -> None:
+    frame = FRAME.copy()
+    side = round(WIDE_LOOK * 100)
+    frame[240 - side // 2 : 240 + side // 2, 320 - side // 2 : 320 + side // 2] = 60
+    frame[190:290, 270:370] = 200  # as wide as the face
+    look = wide_look(frame, points((320, 240), 100))
+    assert (look.shape, look.dtype) == ((112, 112, 3), np.uint8)
+    assert (look[2:-2, 2:-2] >= 60).all()
+    bright = np.flatnonzero((look[56] > 130).all(axis=1))
+    assert len(bright) == pytest.approx(112 / WIDE_LOOK, abs=1.5)
+    assert bright.mean() == pytest.approx(55.5, abs=1)
+
+
+@pytest.mark.parametrize(
+    "center", [(0, 0), (639, 479), (-50, 240), (320, 900), (320, 240)], ids=lambda at: f"{at[0]},{at[1]}"
+)
+@pytest.mark.parametrize("width_px", [1, 80, 3000])
+def test_where_the_frame_ends_its_edge_goes_on(center: tuple[int, int], width_px: int) -> None:
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    look = wide_look(frame, points(center, width_px))
+    assert look.shape == (112, 112, 3)
+    assert (look == 90).all()
 
 
 @pytest.mark.parametrize("logit", [-1e6, -800.0, 0.0, 800.0, 1e6])
@@ -104,7 +151,7 @@ def test_a_missing_key_is_named(manifest: Path, key: str) -> None:
 def test_another_kind_of_network_is_refused(tmp_path: Path) -> None:
     path = write_tiny(tmp_path, "tiny", 112, 16)
     change(path, unsure=0.5, attack=0.5)
-    with pytest.raises(ModelError, match="one logit"):
+    with pytest.raises(ModelError, match=r"input\.shape"):
         load_liveness_manifest(path)
 
 

@@ -44,7 +44,8 @@ SHAPES = {
     "mobilefacenet_96x96": ((96, 96), 128),
     "mobilefacenet_pool": ((112, 112), 128),
     "landmarks": ((96, 96), 254),
-    "pad": ((112, 112), 1),
+    "pad_near": ((112, 112), 1),
+    "pad_wide": ((112, 112), 1),
 }
 SHIPPED = (
     ("mobilefacenet", "prelu"),

@@ -28,9 +28,9 @@ from models.camera_chain import (
     to_pixels,
 )
 from models.print_attack import Print, bent, halftoned, inked, print_sheet
-from models.recapture import SPECIES, Stance, live, recapture
 from models.recapture_layer import FacePlace, Layer, Outline, hold, over, soft_edge
 from models.screen_attack import Screen, emitted, gridded, reflections, show_on_screen
+from models.stance import Stance
 from tests.photos import model_file
 from tests.training_data import portraits
 
@@ -66,32 +66,10 @@ def spectrum(picture: np.ndarray) -> np.ndarray:
     return np.abs(np.fft.rfft2(light - light.mean())) ** 2
 
 
-@pytest.mark.parametrize("species", SPECIES)
-def test_an_attack_is_seeded_and_keeps_the_shape(portrait, species):
-    def attack(seed):
-        rng = np.random.default_rng(seed)
-        scene = recapture(portrait, FACE, species, GRAY, rng)
-        return scene, shoot(scene, Camera.draw(rng), Stance.draw(rng), seed)
-
-    before = portrait.copy()
-    (scene, first), (_, again), (_, other) = attack(1), attack(1), attack(2)
-    assert scene.light.shape == portrait.shape
-    assert scene.light.dtype == np.float32
-    assert (first.shape, first.dtype) == ((112, 112, 3), np.uint8)
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert np.array_equal(portrait, before)
-
-
-def test_another_species_is_refused(portrait):
-    with pytest.raises(ValueError, match="species is one of print, cutout, phone, tablet, received 'mask'"):
-        recapture(portrait, FACE, "mask", GRAY, np.random.default_rng(0))
-
-
 def test_a_clean_camera_shows_a_live_face_as_it_is(portrait):
     light = to_light(portrait)
     exposure = float(light.mean()) ** (1 / 2.2)
-    shot = shoot(live(portrait), replace(CLEAN, exposure=exposure))
+    shot = shoot(Scene(to_light(portrait)), replace(CLEAN, exposure=exposure))
     moved = np.roll(portrait, -6, axis=0)  # the face's center goes to the middle, from 62 to 55.5
     assert np.abs(shot.astype(int)[:100] - moved[:100]).mean() < 8
     assert np.abs(shot.astype(int)[:100] - portrait[:100]).mean() > 15
@@ -271,13 +249,13 @@ class TestCamera:
         assert seen[60, 80, 0] == pytest.approx(0.4, rel=0.01)
 
     def test_exposure_is_what_the_mean_becomes(self):
-        shot = shoot(live(GRAY), replace(CLEAN, exposure=0.6))
+        shot = shoot(Scene(to_light(GRAY)), replace(CLEAN, exposure=0.6))
         assert shot.mean() == pytest.approx(255 * 0.6, abs=3)
 
     def test_noise_grows_with_the_light_and_is_none_in_a_gentle_camera(self):
         noisy = replace(CLEAN, shot_noise=0.05, exposure=0.6)
-        assert shoot(live(GRAY), noisy).std() > 3
-        assert shoot(live(GRAY), gentle(noisy)).std() < 1
+        assert shoot(Scene(to_light(GRAY)), noisy).std() > 3
+        assert shoot(Scene(to_light(GRAY)), gentle(noisy)).std() < 1
 
     def test_demosaicing_keeps_gray_and_smears_fine_color(self):
         assert np.array_equal(demosaic(GRAY), GRAY)

@@ -1,0 +1,68 @@
+"""Simulate what a liveness network learns its wide look from; goes on where it stopped.
+
+python scripts/simulate_pad.py runs/pad --views 80000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from models.camera_chain import Image
+from models.pad_material import load_material, make_looks
+from models.pad_scene import view
+from models.surroundings import Material
+
+SEED = 1126
+PORTION = 200  # looks between two marks on disk
+
+_material: list[Material] = []  # of a worker process
+
+
+def start_worker(folder: Path) -> None:
+    cv2.setNumThreads(1)
+    _material.append(load_material(folder, held_out=False))
+
+
+def simulate(number: int) -> tuple[Image, Image]:
+    """Return look `number` and its map: a pure function of the material."""
+    return view(number % 2 == 1, _material[0], np.random.default_rng((SEED, number)))
+
+
+def portions(looks: Iterator[Any]) -> Iterator[list[Any]]:
+    while portion := list(islice(looks, PORTION)):
+        yield portion
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Simulate wide looks; goes on where it stopped.")
+    parser.add_argument("folder", type=Path, help="of scripts/prepare_pad.py")
+    parser.add_argument("--views", type=int, default=80_000, help="how many, half of them live")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    args = parser.parse_args(argv)
+    looks = make_looks(args.folder, args.views)
+    done, views = looks.made(), len(looks.images)
+    with Pool(args.workers, start_worker, (args.folder,)) as pool, tqdm(total=views, initial=done) as bar:
+        for portion in portions(pool.imap(simulate, range(done, views), chunksize=20)):
+            end = done + len(portion)
+            looks.images[done:end], looks.maps[done:end] = map(np.stack, zip(*portion, strict=True))
+            done = end
+            looks.count.write_text(str(done))
+            bar.update(len(portion))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
