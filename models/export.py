@@ -27,7 +27,7 @@ from models.split_depthwise import split_global_depthwise
 
 INT8_OPERATORS = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "PAD", "RESHAPE", "FULLY_CONNECTED"}
-    | {"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "LOGISTIC", "MUL", "CONCATENATION", "SLICE", "STRIDED_SLICE"}
+    | {"MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "LOGISTIC", "MUL", "CONCATENATION", "QUANTIZE", "SLICE"}
 )
 SPLITTING_FACES = 256  # set the ranges of a split layer's first half
 

@@ -80,6 +80,17 @@ class Looks:
     def made(self) -> int:
         return int(self.count.read_text())
 
+    def add(self, start: int, portion: list[tuple[Image, npt.NDArray[np.uint8]]]) -> int:
+        """Put made looks and their maps at their place, and return how many are there now."""
+        end = start + len(portion)
+        self.images[start:end], self.maps[start:end] = map(np.stack, zip(*portion, strict=True))
+        partial = self.count.with_suffix(
+            ".partial"
+        )  # whoever learns meanwhile reads the old number or the new one
+        partial.write_text(str(end))
+        partial.replace(self.count)
+        return end
+
 
 def open_looks(folder: Path) -> Looks:
     """Open the simulated looks of a folder."""

@@ -71,7 +71,9 @@ def people(material: Material, rng: Rng) -> Image:
             y, unit_px = MIDDLE + UNIT_PX * rng.normal(0, 0.5), UNIT_PX * rng.uniform(0.3, 1.1)
             image = person(image, Pose(x, y, unit_px, rng.normal(0, 10)), material, rng)
     image = person(image, Pose(), material, rng)
-    for _ in range(rng.poisson(0.35)):  # a microphone, an arm, a neighbor's shoulder
+    if rng.random() < 0.15:
+        image = microphone(image, rng)
+    for _ in range(rng.poisson(0.35)):  # an arm, a neighbor's shoulder
         angle, apart = rng.uniform(0, 2 * math.pi), UNIT_PX * rng.uniform(0.85, 1.6)
         center = (MIDDLE + apart * math.cos(angle), MIDDLE + apart * math.sin(angle))
         size = UNIT_PX * np.exp(rng.normal((-1.2, -0.2), 0.5))
@@ -81,9 +83,36 @@ def people(material: Material, rng: Rng) -> Image:
     return image
 
 
+def microphone(image: Image, rng: Rng) -> Image:
+    """Hold a microphone before somebody's chest or chin."""
+    head = Pose().at((rng.normal(0, 0.5), rng.uniform(0.65, 1.3)))[0]
+    foot = head + UNIT_PX * np.array([rng.normal(0, 0.6), 2.0])
+    across, dark = UNIT_PX * np.array([rng.uniform(0.03, 0.06), 0]), color(rng) * rng.uniform(0.1, 0.6)
+    stick = [head - across, head + across, foot + across, foot - across]
+    image = fill(image, np.array(stick), dark, rng)
+    return fill(image, oval(head, UNIT_PX * rng.uniform((0.07, 0.08), (0.14, 0.2))), dark, rng)
+
+
 def person(image: Image, pose: Pose, material: Material, rng: Rng) -> Image:
-    """Put a person into a picture: with what the photograph had around them carried on, or cut out of it."""
+    """Put a dressed person into a picture."""
     face, mask = material.person(rng)
+    image = body(image, face, mask, pose, material, rng)
+    if rng.random() < 0.15:
+        image = headgear(image, pose, material, rng)
+    if rng.random() < 0.12:
+        image = raised_hand(image, face, pose, rng)
+    return image
+
+
+def body(
+    image: Image,
+    face: Image,
+    mask: npt.NDArray[np.uint8],
+    pose: Pose,
+    material: Material,
+    rng: Rng,
+) -> Image:
+    """Put a face on a body: with what the photograph had around it carried on, or cut out of it."""
     if rng.random() < 0.55:
         image = carried_on(image, face, pose, rng)
         if rng.random() < 0.25:
@@ -138,28 +167,114 @@ def faded(rng: Rng) -> Light:
 def torso(image: Image, face: Image, pose: Pose, material: Material, rng: Rng) -> Image:
     """Draw neck, shoulders and clothes below a face."""
     skin = np.median(face[50:80, 40:70].reshape(-1, 3), axis=0)
-    neck, half, fall = rng.uniform(0.28, 0.42), rng.uniform(0.85, 1.5), rng.uniform(0.15, 0.45)
-    top, shoulder = rng.uniform(0.45, 0.6), rng.uniform(0.72, 1.0)
-    sides = pose.at((-neck, top), (neck, top), (1.2 * neck, shoulder + 0.35), (-1.2 * neck, shoulder + 0.35))
+    neck, shoulder = rng.uniform(0.28, 0.42), rng.uniform(0.72, 1.0)
+    top, low = rng.uniform(0.45, 0.6), shoulder + 0.35
+    sides = pose.at((-neck, top), (neck, top), (1.2 * neck, low), (-1.2 * neck, low))
     image = fill(image, sides, skin * rng.uniform(0.6, 0.95), rng)
-    slope = [
-        (x * half, shoulder + 1.5 * fall * max(0.0, abs(x) - 0.25) ** 1.5) for x in np.linspace(-1, 1, 25)
-    ]
-    outline = pose.at(*slope, (1.1 * half, 9.0), (-1.1 * half, 9.0))
-    image = fill(image, outline, texture(material, rng) if rng.random() < 0.5 else color(rng), rng)
+    image = fill(image, pose.at(*shoulders(shoulder, rng)), cloth(material, rng), rng)
+    if rng.random() < 0.4:
+        return jacket(image, pose, neck, shoulder, rng)
     if rng.random() < 0.5:  # an opening, at times with a tie
         wide, deep = neck * rng.uniform(0.5, 1.1), rng.uniform(0.2, 0.7)
         opening = pose.at((-wide, shoulder - 0.02), (wide, shoulder - 0.02), (0, shoulder + deep))
         image = fill(image, opening, 0.85 * skin if rng.random() < 0.5 else color(rng), rng)
         if rng.random() < 0.5:
-            tie, low = rng.uniform(0.05, 0.1), shoulder + 1.5
-            ends = pose.at((-tie, shoulder + 0.1), (tie, shoulder + 0.1), (1.5 * tie, low), (-1.5 * tie, low))
-            image = fill(image, ends, color(rng), rng)
+            image = tie(image, pose, shoulder + 0.1, rng)
     if rng.random() < 0.4:  # a collar
         for side in (-1, 1):
             flap = (side * 0.7 * neck, shoulder - 0.12), (side * (neck + 0.25), shoulder + 0.05)
             tip = (side * 0.2, shoulder + rng.uniform(0.2, 0.5))
             image = fill(image, pose.at(*flap, tip), color(rng), rng)
+    return image
+
+
+def shoulders(level: float, rng: Rng) -> list[tuple[float, float]]:
+    """Return the outline of a trunk, in face widths: one shoulder at times higher or nearer than the other."""
+    halves, falls = rng.uniform(0.85, 1.5) * np.exp(rng.normal(0, 0.15, 2)), rng.uniform(0.15, 0.45, 2)
+    slope, outline = rng.normal(0, 0.12), []
+    for x in np.linspace(-1, 1, 25):
+        side = int(x > 0)
+        y = level + 1.5 * falls[side] * max(0.0, abs(x) - 0.25) ** 1.5 + slope * x * abs(x)
+        outline.append((float(x * halves[side]), float(y)))
+    return [*outline, (1.1 * float(halves[1]), 9.0), (-1.1 * float(halves[0]), 9.0)]
+
+
+def cloth(material: Material, rng: Rng) -> Color | Image:
+    """Draw a cloth: plain, dark or patterned."""
+    kind = rng.random()
+    if kind < 0.4:
+        return texture(material, rng)
+    return color(rng) if kind < 0.75 else rng.uniform(8, 60) * np.exp(rng.normal(0, 0.1, 3))
+
+
+def jacket(image: Image, pose: Pose, neck: float, shoulder: float, rng: Rng) -> Image:
+    """Open a jacket on a shirt, mostly a light one, with lapels and mostly a tie."""
+    shirt = rng.uniform(150, 255) * np.exp(rng.normal(0, 0.05, 3)) if rng.random() < 0.7 else color(rng)
+    wide, deep, at = 1.05 * neck, rng.uniform(0.6, 1.4), rng.normal(0, 0.08)
+    front = pose.at((-wide, shoulder - 0.1), (wide, shoulder - 0.1), (at, shoulder + deep))
+    image = fill(image, front, np.clip(shirt, 0, 255), rng)
+    if rng.random() < 0.75:
+        image = tie(image, pose, shoulder + rng.uniform(-0.05, 0.1), rng)
+    lapel = color(rng) * rng.uniform(0.1, 0.6)
+    for side in (-1, 1):
+        inner, out = (side * wide, shoulder - 0.1), wide + rng.uniform(0.15, 0.35)
+        corner = (side * out, shoulder + deep * rng.uniform(0.2, 0.4))
+        image = fill(image, pose.at(inner, corner, (at, shoulder + deep)), lapel, rng)
+    return image
+
+
+def tie(image: Image, pose: Pose, top: float, rng: Rng) -> Image:
+    half, low = rng.uniform(0.05, 0.1), top + 1.4
+    ends = pose.at((-half, top), (half, top), (1.5 * half, low), (-1.5 * half, low))
+    return fill(image, ends, color(rng), rng)
+
+
+def headgear(image: Image, pose: Pose, material: Material, rng: Rng) -> Image:
+    """Put on a hat or a cap, or lay a scarf around head and neck."""
+    paint = cloth(material, rng)
+    if rng.random() < 0.6:
+        brim, crown = -rng.uniform(0.42, 0.6), -rng.uniform(0.85, 1.1)
+        sides = (
+            (-0.55, brim),
+            (-0.5, crown + 0.1),
+            (-0.25, crown),
+            (0.25, crown),
+            (0.5, crown + 0.1),
+            (0.55, brim),
+        )
+        image = fill(image, pose.at(*sides), paint, rng)
+        wide, thick = rng.uniform(0.5, 1.0, 2), rng.uniform(0.04, 0.12)
+        edge = (
+            (-wide[0], brim - thick),
+            (wide[1], brim - thick),
+            (wide[1], brim + thick),
+            (-wide[0], brim + thick),
+        )
+        return fill(image, pose.at(*edge), paint if rng.random() < 0.7 else color(rng), rng)
+    size, hole = (
+        np.array([0.75, 0.95]) * rng.uniform(0.9, 1.15),
+        np.array([0.48, 0.66]) * rng.uniform(0.9, 1.1),
+    )
+    center, lower = pose.at((0, 0), (0, 0.04))
+    ring = [oval(center, size * pose.unit_px), oval(lower, hole * pose.unit_px)[::-1]]
+    return fill(image, np.concatenate(ring), paint, rng)
+
+
+def oval(center: npt.NDArray[np.float64], half: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return places (33, 2) around an ellipse, the first again at the end."""
+    angle = np.linspace(0, 2 * math.pi, 33)
+    return center + np.stack([np.cos(angle), np.sin(angle)], axis=1) * half
+
+
+def raised_hand(image: Image, face: Image, pose: Pose, rng: Rng) -> Image:
+    """Raise a hand beside or below a face."""
+    skin = np.median(face[50:80, 40:70].reshape(-1, 3), axis=0) * rng.uniform(0.7, 1.1)
+    palm = pose.at((rng.normal(0, 0.8), rng.uniform(0.6, 1.2)))[0]
+    image = fill(image, oval(palm, pose.unit_px * rng.uniform((0.12, 0.15), (0.25, 0.3))), skin, rng)
+    for finger in range(int(rng.integers(2, 6))):
+        middle = palm + pose.unit_px * np.array([0.1 * (finger - 2), -rng.uniform(0.2, 0.4)])
+        size = (0.08 * pose.unit_px, pose.unit_px * rng.uniform(0.25, 0.5))
+        image = fill(image, box(middle, size, 12.0 * (finger - 2) + rng.normal(0, 8)), skin, rng)
     return image
 
 
@@ -301,7 +416,7 @@ def view(is_live: bool, material: Material, rng: Rng) -> tuple[Image, npt.NDArra
     if rng.random() < 0.08:
         gray = cv2.cvtColor(np.ascontiguousarray(look), cv2.COLOR_RGB2GRAY)
         look = np.repeat(gray[..., None], 3, axis=2)
-    return look, np.clip(255 * cover, 0, 255).astype(np.uint8)
+    return look, np.clip(np.rint(255 * cover), 0, 255).astype(np.uint8)
 
 
 def _living(frame: Image, rng: Rng) -> Scene:

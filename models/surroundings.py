@@ -51,6 +51,8 @@ class Material:
 def room(material: Material, rng: Rng) -> Image:
     """Draw a (SIDE_PX, SIDE_PX, 3) room: a wall, what hangs on it, lines, writing, in focus or not."""
     image = texture(material, rng) if rng.random() < 0.45 else wall(rng)
+    if rng.random() < 0.2:
+        image = rows_of_things(image, material, rng)
     for _ in range(rng.poisson(1.6)):
         image = hang(image, material, rng)
     for _ in range(rng.poisson(0.8)):
@@ -122,6 +124,19 @@ def hang(image: Image, material: Material, rng: Rng) -> Image:
         material.person(rng)[0], matrix, (SIDE_PX, SIDE_PX), borderMode=cv2.BORDER_REPLICATE
     )
     return fill(image, corners, face, rng)
+
+
+def rows_of_things(image: Image, material: Material, rng: Rng) -> Image:
+    """Cover the wall with rows: books, blinds, bricks, flags, or the logos of a sponsor."""
+    step = np.maximum(UNIT_PX * np.exp(rng.normal((-1.2, -0.3), 0.6)), (12, 16))
+    width, height = step * (1 - rng.uniform(0, 0.5, 2))
+    first, one, same = -rng.uniform(0, 40, 2), color(rng), rng.random() < 0.4
+    paint = texture(material, rng) if same and rng.random() < 0.5 else one
+    for y in np.arange(first[1], SIDE_PX, step[1]):
+        for x in np.arange(first[0], SIDE_PX, step[0]):
+            own = paint if same else np.clip(one * rng.uniform(0.4, 1.4), 0, 255)
+            image = fill(image, box((x, y), (width, height), 0.0), own, rng, 0.6)
+    return image
 
 
 def line(image: Image, rng: Rng) -> Image:

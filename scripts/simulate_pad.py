@@ -56,10 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     done, views = looks.made(), len(looks.images)
     with Pool(args.workers, start_worker, (args.folder,)) as pool, tqdm(total=views, initial=done) as bar:
         for portion in portions(pool.imap(simulate, range(done, views), chunksize=20)):
-            end = done + len(portion)
-            looks.images[done:end], looks.maps[done:end] = map(np.stack, zip(*portion, strict=True))
-            done = end
-            looks.count.write_text(str(done))
+            done = looks.add(done, portion)
             bar.update(len(portion))
     return 0
 

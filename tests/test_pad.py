@@ -87,9 +87,7 @@ def folder(tmp_path_factory, material) -> Path:
     near = np.resize(recorded.near, (len(groups), 112, 112, 3))
     np.savez(path / "development.npz", near=near, wide=near, groups=groups)
     looks = make_looks(path, 16)
-    for number in range(12):
-        looks.images[number], looks.maps[number] = view(number % 2 == 1, material, np.random.default_rng(number))
-    looks.count.write_text("12")
+    looks.add(0, [view(number % 2 == 1, material, np.random.default_rng(number)) for number in range(12)])
     return path
 
 
