@@ -208,9 +208,7 @@ def write_landmarks(folder: Path) -> Path:
     return write(folder, network, describe_landmarks(network))
 
 
-def write_pad(
-    folder: Path, *, unsure: float = 0.6, attack: float = 0.2, looks_around: bool = False
-) -> Path:
+def write_pad(folder: Path, *, unsure: float = 0.6, attack: float = 0.2, looks_around: bool = False) -> Path:
     """Write a tiny liveness network, and return the manifest's path."""
     network = build_pad(looks_around=looks_around)
     return write(folder, network, describe_pad(network) | {"unsure": unsure, "attack": attack})

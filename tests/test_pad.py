@@ -82,7 +82,9 @@ def folder(tmp_path_factory, material) -> Path:
     path, recorded = tmp_path_factory.mktemp("pad"), recorded_pictures()
     names = ("near", "wide", "live", "person", "inside")
     np.savez(path / "recorded.npz", **{name: getattr(recorded, name) for name in names})
-    save_people(path / "people.npz", material.faces, material.masks, np.array([False, True]), material.pictures)
+    save_people(
+        path / "people.npz", material.faces, material.masks, np.array([False, True]), material.pictures
+    )
     groups = np.array(["live, photograph", "print", "no edge in view"] * 4)
     near = np.resize(recorded.near, (len(groups), 112, 112, 3))
     np.savez(path / "development.npz", near=near, wide=near, groups=groups)
@@ -154,7 +156,9 @@ def test_the_pair_of_thresholds_is_one_that_separates():
     level = {"live": (200, 180), "print": (60, 180), "phone": (200, 40)}
     looks = np.empty((120, 112, 112, 6), np.uint8)
     for look, group in zip(looks, groups, strict=True):
-        look[..., :3], look[..., 3:] = (np.clip(value + rng.normal(0, 9), 0, 255) for value in level[str(group)])
+        look[..., :3], look[..., 3:] = (
+            np.clip(value + rng.normal(0, 9), 0, 255) for value in level[str(group)]
+        )
     brightness = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), Mean())
     near, wide = pair_of_thresholds(Development(looks, groups), brightness, brightness)
     assert -0.5 < near < 0.5
