@@ -129,8 +129,9 @@ def wide_look(image: Image, landmarks: Points) -> Image:
     side = max(1, round(WIDE_LOOK * width_px))
     left, top = (round(x - side / 2) for x in np.clip(center, 0, (width - 1, height - 1)).tolist())
     inside = image[max(0, top) : top + side, max(0, left) : left + side]
-    missing = (-top, top + side - height, -left, left + side - width)
-    square = cv2.copyMakeBorder(inside, *(max(0, rim) for rim in missing), cv2.BORDER_REPLICATE)
+    above, before = max(0, -top), max(0, -left)
+    below, after = max(0, top + side - height), max(0, left + side - width)
+    square = cv2.copyMakeBorder(inside, above, below, before, after, cv2.BORDER_REPLICATE)
     look = cv2.resize(square, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(look, np.uint8)
 

@@ -12,7 +12,7 @@ from models.pad_data import RECORDED_PRINT, Recorded
 from models.pad_people import DEVELOPMENT_PEOPLE
 
 DEVELOPMENT_FRAMES = "development.npz"
-PEOPLE_SHOWN = 420  # of the half of LFW to choose on
+PEOPLE_SHOWN = 1_000  # of the half of LFW to choose on
 RECORDED_LIVE, BEYOND = "recorded live", "no edge in view"
 ATTACKS_PASSED = (
     0.035  # of any species, from the threshold `unsure` up: below the goal of 5 %, for unseen people

@@ -34,7 +34,7 @@ from models.pad_people import TEST_PEOPLE
 from scripts.pad_frames import TEST, Eyes, frames
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
-PEOPLE = 500  # of LFW
+PEOPLE = 1_000  # of LFW
 RECORDED_LIVE, RECORDED_PRINT = "live, recorded", "print, recorded"
 RUNS = 300  # of the speed comparison
 

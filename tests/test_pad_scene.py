@@ -1,4 +1,4 @@
-"""Made-up scenes: seeded, of real sizes, and doing what they claim; frames of the people to choose on and to measure on."""
+"""Made-up scenes: seeded, of real sizes, doing what they claim; frames of people to choose on and to measure on."""
 
 from __future__ import annotations
 
