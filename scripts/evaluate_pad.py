@@ -68,8 +68,10 @@ def rates(scores: list[float | None], scorer: PadScorer, balanced: float, is_liv
     """
     given = np.array([score for score in scores if score is not None])
 
-    def share(wrong: np.ndarray) -> dict[str, float]:
+    def share(wrong: np.ndarray) -> dict[str, float] | None:
         count, total = int(wrong.sum()), len(given)
+        if not total:
+            return None
         return asdict(Interval(count / total, *clopper_pearson(count, total)))
 
     unsure, middle = ((given < at) if is_live else (given >= at) for at in (scorer.unsure, balanced))
@@ -131,8 +133,10 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def text(interval: dict[str, float]) -> str:
+def text(interval: dict[str, float] | None) -> str:
     """Return "4.2 [2.1, 7.4]", percent with its interval."""
+    if interval is None:
+        return "none scored"
     value, low, high = (100 * interval[key] for key in ("value", "low", "high"))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
