@@ -29,7 +29,7 @@ from device.types import AlignedFace, Image, Points
 
 _FACE_SHAPE = (CROP_SIZE_PX, CROP_SIZE_PX, 3)
 WIDE_LOOK = 2.7  # face widths
-CHANNELS = 6  # RGB of the aligned face, RGB of the wide look
+CHANNELS = 9  # RGB of the aligned face, of the wide look, and of its mirror image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +110,16 @@ class PadScorer:
                 f"model {self.model_id} expects an aligned face {_FACE_SHAPE} uint8, received {crop.shape} "
                 f"{crop.dtype}: align it first"
             )
-        return self.score_of(np.concatenate([crop, wide_look(image, face.landmarks)], axis=2))
+        return self.score_of(crop, wide_look(image, face.landmarks))
 
-    def score_of(self, looks: Image) -> float:
-        """Return the score of both looks, (112, 112, 6) uint8: of the one that is less sure of a live face."""
-        return sigmoid(float(self._network.run(looks).min()))
+    def score_of(self, near: Image, wide: Image) -> float:
+        """Return the score of both looks, each (112, 112, 3) uint8 RGB: of the one that is less sure of a live face."""
+        return sigmoid(float(self._network.run(all_looks(near, wide)).min()))
+
+
+def all_looks(near: Image, wide: Image) -> Image:
+    """Return what the network sees, (..., 112, 112, 9) uint8; a mirrored look halves what chance does to a score."""
+    return np.concatenate([near, wide, wide[..., ::-1, :]], axis=-1)
 
 
 def wide_look(image: Image, landmarks: Points) -> Image:

@@ -73,9 +73,10 @@ class MeanAndMax(nn.Module):
 
 
 class BothLooks(nn.Module):
-    """What is shipped: map (N, 6, 112, 112), aligned faces and wide looks, to (N, 2) logits, near and wide.
+    """What is shipped: map (N, 9, 112, 112), aligned faces, wide looks and their mirror images, to (N, 2) logits.
 
-    Each logit is moved so that zero is its own threshold: the lower of the two decides.
+    The first is the near trunk's, the second the wide one's, the mean of look and mirror image. Each is moved so that
+    zero is its own threshold: the lower of the two decides.
     """
 
     def __init__(self, near: NearNetwork, wide: WideNetwork, thresholds: tuple[float, float]) -> None:
@@ -87,7 +88,11 @@ class BothLooks(nn.Module):
                 answer_of(trunk).bias -= threshold
 
     def forward(self, looks: Tensor) -> Tensor:
-        return torch.cat([self.near(looks[:, :3]), self.wide(looks[:, 3:])], dim=1)
+        both = self.wide(
+            torch.cat([looks[:, 3:6], looks[:, 6:]])
+        )  # one batch: the weights stand in the file once
+        wide = both.reshape(2, -1, 1).mean(0)
+        return torch.cat([self.near(looks[:, :3]), wide], dim=1)
 
 
 def answer_of(trunk: Staged) -> nn.Conv2d:

@@ -97,7 +97,8 @@ def emitted(photo: Image, face: FacePlace, screen: Screen) -> Light:
 def reflections(shape: tuple[int, int], face: FacePlace, screen: Screen, rng: Rng) -> Light:
     """Return what the glass mirrors, (H, W, 3): a soft bright room, and perhaps a lamp."""
     x, y = face_axes(shape, face, rng.uniform(0, 360))
-    edge = 1 / (1 + np.exp(-(x / face.width_px - rng.normal(0, 0.5)) * rng.uniform(1.5, 25)))
+    from_edge = (x / face.width_px - rng.normal(0, 0.5)) * rng.uniform(1.5, 25)
+    edge = (1 + np.tanh(from_edge / 2)) / 2
     glass = np.float32(screen.glare) * edge
     if screen.lamp > 0:
         place, size = rng.normal(0, 0.45, 2).tolist(), rng.uniform(0.04, 0.2)

@@ -30,12 +30,12 @@ from device.intervals import clopper_pearson
 from device.liveness import PadScorer
 from device.runtime import load_interpreter
 from models.metrics import Interval
-from models.pad_people import TEST_PEOPLE
+from models.pad_people import TEST_PEOPLE, is_live
 from scripts.pad_frames import TEST, Eyes, frames
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 PEOPLE = 1_000  # of LFW
-RECORDED_LIVE, RECORDED_PRINT = "live, recorded", "print, recorded"
+RECORDED_LIVE, RECORDED_PRINT, ALL_LIVE = "live, recorded", "print, recorded", "live, all of them"
 RUNS = 300  # of the speed comparison
 
 
@@ -55,8 +55,8 @@ def recorded(scorer: PadScorer, file: Path) -> dict[str, list[float | None]]:
         test = np.isin(pictures["person"], TEST_PEOPLE)
         near, wide, is_live = (pictures[name][test] for name in ("near", "wide", "live"))
     scores: dict[str, list[float | None]] = {RECORDED_LIVE: [], RECORDED_PRINT: []}
-    for looks, alive in zip(np.concatenate([near, wide], axis=3), is_live, strict=True):
-        scores[RECORDED_LIVE if alive else RECORDED_PRINT].append(scorer.score_of(looks))
+    for *looks, alive in zip(near, wide, is_live, strict=True):
+        scores[RECORDED_LIVE if alive else RECORDED_PRINT].append(scorer.score_of(*looks))
     return scores
 
 
@@ -109,8 +109,9 @@ def measure(manifest: Path, folder: Path, recorded_file: Path, people: int) -> d
     scorer = PadScorer(manifest=manifest, threads=1)
     times = speed(scorer)
     scores = recorded(scorer, recorded_file) | simulated(scorer, folder, people)
+    scores[ALL_LIVE] = [score for name, found in scores.items() if is_live(name) for score in found]
     balanced = json.loads(manifest.read_text())["development"]["balanced"]
-    groups = {name: rates(found, scorer, balanced, name.startswith("live")) for name, found in scores.items()}
+    groups = {name: rates(found, scorer, balanced, is_live(name)) for name, found in scores.items()}
     return {
         "model_id": scorer.model_id,
         "unsure": scorer.unsure,

@@ -38,10 +38,11 @@ from enroll import read_image
 LOOKS = 20  # of each species; with fewer, not even a faultless run proves anything
 SPACING_S = 1.0  # between two looks, so that what is shown can be moved
 PATIENCE_S = 30.0  # without a usable face, a species is given up
+NEAR = "half of the looks with the face small and so near that no edge is in view"  # whoever knows, does that
 GUIDE = {
-    "print": "a photograph of an enrolled face, printed on paper",
-    "phone": "the photograph on a phone's screen",
-    "tablet": "the photograph on a tablet's or laptop's screen",
+    "print": f"a photograph of an enrolled face, printed on paper; {NEAR}",
+    "phone": f"the photograph on a phone's screen; {NEAR}",
+    "tablet": f"the photograph on a tablet's or laptop's screen; {NEAR}",
     LIVE: "your own face",
 }
 

@@ -33,6 +33,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
 
+from device.liveness import CHANNELS, all_looks
 from models import export
 from models.blocks import Staged
 from models.data import to_images, to_tensor
@@ -51,6 +52,7 @@ SEED = 8
 LARGEST_BYTES = 1_000_000
 LARGEST_LOGIT = 8.0
 POOLED_BEYOND_MEAN = 2.5  # the largest pooled value of a picture, of the mean picture's
+MIRRORED = slice(6, 9)  # of the channels
 STEPS = 120  # of each trunk's threshold, in the search for the best pair
 
 
@@ -61,14 +63,14 @@ def export_run(run: Path, folder: Path) -> dict[str, Any]:
     network = BothLooks(near, wide, pair_of_thresholds(development, near, wide)).eval()
     folder.mkdir(parents=True, exist_ok=True)
     single, int8 = folder / "pad_fp32.tflite", folder / "pad.tflite"
-    export.to_litert(network, single, channels=6)
+    export.to_litert(network, single, CHANNELS)
     to_int8(single, samples(run), int8)
     unexpected = export.operators(int8) - export.INT8_OPERATORS
     if unexpected:
         raise SystemExit(
             f"{int8} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}"
         )
-    scores = sigmoid(export.outputs(int8, development.looks).min(axis=1))
+    scores = sigmoid(export.outputs(int8, seen(development.looks)).min(axis=1))
     unsure, attack = development.thresholds(scores)
     figures = errors(development, scores, unsure, attack)
     figures["balanced"] = development.balance(scores)
@@ -83,10 +85,11 @@ def export_run(run: Path, folder: Path) -> dict[str, Any]:
 
 def pair_of_thresholds(development: Development, near: Staged, wide: Staged) -> tuple[float, float]:
     """Return the thresholds of both trunks at which the worst error is smallest, if either may call an attack."""
-    found = [
-        logits(trunk, to_tensor(np.ascontiguousarray(development.looks[..., channels]))).numpy()
-        for trunk, channels in ((near, NEAR), (wide, WIDE))
-    ]
+    looks = to_tensor(seen(development.looks))
+    near_scores, *both = (
+        logits(trunk, looks[:, part]) for trunk, part in ((near, NEAR), (wide, WIDE), (wide, MIRRORED))
+    )
+    found = [near_scores.numpy(), torch.stack(both).mean(0).numpy()]
     places = [np.unique(np.quantile(scores, np.linspace(0, 1, STEPS))).tolist() for scores in found]
 
     def worst(pair: tuple[float, float]) -> float:
@@ -94,6 +97,11 @@ def pair_of_thresholds(development: Development, near: Staged, wide: Staged) -> 
         return max(development.worst(lower, 0.0))
 
     return min(product(*places), key=worst)
+
+
+def seen(looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what the network sees of near and wide looks (N, 112, 112, 6)."""
+    return all_looks(looks[..., NEAR], looks[..., WIDE])
 
 
 def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
@@ -113,7 +121,7 @@ def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
             values["min"], values["max"] = (
                 np.full_like(values["min"], at) for at in (-LARGEST_LOGIT, LARGEST_LOGIT)
             )
-        elif sizes.get(name) in (HEAD, 2 * HEAD):
+        elif sizes.get(name) in (HEAD, 2 * HEAD, 4 * HEAD):
             values["max"] = values["max"] * POOLED_BEYOND_MEAN
     path.unlink(missing_ok=True)
     job.quantize(ranges).export_model(str(path))
@@ -121,13 +129,13 @@ def to_int8(single: Path, pictures: npt.NDArray[np.uint8], path: Path) -> None:
 
 
 def samples(run: Path) -> npt.NDArray[np.uint8]:
-    """Return training views (N, 112, 112, 6) that set the ranges of int8."""
+    """Return training views (N, 112, 112, 9) that set the ranges of int8."""
     recorded = load_recorded(run / RECORDED).of(TRAINING_PEOPLE)
     near = NearViews(load_material(run, held_out=False).faces, recorded)
     batches = [
         views.batch(CALIBRATION_VIEWS, SEED, 0)[0] for views in (near, WideViews(open_looks(run), recorded))
     ]
-    return to_images(torch.cat(batches, dim=1))
+    return seen(to_images(torch.cat(batches, dim=1)))
 
 
 def errors(
@@ -153,7 +161,7 @@ def percents(shares: dict[str, float]) -> dict[str, float]:
 
 def difference(development: Development, scores: npt.NDArray[np.floating], network: BothLooks) -> float:
     """Return the 99th percentile of how far int8 scores are from the trained network's."""
-    exact = sigmoid(logits(network, to_tensor(development.looks)).numpy().min(axis=1))
+    exact = sigmoid(logits(network, to_tensor(seen(development.looks))).numpy().min(axis=1))
     return round(float(np.percentile(np.abs(exact - scores), 99)), 4)
 
 

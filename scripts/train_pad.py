@@ -30,10 +30,10 @@ from torch import nn
 from models.data import to_tensor
 from models.networks import make_network
 from models.pad_data import RECORDED_PRINT, Batches, NearViews, RecordedViews, WideViews, load_recorded
-from models.pad_development import Development, is_live, load_development
+from models.pad_development import Development, load_development
 from models.pad_material import RECORDED, load_material, open_looks
 from models.pad_network import KeptLoss, LiveLoss, MapLoss, logits
-from models.pad_people import TRAINING_PEOPLE
+from models.pad_people import TRAINING_PEOPLE, is_live
 from models.runs import load_network, network_of_run
 from models.training import Recipe, Run, fit, load_recipe
 from scripts.train_command import run_to_end

@@ -79,11 +79,11 @@ def build_pad(*, looks_around: bool = False) -> bytes:
 
     Its answer to the wide look is 6 whatever that shows, unless it looks around.
     """
-    weights = np.zeros((2, SIDE // POOL, SIDE // POOL, 6), np.int8)
+    weights = np.zeros((2, SIDE // POOL, SIDE // POOL, 9), np.int8)
     weights[0, ..., :3] = PAD_WEIGHT
-    weights[1, ..., 3:] = PAD_WEIGHT if looks_around else 0
+    weights[1, ..., 3:6] = PAD_WEIGHT if looks_around else 0
     bias = np.array([0, 0 if looks_around else round(6 / (INPUT_SCALE * WEIGHT_SCALE))], np.int32)
-    return assemble(SIDE, weights.reshape(2, -1), bias, PAD_SCALE, 0, channels=6)
+    return assemble(SIDE, weights.reshape(2, -1), bias, PAD_SCALE, 0, channels=9)
 
 
 def assemble(
@@ -183,7 +183,7 @@ def describe_landmarks(network: bytes) -> dict[str, Any]:
 def describe_pad(network: bytes) -> dict[str, Any]:
     """Return the manifest of the tiny liveness network."""
     common = describe_file(network, "pad", SIDE, [2, PAD_SCALE, 0])
-    common["input"]["shape"][-1] = 6
+    common["input"]["shape"][-1] = 9
     identity = {"model_id": f"pad-{common['sha256'][:12]}", "alignment": ALIGNMENT_ID}
     return {**common, **identity, "unsure": 0.6, "attack": 0.2}
 

@@ -52,6 +52,8 @@ def test_every_group_is_counted(material: Path, monkeypatch: pytest.MonkeyPatch)
     found = json.loads(out.read_text())
     groups = found["groups"]
     simulated = {AS_IT_IS, THROUGH_CAMERA, *SPECIES, NO_EDGE}
+    everybody = groups.pop(evaluate_pad.ALL_LIVE)
+    assert everybody["pictures"] == 5
     assert set(groups) == {evaluate_pad.RECORDED_LIVE, evaluate_pad.RECORDED_PRINT, *simulated}
     assert all(groups[name]["pictures"] == 1 for name in simulated)
     live, printed = groups[evaluate_pad.RECORDED_LIVE], groups[evaluate_pad.RECORDED_PRINT]

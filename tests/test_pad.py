@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training tools: make test-train")
 
-from device.liveness import load_liveness_manifest  # noqa: E402
+from device.liveness import CHANNELS, load_liveness_manifest  # noqa: E402
 from models import export  # noqa: E402
 from models.data import to_images, to_tensor  # noqa: E402
 from models.networks import make_network  # noqa: E402
@@ -35,7 +35,7 @@ from models.pad_network import BothLooks, KeptLoss, LiveLoss, MapLoss, logits  #
 from models.pad_people import DEVELOPMENT_PEOPLE, TEST_PEOPLE, TRAINING_PEOPLE  # noqa: E402
 from models.pad_scene import view  # noqa: E402
 from models.surroundings import Material  # noqa: E402
-from scripts.quantize_pad import pair_of_thresholds, to_int8  # noqa: E402
+from scripts.quantize_pad import pair_of_thresholds, seen, to_int8  # noqa: E402
 from tests.training_data import portraits, write_data  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -142,11 +142,23 @@ def test_what_is_kept_is_the_answer_for_recorded_pictures():
 def test_both_looks_are_the_trunks_with_their_thresholds_at_zero():
     torch.manual_seed(0)
     near, wide = (make_network(name, "relu6").eval() for name in ("pad_near", "pad_wide"))
-    both, looks = BothLooks(near, wide, (0.5, -2.0)).eval(), torch.randn(3, 6, 112, 112)
+    both, looks = BothLooks(near, wide, (0.5, -2.0)).eval(), torch.randn(3, 9, 112, 112)
     found = logits(both, looks)
     assert found.shape == (3, 2)
     assert torch.allclose(found[:, 0], logits(near, looks[:, :3]) - 0.5, atol=1e-5)
-    assert torch.allclose(found[:, 1], logits(wide, looks[:, 3:]) + 2.0, atol=1e-5)
+    mean = (logits(wide, looks[:, 3:6]) + logits(wide, looks[:, 6:])) / 2
+    assert torch.allclose(found[:, 1], mean + 2.0, atol=1e-5)
+
+
+def test_a_wide_look_and_its_mirror_image_score_the_same():
+    torch.manual_seed(0)
+    near, wide = (make_network(name, "relu6").eval() for name in ("pad_near", "pad_wide"))
+    both = BothLooks(near, wide, (0.0, 0.0)).eval()
+    looks = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 6), dtype=np.uint8)
+    turned = np.concatenate([looks[..., :3], looks[:, :, ::-1, 3:]], axis=3)
+    assert torch.allclose(
+        logits(both, to_tensor(seen(looks))), logits(both, to_tensor(seen(turned))), atol=1e-6
+    )
 
 
 def test_the_pair_of_thresholds_is_one_that_separates():
@@ -366,9 +378,12 @@ def test_int8_answers_as_the_trained_trunks_do(tmp_path, learned):
     with torch.no_grad():
         for _ in range(30):  # so that the batch norms know their means
             near.train()(batch), wide.train()(batch)
-    network, pictures = BothLooks(near, wide, (0.0, 0.0)).eval(), to_images(torch.cat([batch, batch], dim=1))
+    network, pictures = (
+        BothLooks(near, wide, (0.0, 0.0)).eval(),
+        seen(to_images(torch.cat([batch, batch], dim=1))),
+    )
     single, int8 = tmp_path / "fp32.tflite", tmp_path / "int8.tflite"
-    export.to_litert(network, single, channels=6)
+    export.to_litert(network, single, CHANNELS)
     to_int8(single, pictures, int8)
     assert export.operators(int8) <= export.INT8_OPERATORS
     assert int8.stat().st_size < 1_000_000

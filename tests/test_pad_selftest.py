@@ -109,7 +109,8 @@ def test_at_a_camera_the_owner_is_guided(stored, options, scorer, person_clip, c
     out = capsys.readouterr().out
     assert code == 1
     assert [text.split(":")[0] for text in asked] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
-    assert "show a photograph of an enrolled face, printed on paper, then press Enter" in asked[0]
+    assert "show a photograph of an enrolled face, printed on paper; half of the looks" in asked[0]
+    assert asked[0].endswith("no edge is in view, then press Enter ")
     assert "no face" in out
     assert "3 of 3: move" in out
     assert [each.shown for each in verdict_of(stored).counts] == [3, 3, 3, 3]
