@@ -25,8 +25,7 @@ def load_material(folder: Path, *, held_out: bool) -> Material:
     """Read what scenes are made of: the people to learn from, or those held out."""
     with np.load(folder / PEOPLE) as file:
         rows = file["held_out"] == held_out
-        ends = np.cumsum(file["areas"])[:-1]
-        sizes, pixels = file["sizes"], np.split(file["pixels"], ends)
+        sizes, pixels = file["sizes"], np.split(file["pixels"], np.cumsum(file["areas"]))[:-1]
         pictures = [part.reshape(*size, 3) for part, size in zip(pixels, sizes, strict=True)]
         return Material(file["faces"][rows], file["masks"][rows], pictures)
 

@@ -28,10 +28,10 @@ from device.liveness import face_place
 from device.quality import assess
 from device.types import AlignedFace, Image
 from models.camera_chain import Camera, Rng, Scene, capture, to_light
-from models.pad_scene import CANVAS, FACE, LARGEST_REACH, SPECIES, attack
+from models.pad_scene import FACE, LARGEST_REACH, SPECIES, attack
 from models.recapture_layer import Outline
 from models.stance import Stance
-from models.surroundings import MIDDLE, UNIT_PX
+from models.surroundings import CANVAS, MIDDLE, UNIT_PX
 from scripts.evaluate import nearest_center
 
 DEVELOPMENT, TEST = "development", "test"

@@ -36,7 +36,7 @@ from models.pad_people import DEVELOPMENT_PEOPLE, TEST_PEOPLE, TRAINING_PEOPLE  
 from models.pad_scene import view  # noqa: E402
 from models.surroundings import Material  # noqa: E402
 from scripts.quantize_pad import pair_of_thresholds, seen, to_int8  # noqa: E402
-from tests.training_data import portraits, write_data  # noqa: E402
+from tests.training_data import material, portraits, write_data  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """network = "{network}"
@@ -63,12 +63,9 @@ def recorded_pictures() -> Recorded:
     return Recorded(images, images[:, ::-1], np.arange(32) % 2 == 0, people, inside)
 
 
-@pytest.fixture(scope="module")
-def material() -> Material:
-    faces = np.stack(portraits())
-    masks = np.zeros(faces.shape[:3], np.uint8)
-    masks[:, 10:, 25:90] = 255
-    return Material(faces, masks, [np.ascontiguousarray(faces[0][::-1])])
+@pytest.fixture(scope="module", name="material")
+def fixture_material() -> Material:
+    return material()
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +351,11 @@ def test_people_and_pictures_come_back_as_they_were(folder, material):
     assert np.array_equal(found.masks, material.masks[:1])
     assert [np.array_equal(a, b) for a, b in zip(found.pictures, material.pictures, strict=True)] == [True]
     assert len(load_material(folder, held_out=True).faces) == 1
+
+
+def test_scenes_need_no_pictures(tmp_path, material):
+    save_people(tmp_path / "people.npz", material.faces, material.masks, np.array([False, True]), [])
+    assert load_material(tmp_path, held_out=False).pictures == []
 
 
 def test_small_and_plain_pictures_are_left_out(tmp_path):

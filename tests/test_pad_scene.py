@@ -13,20 +13,18 @@ pytest.importorskip("torch", reason="needs the training tools: make test-train")
 
 from device.assets import FACE_DETECTOR, FACE_MESH
 from models.camera_chain import Camera, gentle
+from models.made_up_people import Pose, people, person
 from models.pad_scene import (
     FACE,
     LOOK_PX,
     LOOK_WIDTHS,
     SHEETS_CM,
     SPECIES,
-    Pose,
     attack,
     cut,
     looked_at,
     made_up_attack,
     outline_of,
-    people,
-    person,
     view,
     within,
 )
@@ -43,17 +41,14 @@ from scripts.pad_frames import (
     without_wedges,
 )
 from tests.photos import model_file, photo
-from tests.training_data import portraits
+from tests.training_data import material, portraits
 
 RNG = np.random.default_rng
 
 
-@pytest.fixture(scope="module")
-def material() -> Material:
-    faces = np.stack(portraits())
-    masks = np.zeros(faces.shape[:3], np.uint8)
-    masks[:, 10:, 25:90] = 255
-    return Material(faces, masks, [np.ascontiguousarray(faces[0][::-1])])
+@pytest.fixture(scope="module", name="material")
+def fixture_material() -> Material:
+    return material()
 
 
 @pytest.mark.parametrize("made", [room, people], ids=["room", "people"])

@@ -14,6 +14,7 @@ from torch import nn
 
 from models.data import Augment
 from models.mobilefacenet import MobileFaceNet
+from models.surroundings import Material
 from tests.photos import photo
 
 
@@ -28,6 +29,14 @@ def portraits() -> list[np.ndarray]:
             cv2.resize(image[top : top + side, left : left + side], (112, 112), interpolation=cv2.INTER_AREA)
         )
     return crops
+
+
+def material() -> Material:
+    """Return what scenes are made of: two portraits with a rough mask, and one picture."""
+    faces = np.stack(portraits())
+    masks = np.zeros(faces.shape[:3], np.uint8)
+    masks[:, 10:, 25:90] = 255
+    return Material(faces, masks, [np.ascontiguousarray(faces[0][::-1])])
 
 
 def write_data(folder: Path, faces: int = 48) -> Path:
