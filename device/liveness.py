@@ -20,6 +20,7 @@ from device.geometry import (
     FACE_CENTER,
     FACE_WIDTH_PX,
     REFERENCE_POINTS,
+    WIDE_LOOK,
     apply_transform,
     invert_transform,
     similarity_transform,
@@ -28,7 +29,6 @@ from device.network import ManifestKeys, Network, NetworkManifest, is_number
 from device.types import AlignedFace, Image, Points
 
 _FACE_SHAPE = (CROP_SIZE_PX, CROP_SIZE_PX, 3)
-WIDE_LOOK = 2.7  # face widths
 CHANNELS = 9  # RGB of the aligned face, of the wide look, and of its mirror image
 
 
@@ -110,7 +110,11 @@ class PadScorer:
                 f"model {self.model_id} expects an aligned face {_FACE_SHAPE} uint8, received {crop.shape} "
                 f"{crop.dtype}: align it first"
             )
-        return self.score_of(crop, wide_look(image, face.landmarks))
+        try:
+            around = wide_look(image, face.landmarks)
+        except ValueError:  # five points in one place are nobody's face, and no reason to end the program
+            return 0.0
+        return self.score_of(crop, around)
 
     def score_of(self, near: Image, wide: Image) -> float:
         """Return the score of both looks, each (112, 112, 3) uint8 RGB: of the one that is less sure of a live face."""
@@ -118,7 +122,7 @@ class PadScorer:
 
 
 def all_looks(near: Image, wide: Image) -> Image:
-    """Return what the network sees, (..., 112, 112, 9) uint8; a mirrored look halves what chance does to a score."""
+    """Return what the network sees, (..., 112, 112, 9) uint8; of look and mirror image the mean is taken."""
     return np.concatenate([near, wide, wide[..., ::-1, :]], axis=-1)
 
 
@@ -127,7 +131,7 @@ def wide_look(image: Image, landmarks: Points) -> Image:
 
     Args:
         image: the whole (H, W, 3) uint8 RGB frame; where it ends, its edge pixels go on.
-        landmarks: the face's five points (5, 2), px of the frame.
+        landmarks: the face's five points (5, 2), px of the frame; ValueError where they are one place or no numbers.
     """
     height, width = image.shape[:2]
     center, width_px = face_place(landmarks)

@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.geometry import FACE_CENTER, FACE_WIDTH_PX
 from models.camera_chain import Image, Light, Rng
 from models.surroundings import (
     CANVAS,
-    CROP_CENTER,
-    CROP_FACE_PX,
     MIDDLE,
     SIDE_PX,
     UNIT_PX,
@@ -42,8 +41,8 @@ class Pose:
 
     def from_crop(self) -> npt.NDArray[np.float64]:
         """Return the (2, 3) transform from an aligned crop to the canvas."""
-        matrix = cv2.getRotationMatrix2D(CROP_CENTER, self.turn_deg, self.unit_px / CROP_FACE_PX)
-        matrix[:, 2] += (self.x - CROP_CENTER[0], self.y - CROP_CENTER[1])
+        matrix = cv2.getRotationMatrix2D(FACE_CENTER, self.turn_deg, self.unit_px / FACE_WIDTH_PX)
+        matrix[:, 2] += (self.x - FACE_CENTER[0], self.y - FACE_CENTER[1])
         return np.asarray(matrix, np.float64)
 
     def at(self, *places: tuple[float, float]) -> npt.NDArray[np.float64]:

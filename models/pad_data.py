@@ -22,20 +22,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from device.geometry import FACE_CENTER, FACE_WIDTH_PX, WIDE_LOOK
 from models.camera_chain import Camera, Image, Rng, Scene, capture, gentle, to_light
 from models.data import HELD_OUT_ONE_IN, SIZE_PX, to_tensor
 from models.pad_material import Looks
-from models.pad_scene import LOOK_WIDTHS, MAP_PX
-from models.recapture_layer import FacePlace, Layer, Outline, hold, over
+from models.pad_scene import MAP_PX, with_hand
+from models.recapture_layer import FacePlace
 from models.stance import Stance
 
-CROP_FACE = FacePlace((55.5, 62.0), 80.0)  # where the face stands in an aligned crop of 112 px
+CROP_FACE = FacePlace(FACE_CENTER, FACE_WIDTH_PX)  # where the face stands in an aligned crop of 112 px
 CANVAS_SCALE = 2  # of simulated scenes: fingers have finer edges than the crop has pixels
 STORE_SEED = 1014
 AHEAD = 2  # batches in the making
 LARGEST_RIM, SMALLEST_FACE_PX = 0.05, 60
 RECORDED_PRINT = "recorded print"  # the species of recorded attacks
-WIDE_FACE_PX = SIZE_PX / LOOK_WIDTHS  # of the face in a wide look
+WIDE_FACE_PX = SIZE_PX / WIDE_LOOK  # of the face in a wide look
 WHOLE = np.float32([0, 0, SIZE_PX - 1, SIZE_PX - 1])
 
 
@@ -240,7 +241,10 @@ class NearViews(Batches):
 
 @dataclass(frozen=True)
 class WideViews(Batches):
-    """Wide looks, half of them live; the third tensor (B, 14, 14) is 1 where a sheet or a device is."""
+    """Wide looks, half of them live; the third tensor (B, 14, 14) is 1 where a sheet or a device is.
+
+    A number repeats its batch once all looks are made: until then there is more to draw from each time.
+    """
 
     looks: Looks
     recorded: Recorded
@@ -249,20 +253,18 @@ class WideViews(Batches):
     def batch(self, size: int, seed: int, number: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng((seed, number))
         live = np.arange(size) % 2 == 1
-        pairs = [self.one(bool(label), rng) for label in live]
+        made = self.looks.made()
+        pairs = [self.one(bool(label), made, rng) for label in live]
         pictures, labels = tensors([look for look, _ in pairs], live)
-        return (
-            pictures,
-            labels,
-            torch.from_numpy(np.stack([where for _, where in pairs]).astype(np.float32) / 255),
-        )
+        maps = np.stack([where for _, where in pairs]).astype(np.float32) / 255
+        return pictures, labels, torch.from_numpy(maps)
 
-    def one(self, is_live: bool, rng: Rng) -> tuple[Image, npt.NDArray[np.uint8]]:
+    def one(self, is_live: bool, made: int, rng: Rng) -> tuple[Image, npt.NDArray[np.uint8]]:
         if rng.random() < self.p_recorded:
             look = self.recorded.wide_look(is_live, rng)
             where = np.full((MAP_PX, MAP_PX), 0 if is_live else 255, np.uint8)
         else:
-            number = 2 * int(rng.integers(self.looks.made() // 2)) + is_live
+            number = 2 * int(rng.integers(made // 2)) + is_live
             look, where = self.looks.images[number], self.looks.maps[number]
         if rng.random() < 0.5:
             look, where = look[:, ::-1], where[:, ::-1]
@@ -303,11 +305,3 @@ def enlarged(photo: Image) -> Image:
     """Return a photograph on the canvas of simulated scenes."""
     size = (photo.shape[1] * CANVAS_SCALE, photo.shape[0] * CANVAS_SCALE)
     return np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def with_hand(photo: Image, face: FacePlace, rng: Rng) -> Scene:
-    """Return a live face with fingers before its rim: a hand alone is no attack."""
-    left, right, up, down = rng.uniform(0.5, 0.9, 4).tolist()
-    light = to_light(photo)
-    layer = Layer(light, np.ones((*photo.shape[:2], 1), np.float32))
-    return over(hold(layer, Outline(left, right, up, down), face, int(rng.integers(1, 4)), rng), light)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.geometry import WIDE_LOOK
 from models.camera_chain import Camera, Image, Light, Rng, Scene, capture, compress, gentle, to_light
 from models.made_up_people import Pose, people, person
 from models.print_attack import Print, head_outline, print_sheet
@@ -23,7 +24,7 @@ from models.surroundings import CANVAS, MIDDLE, UNIT_PX, Color, Material, color,
 
 SPECIES = ("print", "cutout", "phone", "tablet")
 FACE = FacePlace((MIDDLE, MIDDLE), UNIT_PX)  # of the one that is looked at, on every canvas
-LOOK_WIDTHS, LOOK_PX, MAP_PX = 2.7, 112, 14
+LOOK_PX, MAP_PX = 112, 14
 SHEETS_CM = ((21, 29.7), (14.8, 21), (10, 15), (13, 18), (20, 25))  # A4, A5, and photographs
 LARGEST_FACE_CM = 17.0
 LARGEST_REACH = 1.5  # face widths from the face to the edge of a made-up photograph
@@ -145,7 +146,9 @@ def view(is_live: bool, material: Material, rng: Rng) -> tuple[Image, npt.NDArra
     if rng.random() < 0.25:
         camera = gentle(camera)
     if is_live:
-        found = Attack(_living(people(material, rng), rng), np.zeros(CANVAS, np.float32))
+        frame = people(material, rng)
+        scene = with_hand(frame, FACE, rng) if rng.random() < 0.12 else Scene(to_light(frame))
+        found = Attack(scene, np.zeros(CANVAS, np.float32))
     else:
         found = made_up_attack(SPECIES[int(rng.integers(len(SPECIES)))], material, rng)
     look, cover = looked_at(found, camera, rng)
@@ -160,14 +163,11 @@ def view(is_live: bool, material: Material, rng: Rng) -> tuple[Image, npt.NDArra
     return look, np.clip(np.rint(255 * cover), 0, 255).astype(np.uint8)
 
 
-def _living(frame: Image, rng: Rng) -> Scene:
-    """Return the scene of a frame, at times with fingers before the face: a hand alone is no attack."""
-    light = to_light(frame)
-    if rng.random() >= 0.12:
-        return Scene(light)
-    rim = Outline(*rng.uniform(0.5, 0.9, 4).tolist())
-    layer = Layer(light, np.ones((*frame.shape[:2], 1), np.float32))
-    return over(hold(layer, rim, FACE, int(rng.integers(1, 4)), rng), light)
+def with_hand(photo: Image, face: FacePlace, rng: Rng) -> Scene:
+    """Return a live face with fingers before its rim: a hand alone is no attack."""
+    light, rim = to_light(photo), Outline(*rng.uniform(0.5, 0.9, 4).tolist())
+    layer = Layer(light, np.ones((*photo.shape[:2], 1), np.float32))
+    return over(hold(layer, rim, face, int(rng.integers(1, 4)), rng), light)
 
 
 def looked_at(found: Attack, camera: Camera, rng: Rng) -> tuple[Image, Light]:
@@ -175,11 +175,11 @@ def looked_at(found: Attack, camera: Camera, rng: Rng) -> tuple[Image, Light]:
     face_px = math.exp(rng.uniform(math.log(50), math.log(100)))
     tilt = rng.normal(0, 0.03, 2).tolist()
     stance = Stance(face_px, float(rng.normal(0, 4)), (tilt[0], tilt[1]))
-    side = int(1.08 * LOOK_WIDTHS * face_px) + 2
+    side = int(1.08 * WIDE_LOOK * face_px) + 2
     to_sensor = stance.to_sensor(FACE, (side, side))
     shot = capture(found.scene, to_sensor, (side, side), camera, rng)
     cover = cv2.warpPerspective(found.cover, to_sensor, (side, side))
-    width_px = LOOK_WIDTHS * face_px * math.exp(rng.normal(0, 0.04))
+    width_px = WIDE_LOOK * face_px * math.exp(rng.normal(0, 0.04))
     center = (side - 1) / 2 + rng.normal(0, 0.03 * face_px, 2)
     return cut(shot, center, width_px, LOOK_PX), cut(cover, center, width_px, MAP_PX)
 

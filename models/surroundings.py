@@ -20,7 +20,6 @@ SIDE_PX = 260  # of a canvas
 CANVAS = (SIDE_PX, SIDE_PX)
 UNIT_PX = 72.0  # a face width on it
 MIDDLE = (SIDE_PX - 1) / 2
-CROP_CENTER, CROP_FACE_PX = (55.5, 62.0), 80.0  # of the face in an aligned crop
 LETTERS = "ABCDEFGHIJKLMNOPRSTUVWXYZ0123456789 "
 
 Color = npt.NDArray[np.floating]

@@ -20,13 +20,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-if __name__ == "__main__":
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        sys.exit(
-            "prepare_pad.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
-        )
+if find_spec("torch") is None:
+    sys.exit(
+        "prepare_pad.py: there is no torch here: run it with .venv-train/bin/python (make test-train makes it)"
+    )
 
 import cv2
 import numpy as np

@@ -29,10 +29,18 @@ from torch import nn
 
 from models.data import to_tensor
 from models.networks import make_network
-from models.pad_data import RECORDED_PRINT, Batches, NearViews, RecordedViews, WideViews, load_recorded
+from models.pad_data import (
+    RECORDED_PRINT,
+    Batches,
+    NearViews,
+    Recorded,
+    RecordedViews,
+    WideViews,
+    load_recorded,
+)
 from models.pad_development import Development, load_development
 from models.pad_material import RECORDED, load_material, open_looks
-from models.pad_network import KeptLoss, LiveLoss, MapLoss, logits
+from models.pad_network import KeptLoss, LiveLoss, MapLoss, WideNetwork, logits
 from models.pad_people import TRAINING_PEOPLE, is_live
 from models.runs import load_network, network_of_run
 from models.training import Recipe, Run, fit, load_recipe
@@ -70,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(recipe.seed)
     recorded = load_recorded(args.data / RECORDED)
     student = make_student(recipe, args)
-    channels = WIDE if hasattr(student, "with_map") else NEAR
+    channels = WIDE if isinstance(student, WideNetwork) else NEAR
     run = Run(args.out, recipe, student, torch.device("cpu"))
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     if run.resume():
@@ -78,7 +86,9 @@ def train(args: argparse.Namespace) -> None:
     fit(
         run,
         lambda name, network: objective(name, network, args),
-        lambda phase, start: views(phase.objective, args).stream(recipe.batch, recipe.seed, start),
+        lambda phase, start: views(phase.objective, args.data, recorded.of(TRAINING_PEOPLE)).stream(
+            recipe.batch, recipe.seed, start
+        ),
         Evaluation(load_development(args.data, recorded), channels),
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
@@ -92,13 +102,12 @@ def objective(name: str, network: nn.Module, args: argparse.Namespace) -> nn.Mod
     return {"live": LiveLoss, "mapped": MapLoss}[name](network)
 
 
-def views(name: str, args: argparse.Namespace) -> Batches:
+def views(name: str, data: Path, recorded: Recorded) -> Batches:
     """Make the batches that an objective learns from."""
-    recorded = load_recorded(args.data / RECORDED).of(TRAINING_PEOPLE)
     if name == "kept":
-        return NearViews(load_material(args.data, held_out=False).faces, recorded)
+        return NearViews(load_material(data, held_out=False).faces, recorded)
     if name == "mapped":
-        return WideViews(open_looks(args.data), recorded)
+        return WideViews(open_looks(data), recorded)
     return RecordedViews(recorded)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from device.errors import ModelError
-from device.geometry import FACE_CENTER, FACE_WIDTH_PX, REFERENCE_POINTS
-from device.liveness import WIDE_LOOK, PadScorer, face_place, load_liveness_manifest, sigmoid, wide_look
+from device.geometry import FACE_CENTER, FACE_WIDTH_PX, REFERENCE_POINTS, WIDE_LOOK
+from device.liveness import PadScorer, face_place, load_liveness_manifest, sigmoid, wide_look
 from device.types import AlignedFace, HeadPose, Image, Points
 from tests.make_tiny_model import write_pad, write_tiny
 
@@ -72,6 +73,12 @@ def test_the_look_that_is_less_sure_of_a_live_face_decides(tmp_path: Path, near:
     frame = np.full((480, 640, 3), around, np.uint8)
     assert scorer.score(frame, plain(near)) < 0.05
     assert scorer.score(np.full_like(frame, 255), plain(255)) > 0.9
+
+
+@pytest.mark.parametrize("place", [0.0, float("nan")])
+def test_five_points_in_one_place_are_nobody(manifest: Path, place: float) -> None:
+    nobody = replace(plain(255), landmarks=np.full((5, 2), place, np.float32))
+    assert PadScorer(manifest=manifest, threads=1).score(FRAME, nobody) == 0
 
 
 @pytest.mark.parametrize("turn_deg", [0, 25])

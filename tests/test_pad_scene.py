@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("torch", reason="needs the training tools: make test-train")
 
 from device.assets import FACE_DETECTOR, FACE_MESH
+from device.geometry import FACE_CENTER, FACE_WIDTH_PX, REFERENCE_POINTS, WIDE_LOOK
+from device.liveness import wide_look
 from models.camera_chain import Camera, gentle
 from models.made_up_people import Pose, people, person
 from models.pad_scene import (
     FACE,
     LOOK_PX,
-    LOOK_WIDTHS,
-    SHEETS_CM,
     SPECIES,
     attack,
     cut,
@@ -105,7 +105,6 @@ def test_sheets_and_screens_have_real_sizes():
             found = outline_of(species, RNG(seed))
             assert least <= max(found.left + found.right, found.up + found.down) <= most
             assert min(found.left, found.right) >= 0.5
-    assert (21, 29.7) in SHEETS_CM
 
 
 @pytest.mark.parametrize("species", SPECIES)
@@ -138,9 +137,19 @@ def test_a_look_and_its_map_show_the_same_place(material):
         found = made_up_attack("tablet", material, RNG(seed))
         look, cover = looked_at(found, gentle(Camera()), RNG(seed))
         assert (look.shape, cover.shape) == ((LOOK_PX, LOOK_PX, 3), (14, 14))
-        wide = LOOK_WIDTHS * UNIT_PX
+        wide = WIDE_LOOK * UNIT_PX
         whole = cut(found.cover, np.array(FACE.center), wide, 14)
         assert np.abs(whole - cover).mean() < 0.12
+
+
+def test_training_cuts_the_look_that_the_door_takes(material):
+    frame = cv2.GaussianBlur(people(material, RNG(0)), (0, 0), 3)
+    landmarks = (REFERENCE_POINTS - FACE_CENTER) * UNIT_PX / FACE_WIDTH_PX + MIDDLE
+    door, training = (
+        wide_look(frame, landmarks),
+        cut(frame, np.array(FACE.center), WIDE_LOOK * UNIT_PX, LOOK_PX),
+    )
+    assert np.abs(door.astype(int) - training).mean() < 2
 
 
 @pytest.mark.parametrize("center", [(0, 0), (30, 20), (59, 39)])
@@ -160,7 +169,8 @@ def test_people_are_parted_by_their_names_alone():
     counts = Counter(map(half_of, names))
     assert set(counts) == {DEVELOPMENT, TEST}
     assert min(counts.values()) > 150
-    assert half_of(names[0]) == half_of(names[0])
+    # another parting would measure on people that thresholds were chosen on
+    assert list(map(half_of, names[:4])) == [DEVELOPMENT, DEVELOPMENT, DEVELOPMENT, DEVELOPMENT]
 
 
 def test_black_wedges_are_painted_over_and_dark_clothes_stay():
