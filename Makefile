@@ -36,7 +36,7 @@ check: .venv/ready ## lint, format, types, import rules
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	.venv/bin/lint-imports
-	$(RUN) scripts/check_tree.py
+	$(RUN) scripts/repo/check_tree.py
 
 format: .venv/ready ## format and fix what can be fixed
 	$(RUN) -m ruff check --fix .
@@ -49,7 +49,7 @@ evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw FOLD
 	$(RUN) scripts/evaluate.py $(ARGS)
 
 lock: ## choose the exact versions anew (needs uv)
-	scripts/lock.sh
+	scripts/repo/lock.sh
 
 clean: ## remove the virtual environments and caches; galleries and weights stay
 	rm -rf .venv .venv-train .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

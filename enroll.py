@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 
-from device.start import guard_start
+from device.programs import guard_start
 
 if __name__ == "__main__":
     guard_start("enroll")
@@ -51,6 +51,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.access.profile import Profile
 from device.build import (
     SAME_PERSON_FMR,
     build_audit,
@@ -64,17 +65,16 @@ from device.build import (
     threshold_for,
 )
 from device.config import Config, load_config
-from device.embed import LiteRTEmbedder, Manifest
-from device.enrollment import Check, Collector, check_looks, contact_sheet
+from device.enroll.collector import Check, Collector, check_looks, contact_sheet
+from device.enroll.rules import add_policy_options, changed, told
 from device.errors import EnrollmentError, FaceUnlockError, GalleryError, UsageError
-from device.forgetting import forget
-from device.gallery import Gallery, check_subject_id
-from device.keys import bond_text
-from device.lookalike import LookAlike, look_alikes
-from device.policy_options import add_policy_options, changed, told
-from device.profile import Profile
-from device.similarity import cosine_matrix
+from device.gallery.forget import forget
+from device.gallery.gallery import Gallery, check_subject_id
+from device.gallery.lookalike import LookAlike, look_alikes
+from device.numeric.similarity import cosine_matrix
 from device.types import Image
+from device.vault.keys import bond_text
+from device.vision.embed import LiteRTEmbedder, Manifest
 
 MAX_FILE_BYTES = 64_000_000
 MAX_SIDE_PX = 2048  # a larger photograph is scaled down: a face needs no more
@@ -178,7 +178,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-sheet", action="store_true", help="write no contact sheet")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     parser.add_argument("--json", action="store_true", help="results as JSON, one object a line")
     add_policy_options(parser)
     return parser.parse_args(arguments)
@@ -211,7 +211,7 @@ def enroll(args: argparse.Namespace, config: Config, output: Output) -> None:
         shortfall = threshold_for(config, embedder.manifest, gallery.count()).shortfall
     finish(sheet, name, [each for each in alike if not each.is_parted], collector, output)
     if shortfall:
-        output.warn(f"note: {shortfall} (docs/security.md)")
+        output.warn(f"note: {shortfall} (docs/how/security.md)")
 
 
 def check(args: argparse.Namespace, config: Config, output: Output) -> int:

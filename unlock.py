@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from device.start import guard_start
+from device.programs import guard_start
 
 if __name__ == "__main__":
     guard_start("unlock")
@@ -29,7 +29,6 @@ from types import FrameType
 from typing import Any
 
 from device import __version__
-from device.audit_trail import AuditTrail
 from device.build import (
     build_audit,
     build_camera,
@@ -39,7 +38,7 @@ from device.build import (
     shortfall,
 )
 from device.config import Config, load_config
-from device.door import Report, news
+from device.decide.backoff_file import RefusalFile
 from device.errors import (
     CameraLost,
     ConfigError,
@@ -49,12 +48,13 @@ from device.errors import (
     UsageError,
     is_out_of_memory,
 )
-from device.lock_client import RemoteLock
-from device.notify import Notifier
+from device.journal.status import LineWriter, StatusLog, Writer, serial_writer, stdout_writer
+from device.journal.systemd import Notifier
+from device.journal.trail import AuditTrail
+from device.lock.client import RemoteLock
+from device.lock.door import Report, news
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
-from device.refusal_file import RefusalFile
-from device.status import LineWriter, StatusLog, Writer, serial_writer, stdout_writer
 from device.types import Decision, Frame, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="unlock.py", description="Unlock the door for an enrolled face.")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     parser.add_argument(
         "--camera", metavar="SRC", help="auto, picamera2, an index, a device, a clip or rtsp://"
     )

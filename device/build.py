@@ -8,47 +8,49 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from device.admission import Admission, AdmissionRule
-from device.alarm import AlarmPin, RemoteAlarm
-from device.align import LandmarkAligner, MeshAligner
-from device.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.audit import Audit, Limits
-from device.audit_trail import AuditTrail
-from device.board_health import BoardRule, BoardWatch
-from device.camera import ClipCamera, LiveCamera, open_camera
-from device.challenge import ChallengeRule
-from device.clock import Clock
+from device.access.admission import Admission, AdmissionRule
+from device.access.clock import Clock
+from device.access.lockout import LockoutRule, PinLockout, is_count
+from device.access.pin_entry import PinEntry
+from device.access.selftest import capped_mode, is_proven
 from device.config import MODELS, Config, QualityConfig, check_model
-from device.decision import Decider, DecisionRule, LivenessRule
-from device.detect import open_detector
-from device.embed import LiteRTEmbedder, Manifest, load_manifest
-from device.enrollment import Collector
+from device.decide.backoff import Refusals, RefusalState
+from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, RefusalFile
+from device.decide.challenge import ChallengeRule
+from device.decide.decider import Decider, DecisionRule, LivenessRule
+from device.decide.threshold import Approach, DoorThreshold, door_threshold
+from device.enroll.collector import Collector
 from device.errors import GalleryKeyError, ModelError
-from device.gallery import Gallery
-from device.intent import IntentRule
-from device.keypad import KeypadThread, PinEntry, SerialKeypad
-from device.keys import KeyRing, KeyStore
-from device.liveness import PadScorer
-from device.lock import board_text, open_lock
-from device.lock_client import RemoteLock
-from device.outputs import open_keypad
+from device.gallery.gallery import Gallery
+from device.gallery.usage import UsageFile
+from device.health import BoardRule, BoardWatch
+from device.journal.audit import Audit, Limits
+from device.journal.trail import AuditTrail
+from device.lock.alarm import AlarmPin, RemoteAlarm
+from device.lock.bolt import board_text, open_lock
+from device.lock.client import RemoteLock
+from device.lock.keypad import KeypadThread, SerialKeypad
+from device.lock.panel import open_keypad
+from device.lock.prompt import Prompt, RemotePrompt, check_prompt_pins, open_prompt, prompt_pins
+from device.lock.wiring import check_pins
 from device.paths import expand
-from device.pin_lockout import LockoutRule, PinLockout, is_count
-from device.pins import check_pins
 from device.pipeline import Device
-from device.prompt import Prompt, RemotePrompt, check_prompt_pins, open_prompt, prompt_pins
 from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
-from device.quality import QualityLimits
-from device.refusal_file import BEYOND_ANY_CLOCK_S, RefusalFile
-from device.refusals import Refusals, RefusalState
-from device.scene import SceneRule, SceneWatch
-from device.selftest import capped_mode, is_proven
-from device.threshold import Approach, DoorThreshold, door_threshold
-from device.track import Tracker
-from device.usage import UsageFile
+from device.vault.keys import KeyRing, KeyStore
+from device.vision.align import LandmarkAligner, MeshAligner
+from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
+from device.vision.camera import ClipCamera, LiveCamera, open_camera
+from device.vision.detect import open_detector
+from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
+from device.vision.intent import IntentRule
+from device.vision.liveness import PadScorer
+from device.vision.quality import QualityLimits
+from device.vision.scene import SceneRule, SceneWatch
+from device.vision.track import Tracker
 
 SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
-# By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve (docs/security.md).
+# By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve
+# (docs/how/security.md).
 MARGIN_FMRS = (1e-5, 1e-4)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
@@ -352,7 +354,7 @@ def build_embedder(config: Config) -> LiteRTEmbedder:
     if kind != "int8":
         raise ModelError(
             f"model {embedder.model_id}: the door expects an int8 network, received {kind}: "
-            "make one with scripts/quantize.py"
+            "make one with scripts/train/quantize.py"
         )
     return embedder
 
@@ -383,7 +385,7 @@ def threshold_for(config: Config, manifest: Manifest, templates: int) -> DoorThr
 def shortfall(config: Config, templates: int) -> str:
     """Say in one line what the door cannot promise with so many templates, "" where it keeps what is asked."""
     short = threshold_for(config, load_manifest(manifest_path(config.model)), templates).shortfall
-    return f"{short} (docs/security.md)" if short else ""
+    return f"{short} (docs/how/security.md)" if short else ""
 
 
 def look_alike_margin(manifest: Manifest) -> float:

@@ -346,7 +346,7 @@ class Config:
     false_accepts_per_approach: float = setting(
         1e-4,
         "of so many strangers who stand before the door one may be let in; the threshold follows from it "
-        "(docs/security.md): lower is stricter",
+        "(docs/how/security.md): lower is stricter",
         low=1e-6,
         high=1e-2,
     )
@@ -409,7 +409,7 @@ SECTIONS: dict[str, type] = {
 # Keys of older releases, and what to write instead.
 REMOVED = {
     "false_match_rate": "the threshold follows from false_accepts_per_approach now, write that instead "
-    "(docs/tune.md), or remove the line for its default"
+    "(docs/owner/tune.md), or remove the line for its default"
 }
 
 
@@ -492,7 +492,7 @@ def _nearest(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
     near = near or [tails[t] for t in difflib.get_close_matches(tail, list(tails), n=1, cutoff=0.5)]
     near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    return f"did you mean {near[0]!r}? docs/tune.md lists all"
+    return f"did you mean {near[0]!r}? docs/owner/tune.md lists all"
 
 
 def _check(name: str, value: Any, known: Field[Any], origin: str) -> Any:

@@ -4,7 +4,7 @@ It loads no numpy, no camera and no network, and writes no file, so that little 
 whatever the recognizer does:
 
 - Only root and the named user are heard, one connection at a time. A pulse carries the nonce given out last, and the
-  time of a frame that is young and has not opened before (device/lock_protocol.py).
+  time of a frame that is young and has not opened before (device/lock/wire.py).
 - No pulse is longer than `lock.pulse_s`, and however many follow each other, the bolt is locked again 30 s
   after the first one began. No configuration exceeds that.
 - It locks when the recognizer hangs up, stops beating while unlocked, floods, or sends what is no command.
@@ -32,16 +32,16 @@ from typing import Any
 
 from device import __version__
 from device.config import Config, load_config
-from device.door import DoorRule
-from device.door_pins import DoorPins
 from device.errors import ConfigError, FaceUnlockError, LockError, UsageError
-from device.lock import MAX_OPEN_S, board_text, open_lock
-from device.lock_server import LockServer
-from device.notify import Notifier
-from device.outputs import Outputs
-from device.pins import check_pins
-from device.prompt import check_prompt_pins
-from device.status import StatusLog, stdout_writer
+from device.journal.status import StatusLog, stdout_writer
+from device.journal.systemd import Notifier
+from device.lock.bolt import MAX_OPEN_S, board_text, open_lock
+from device.lock.door import DoorRule
+from device.lock.panel import Outputs
+from device.lock.prompt import check_prompt_pins
+from device.lock.server import LockServer
+from device.lock.switches import DoorPins
+from device.lock.wiring import check_pins
 
 
 def listen(address: Path) -> socket.socket:
@@ -88,7 +88,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m device.lockd", description="Own the lock's pin.")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     parser.add_argument("--socket", metavar="PATH", help="where to listen; overrides lock.socket")
     parser.add_argument("--client-user", metavar="NAME", help="who is heard beside root; default: this user")
     return parser.parse_args(arguments)

@@ -13,19 +13,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from device.admission import Admission
-from device.board_health import BoardWatch
-from device.clock import Clock
-from device.decision import Decider, Sight
+from device.access.admission import Admission
+from device.access.clock import Clock
+from device.decide.decider import Decider, Sight
 from device.errors import LockRefused
-from device.gallery import Gallery
-from device.intent import IntentRule, lacks_intent
-from device.prompt import Prompt
+from device.gallery.gallery import Gallery
+from device.health import BoardWatch
+from device.lock.prompt import Prompt
 from device.protocols import Aligner, Closable, Detector, Embedder, LivenessScorer, Lock
-from device.quality import QualityLimits, assess
-from device.scene import SceneWatch
-from device.track import Tracker
 from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason
+from device.vision.finder import pick_face
+from device.vision.intent import IntentRule, lacks_intent
+from device.vision.quality import QualityLimits, assess
+from device.vision.scene import SceneWatch
+from device.vision.track import Tracker
 
 
 @dataclass(kw_only=True, eq=False)
@@ -171,19 +172,3 @@ def challenge_hint(decision: Decision) -> str:
     if decision.reason is not Reason.CHALLENGE:
         return ""
     return CHALLENGE_HINTS.get(decision.challenge or "", "look at the camera and hold still")
-
-
-def pick_face(
-    detections: Sequence[FaceDetection], second_face_ratio: float
-) -> tuple[FaceDetection | None, Reason | None]:
-    """Return the widest face, and the reason why it may not be used.
-
-    A bystander far behind is ignored; a second face at least `second_face_ratio` times as wide as the first is somebody
-    who could walk in, or who holds up a picture, so nobody is let in.
-    """
-    if not detections:
-        return None, Reason.NO_FACE
-    widest = max(detections, key=lambda detection: detection.box[2])
-    near_px = second_face_ratio * widest.box[2]
-    near = sum(detection.box[2] >= near_px for detection in detections)
-    return widest, Reason.SEVERAL_FACES if near > 1 else None

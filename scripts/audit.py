@@ -18,11 +18,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.audit import EVENTS
-from device.audit_check import Line, read_lines, verify
 from device.build import build_keys, open_any_gallery, open_audit
 from device.config import Config, load_config
 from device.errors import AuditError, FaceUnlockError, GalleryKeyError, UsageError
+from device.journal.audit import EVENTS
+from device.journal.verify import Line, read_lines, verify
 
 HIDDEN = ("n", "at", "event", "subject", "k", "mac", "prev", "sha256")
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--until", metavar="TIME", help="show: up to here; a day is in it")
     parser.add_argument("--json", action="store_true", help="show: the records as they are, one a line")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     args = parser.parse_args(arguments)
     try:
         config = load_config(args.config)

@@ -23,15 +23,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device import backup
-from device.audit import full_files
 from device.build import audit_head, build_audit, build_keys, open_any_gallery
 from device.config import Config, load_config
 from device.errors import FaceUnlockError, GalleryBoardError, GalleryError, UsageError
-from device.gallery import Gallery
-from device.gallery_dump import Dump
-from device.gallery_seal import generation_path
-from device.sealing import Sealer
+from device.gallery import backup
+from device.gallery.dump import Dump
+from device.gallery.gallery import Gallery
+from device.gallery.seal import generation_path
+from device.journal.audit import full_files
+from device.vault.sealing import Sealer
 
 SQLITE = b"SQLite format 3\0"
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     how.add_argument("--passphrase-file", type=Path, metavar="FILE", help="its first line is the passphrase")
     how.add_argument("--no-passphrase", action="store_true", help="the gallery's own key alone")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     args = parser.parse_args(arguments)
     try:
         config = load_config(args.config)

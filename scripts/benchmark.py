@@ -47,12 +47,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.embed import LiteRTEmbedder
 from device.errors import FaceUnlockError
-from device.gallery import Gallery
-from device.runtime import load_interpreter
-from device.similarity import l2_normalize
+from device.gallery.gallery import Gallery
+from device.numeric.similarity import l2_normalize
 from device.types import Decision, Frame, Reason
+from device.vision.embed import LiteRTEmbedder
+from device.vision.runtime import load_interpreter
 
 MANIFEST = ROOT / "models" / "weights" / "mobilefacenet.json"
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 640, 480
@@ -434,8 +434,8 @@ def make_models(folder: Path) -> None:
     try:
         import torch
 
-        from models import export
-        from models.mobilefacenet import MobileFaceNet
+        from models.int8 import export
+        from models.networks.mobilefacenet import MobileFaceNet
     except ImportError as fault:
         raise SystemExit(
             f"--make-models needs torch and litert-torch, received {fault}: see make test-train"

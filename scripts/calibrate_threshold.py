@@ -4,7 +4,7 @@
     python scripts/calibrate_threshold.py --lfw FOLDER       measures the curve anew, from photographs (minutes)
 
 The threshold follows from `false_accepts_per_approach`, the number of templates in the gallery, `decision.k` and
-`decision.frames_per_approach` (docs/security.md); the FMR curve is the manifest's. FOLDER is that of evaluate.py.
+`decision.frames_per_approach` (docs/how/security.md); the FMR curve is the manifest's. FOLDER is that of evaluate.py.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "scripts"))
 
 import numpy as np
 
 from device.build import manifest_path, open_any_gallery, threshold_for
 from device.config import Config, load_config
-from device.embed import LiteRTEmbedder, Manifest, load_manifest
+from device.decide.threshold import DoorThreshold
 from device.errors import FaceUnlockError, UsageError
-from device.gallery import Need
-from device.intervals import clopper_pearson
-from device.threshold import DoorThreshold
+from device.gallery.gallery import Need
+from device.numeric.intervals import clopper_pearson
+from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
 
 ASKED = (1e-2, 1e-3, 1e-4, 1e-5)
 TEMPLATES = (1, 5, 10, 20, 50, 100)
@@ -81,7 +80,7 @@ def manifest_curve(path: Path) -> Curve:
 
 def measured_curve(lfw: Path, config: Config) -> Curve:
     """Measure the curve on the photographs of LFW."""
-    import evaluate
+    from scripts import evaluate
 
     evaluate.check_folder(lfw)
     benchmark = evaluate.load_benchmark(lfw / "lfw_pairs.txt")
@@ -169,7 +168,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="calibrate_threshold.py", description="Print the threshold of this door and what it promises."
     )
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     parser.add_argument("--lfw", type=Path, metavar="FOLDER", help="measure anew, from lfw.zip in FOLDER")

@@ -4,7 +4,7 @@
 
 One person is enrolled from a photograph and turned views of it, as a guided enrollment takes them. Then nobody, a
 stranger, a print and a screen with the enrolled person's portrait, that person and nobody again stand before the
-camera, and do what the door asks for. The people are photographs as heads in space (scripts/head.py), the pictures the
+camera, and do what the door asks for. The people are photographs as heads in space (stage/head.py), the pictures the
 same photographs, flat. Detector, networks, gallery file and lock are the real ones; only the pins are gpiozero's own
 mock. Each of them is challenged (`liveness.mode = "always"`), so that it is seen. Writes demo.png; exits with 1 if
 anybody but the enrolled person is let in, or they are not.
@@ -27,24 +27,23 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "scripts"))
 
 import cv2
-import demo_picture
-import make_clip
 import numpy as np
-from actors import Performer, Person, there_and_back
-from demo_picture import Act, Play, Step
 from gpiozero.pins.mock import MockFactory
-from head import Actor, Look
 
 import enroll
 from device.build import build_device, manifest_path
 from device.config import Config, LockConfig, check_model, load_config
-from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
 from device.pipeline import Device, handle_frame
 from device.types import Decision, Frame, Image, Reason
+from device.vision.embed import load_manifest
+from scripts import make_clip
+from scripts.stage import demo_picture
+from scripts.stage.actors import Performer, Person, there_and_back
+from scripts.stage.demo_picture import Act, Play, Step
+from scripts.stage.head import Actor, Look
 
 MARK = "[demo: no pin is driven]"
 SUBJECT, STRANGER = "Eileen Collins", "Grace Hopper"
@@ -279,7 +278,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     # /dev/null is an empty config: the demo shows the defaults, whatever this machine is set to.
-    parser.add_argument("--config", type=Path, default=Path("/dev/null"), help="TOML file (docs/tune.md)")
+    parser.add_argument(
+        "--config", type=Path, default=Path("/dev/null"), help="TOML file (docs/owner/tune.md)"
+    )
     args = parser.parse_args(arguments)
     try:
         check(args.picture, args.seconds)

@@ -25,17 +25,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from device.align import crop_face
-from device.assets import FACE_DETECTOR, find_asset
 from device.build import build_aligner, manifest_path
 from device.config import Config
-from device.detect import LiteRTDetector
-from device.embed import LiteRTEmbedder
 from device.errors import FaceUnlockError, UsageError
-from device.geometry import CROP_SIZE_PX
-from device.quality import luminance
+from device.numeric.geometry import CROP_SIZE_PX
 from device.types import FaceDetection, Image
-from models.metrics import HISTOGRAM_EDGES, AllPairs, all_pairs, lfw_accuracy
+from device.vision.align import crop_face
+from device.vision.assets import FACE_DETECTOR, find_asset
+from device.vision.detect import LiteRTDetector
+from device.vision.embed import LiteRTEmbedder
+from device.vision.quality import luminance
+from models.training.metrics import HISTOGRAM_EDGES, AllPairs, all_pairs, lfw_accuracy
 
 FMRS = (1e-3, 1e-4, 1e-5)
 CURVE_FMRS = np.logspace(-6, -2.1, 14)

@@ -27,8 +27,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.assets import ASSETS, MEDIAPIPE_VERSION, Asset, cache_dir, digest
 from device.errors import FaceUnlockError, ModelError, UsageError
+from device.vision.assets import ASSETS, MEDIAPIPE_VERSION, Asset, cache_dir, digest
 
 PIP_DOWNLOAD = [
     *("download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"),

@@ -21,17 +21,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.backup import rewrap
-from device.board import Identity
 from device.build import build_audit, build_keys, open_any_gallery
 from device.config import Config, load_config
 from device.errors import FaceUnlockError, GalleryKeyError, UsageError
-from device.gallery import Gallery
-from device.gallery_seal import generation_path
-from device.keys import KeyRing, KeyStore, bond_text, written
-from device.private_files import add_private
-from device.sealing import Sealer
-from device.usage import UsageFile
+from device.gallery.backup import rewrap
+from device.gallery.gallery import Gallery
+from device.gallery.seal import generation_path
+from device.gallery.usage import UsageFile
+from device.vault.board import Identity
+from device.vault.files import add_private
+from device.vault.keys import KeyRing, KeyStore, bond_text, written
+from device.vault.sealing import Sealer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="extend, retire: a new file for the keys")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     args = parser.parse_args(arguments)
     try:
         config = load_config(args.config)
@@ -94,7 +94,7 @@ def rotate(config: Config) -> None:
     if keys.is_credential and len(ring.keys) < 2:
         raise GalleryKeyError(
             f"{keys}: systemd gives it: make a longer one first (extend --output FILE), give it to systemd, and "
-            "rotate again (docs/secrets.md)"
+            "rotate again (docs/owner/secrets.md)"
         )
     kind = ring.bound_to
     turn_over(config, keys, ring, keys.board.of_kind(kind) if kind else None)
@@ -123,7 +123,7 @@ def bind(config: Config) -> None:
     if identity is None:
         raise GalleryKeyError(
             f"bind: expected an OTP key or a serial number that may be read below {board.root}, received none: "
-            "keep the key elsewhere (docs/secrets.md)"
+            "keep the key elsewhere (docs/owner/secrets.md)"
         )
     rebind(config, identity)
 
@@ -138,7 +138,7 @@ def rebind(config: Config, identity: Identity | None) -> None:
     keys = build_keys(config)
     if keys.is_credential:
         raise GalleryKeyError(
-            f"{keys}: systemd gives it, bound to what it was encrypted with: see docs/secrets.md"
+            f"{keys}: systemd gives it, bound to what it was encrypted with: see docs/owner/secrets.md"
         )
     if not config.gallery_path.exists():
         keys.write(ring_of(keys).with_new_key(identity).with_newest_only())  # nothing is sealed yet

@@ -5,7 +5,7 @@
 
 Each look is judged by the door's own liveness network. Prints APCER per species and BPCER with exact 95 % intervals,
 and stores the verdict in the gallery; a door without one, or with one of another network, is unproven
-(docs/security.md). Ends with 0 where the door is proven, with 1 where it is not.
+(docs/how/security.md). Ends with 0 where the door is proven, with 1 where it is not.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from device import build
+from device.access.selftest import ATTACKS, LARGEST_APCER, LIVE, SelfTest, SpeciesCount
 from device.config import Config, load_config
-from device.embed import load_manifest
 from device.errors import FaceUnlockError, UsageError
-from device.gallery import Gallery
-from device.geometry import CROP_SIZE_PX
-from device.pipeline import pick_face
-from device.quality import assess
-from device.selftest import ATTACKS, LARGEST_APCER, LIVE, SelfTest, SpeciesCount
+from device.gallery.gallery import Gallery
+from device.numeric.geometry import CROP_SIZE_PX
 from device.types import Image, Reason
+from device.vision.embed import load_manifest
+from device.vision.finder import pick_face
+from device.vision.quality import assess
 from enroll import read_image
 
 LOOKS = 20  # of each species; with fewer, not even a faultless run proves anything
@@ -198,7 +198,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--looks", type=int, default=LOOKS, metavar="N", help=f"of each species ({LOOKS})")
     parser.add_argument("--camera", metavar="SRC", help="as of unlock.py")
     parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/tune.md)")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     return parser.parse_args(arguments)
 
 

@@ -6,7 +6,7 @@ times.
     python scripts/replay.py --figures          what mesh and parallax say of a head and of a picture that turn
     python scripts/replay.py clip.mp4           a recorded clip
 
-Head and picture are drawn by scripts/head.py from one photograph, which is enrolled too. Detector, mesh, embedder,
+Head and picture are drawn by stage/head.py from one photograph, which is enrolled too. Detector, mesh, embedder,
 gallery, tracker and decision are the real ones; the passive network is replaced by one that is always unsure, its
 worst case. Each replay has its own seed, so that it can be run again: `--seed N --attacks 1`.
 """
@@ -26,11 +26,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "scripts"))
 
-from actors import HeldPicture, Performer, people
 from gpiozero.pins.mock import MockFactory
-from head import Actor, Look, load_actor
 from tqdm import tqdm
 
 from device.build import (
@@ -43,21 +40,23 @@ from device.build import (
     decision_rule,
     quality_limits,
 )
-from device.camera import open_camera
-from device.challenge import ChallengeRule
 from device.config import Config, DetectorConfig, LivenessConfig
-from device.decision import Decider, LivenessRule
-from device.embed import LiteRTEmbedder
+from device.decide.backoff import Refusals, RefusalState
+from device.decide.challenge import ChallengeRule
+from device.decide.decider import Decider, LivenessRule
+from device.decide.parallax import measure
 from device.errors import FaceUnlockError, UsageError
-from device.gallery import Gallery
-from device.intent import IntentRule
-from device.parallax import measure
+from device.gallery.gallery import Gallery
+from device.lock.prompt import Prompt
 from device.pipeline import Device, handle_frame
-from device.prompt import Prompt
 from device.protocols import Aligner, Detector, LivenessScorer, Lock
-from device.refusals import Refusals, RefusalState
-from device.track import Tracker
 from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
+from device.vision.camera import open_camera
+from device.vision.embed import LiteRTEmbedder
+from device.vision.intent import IntentRule
+from device.vision.track import Tracker
+from scripts.stage.actors import HeldPicture, Performer, people
+from scripts.stage.head import Actor, Look, load_actor
 
 FPS = 8.0  # of a small board
 SUBJECT = "subject"

@@ -57,8 +57,8 @@ def no_system_config(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def real_model() -> None:
     """Skip where the shipped network or MediaPipe's files are absent."""
-    from device.assets import ASSETS, find_asset
     from device.errors import ModelError
+    from device.vision.assets import ASSETS, find_asset
 
     for name in ("mobilefacenet", "pad"):
         if not (WEIGHTS / f"{name}.json").is_file():

@@ -13,7 +13,6 @@ import pytest
 from gpiozero.pins.mock import MockFactory
 
 from device import build as module
-from device.align import LandmarkAligner, MeshAligner
 from device.build import (
     WEIGHTS,
     build_aligner,
@@ -27,7 +26,6 @@ from device.build import (
     manifest_path,
     quality_limits,
 )
-from device.challenge import ChallengeRule
 from device.config import (
     MODELS,
     Config,
@@ -39,16 +37,18 @@ from device.config import (
     PolicyConfig,
     QualityConfig,
 )
-from device.decision import LivenessRule
-from device.embed import LiteRTEmbedder
+from device.decide.backoff import Refusals
+from device.decide.backoff_file import RefusalFile
+from device.decide.challenge import ChallengeRule
+from device.decide.decider import LivenessRule
 from device.errors import ConfigError, FaceUnlockError, GalleryError, LockError, ModelError
-from device.gallery import Gallery
+from device.gallery.gallery import Gallery
 from device.pipeline import handle_frame
-from device.refusal_file import RefusalFile
-from device.refusals import Refusals
 from device.types import Frame, Reason
-from tests.make_tiny_model import write_landmarks, write_pad, write_tiny
-from tests.photos import photo
+from device.vision.align import LandmarkAligner, MeshAligner
+from device.vision.embed import LiteRTEmbedder
+from tests.support.photos import photo
+from tests.support.tiny_model import write_landmarks, write_pad, write_tiny
 
 TINY = Path(__file__).parent / "data" / "tiny.json"
 

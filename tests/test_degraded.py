@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 import unlock
-from device.gallery import Gallery
-from device.policy import Policy
+from device.access.policy import Policy
+from device.gallery.gallery import Gallery
 from tests.conftest import ROOT, copy_gallery, run_program
-from tests.test_lockd import Process
-from tests.test_unlock_cli import LONG_PULSE_S, Door, door, events, names, own_gallery  # noqa: F401  (a fixture)
-from tests.test_unlock_lockd import await_level
+from tests.lock.test_lockd import Process
+from tests.programs.test_unlock_cli import LONG_PULSE_S, Door, door, events, names, own_gallery  # noqa: F401  (a fixture)
+from tests.programs.test_unlock_lockd import await_level
 
 FROZEN = "[camera]\nfrozen_s = 1\n"
 
@@ -209,7 +209,7 @@ def test_a_log_that_takes_nothing_does_not_stop_the_door(
     person_clip: Path,
     form: str,
 ) -> None:
-    command = [sys.executable, "-m", "tests.recorded_unlock", str(door.pins), "unlock"]
+    command = [sys.executable, "-m", "tests.support.recorded_unlock", str(door.pins), "unlock"]
     command += ["--config", str(door.config), "--gallery", str(door.gallery), "--no-liveness", "--once"]
     command += ["--camera", str(person_clip), *(["--json"] if form == "json" else [])]
     with Path("/dev/full").open("w") as full:

@@ -10,18 +10,19 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from device.challenge import ChallengeRule
-from device.decision import Decider, DecisionRule, LivenessRule
+from device.decide.backoff import Refusals, RefusalState
+from device.decide.challenge import ChallengeRule
+from device.decide.decider import Decider, DecisionRule, LivenessRule
 from device.errors import GalleryError, LockError
-from device.gallery import Gallery
-from device.intent import IntentRule
-from device.pipeline import Device, handle_frame, pick_face
-from device.prompt import Prompt
+from device.gallery.gallery import Gallery
+from device.lock.prompt import Prompt
+from device.pipeline import Device, handle_frame
 from device.protocols import Aligner, Detector, Embedder, LivenessScorer, Lock
-from device.quality import QualityLimits
-from device.refusals import Refusals, RefusalState
-from device.track import Tracker
 from device.types import AlignedFace, FaceDetection, Frame, HeadPose, Reason
+from device.vision.finder import pick_face
+from device.vision.intent import IntentRule
+from device.vision.quality import QualityLimits
+from device.vision.track import Tracker
 
 LIMITS = QualityLimits(
     min_face_px=60,

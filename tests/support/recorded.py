@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import tempfile
 from itertools import groupby
 from pathlib import Path
@@ -19,19 +18,15 @@ import cv2
 import numpy as np
 from gpiozero.pins.mock import MockFactory
 
+import enroll
 from device.build import WEIGHTS, build_aligner, build_detector, build_device, manifest_path
 from device.config import Config
-from device.embed import load_manifest
-from device.liveness import all_looks, load_liveness_manifest, wide_look
-from device.network import Network, NetworkManifest
 from device.types import AlignedFace, Image
-from tests.photos import DATA, photo, photo_path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-import demo
-
-import enroll
+from device.vision.embed import load_manifest
+from device.vision.liveness import all_looks, load_liveness_manifest, wide_look
+from device.vision.network import Network, NetworkManifest
+from scripts import demo
+from tests.support.photos import DATA, photo, photo_path
 
 RECORD = DATA / "recorded.json"
 PORTRAITS = ("astronaut", "hopper")

@@ -1,0 +1,1 @@
+"""From frames to a reason: votes, challenge, thresholds and waits."""

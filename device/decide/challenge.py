@@ -1,0 +1,242 @@
+"""Ask for a move that a picture cannot make, at a moment that nobody knows, and say whether it was made.
+
+Pure: no clock, no I/O; the caller hands in frames with their times and a source of chance. A challenge is `moves`
+moves, no two in a row alike and at least one of them a turn or a nod, whose depth is measured. Each runs through three
+phases:
+
+    settle   look straight ahead and hold still, for a few frames: a picture that is held turned never gets further
+    ready    go on so until a random moment
+    ask      make the move within `answer_s`; a move other than the asked one, or one made too early, fails
+
+All of it on one track and as one subject. A frame of another track or subject, or one that says nothing of the face
+for longer than `blind_s`, fails. A frame without a match (blurred, turned too far) proves nothing: it can settle nobody
+and answer nothing; every frame that does must match the subject, the turned ones too.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from device.decide.parallax import measure
+from device.types import AlignedFace, HeadPose
+
+SETTLE_FRAMES = 3  # straight and still, before a move is asked for
+SETTLE_DEG = 6.0  # between two of them no angle may differ by more
+STRAIGHT_YAW_DEG = 12.0
+DELAY_S = (0.3, 1.2)  # shortest and longest wait until the random moment
+SETTLE_S = 6.0  # who does not hold still for so long does not want in
+REACTION_S = 0.15  # nobody answers sooner: what moves before moved by itself
+BLIND_S = 0.6  # longest time within a challenge without a frame that matches the subject
+TURN_DEG, NOD_DEG = 12.0, 12.0  # change of yaw, of pitch, that is a move
+PASSED_BY = (
+    0.2,
+    0.9,
+)  # shares of the angle: some frame must lie between, so that swapped pictures are no turn
+HOLD_FRAMES = 2  # frames that show the move: the mesh is wrong now and then for one
+# Of the distance between the eyes. scripts/replay.py --figures: a flat picture that is turned by up to 45 degrees stays
+# at 0.034 or below, a head that turns by 15 or nods by 12 degrees reaches 0.042.
+LEAST_MISFIT = 0.036
+LEAST_DEPTH = (
+    0.55  # of the motion: a head 0.67 to 0.91; a flat picture that moves by more than noise 0.25 to 0.59
+)
+EYES_CLOSED, EYES_OPEN = 0.80, 0.90  # of how open they were while the head held still
+BLINK_MOTION = 0.03  # a blink moves nothing else: a picture that is tilted narrows its eyes too
+
+
+class Move(str, Enum):
+    """What a person can be asked for; left and right are the person's own."""
+
+    BLINK = "blink"
+    TURN_LEFT = "turn_left"
+    TURN_RIGHT = "turn_right"
+    NOD = "nod"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Outcome(Enum):
+    """What a frame came to for the challenge."""
+
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeRule:
+    """`moves` moves are asked for, each answered within `answer_s`; without `blink` only turns and nods."""
+
+    moves: int
+    answer_s: float
+    blink: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glance:
+    """What one frame showed of the face: its points, and the subject that it matches (None: nobody)."""
+
+    at_s: float
+    pose: HeadPose
+    mesh: npt.NDArray[np.float32]
+    openness: float
+    subject_id: str | None
+
+
+def glance_at(face: AlignedFace, at_s: float, subject_id: str | None) -> Glance:
+    """Take what a challenge needs from an aligned face; both eyes must close for a blink, so the wider counts."""
+    right, left = face.eye_openness
+    openness = max(right, left) if math.isfinite(right) and math.isfinite(left) else math.nan
+    return Glance(at_s=at_s, pose=face.pose, mesh=face.mesh, openness=openness, subject_id=subject_id)
+
+
+def draw_moves(rule: ChallengeRule, chance: random.Random) -> list[Move]:
+    """Return the moves of one challenge."""
+    with_depth = [Move.TURN_LEFT, Move.TURN_RIGHT, Move.NOD]
+    every = [*with_depth, Move.BLINK] if rule.blink else with_depth
+    moves: list[Move] = []
+    while len(moves) < rule.moves:
+        moves.append(chance.choice([each for each in every if each not in moves[-1:]]))
+    if not set(moves) & set(with_depth):  # one move alone, a blink
+        return [chance.choice(with_depth)]
+    return moves
+
+
+class Challenge:
+    """One challenge of one subject on one track.
+
+    Args:
+        chance: where moves and moments come from; at a door `random.SystemRandom`.
+        started_s: time of the frame on which it begins.
+
+    `has_asked`: a move was asked for; who leaves now has seen it, and may not draw another for nothing.
+    """
+
+    def __init__(self, rule: ChallengeRule, chance: random.Random, subject_id: str, started_s: float) -> None:
+        self.subject_id = subject_id
+        self._rule, self._chance = rule, chance
+        self._left = draw_moves(rule, chance)
+        self._settled: list[Glance] = []
+        self._since_s = self._seen_s = started_s
+        self._ask_at_s: float | None = None  # None: not settled yet
+        self._asked = self.has_asked = False
+        self._between = self._shut = False
+        self._held = 0
+
+    @property
+    def asks(self) -> Move | None:
+        """The move that is waited for, None between two moves."""
+        return self._left[0] if self._asked and self._left else None
+
+    def see(self, glance: Glance | None, at_s: float) -> Outcome:
+        """Take the next frame of the track; None: it showed no face that could be measured."""
+        known = glance is not None and glance.subject_id == self.subject_id
+        if glance is not None and glance.subject_id not in (None, self.subject_id):
+            return Outcome.FAILED
+        if not self._in_time(at_s):
+            return Outcome.FAILED
+        if known:
+            self._seen_s = at_s
+        if self._asked:
+            return self._judge_answer(glance, at_s, known)
+        self._settle(glance if known else None, at_s)
+        return Outcome.RUNNING
+
+    def _in_time(self, at_s: float) -> bool:
+        """Say whether neither the move nor the sight of the face took too long; False for a NaN."""
+        limit_s = self._rule.answer_s if self._asked else SETTLE_S
+        return 0 <= at_s - self._seen_s <= BLIND_S and 0 <= at_s - self._since_s <= limit_s
+
+    def _settle(self, glance: Glance | None, at_s: float) -> None:
+        """Count frames that look straight ahead and hold still; ask when the moment has come."""
+        if glance is None or not self._is_still(glance):
+            self._settled = [glance] if glance is not None and is_straight(glance) else []
+            self._ask_at_s = None
+            return
+        self._settled = [*self._settled, glance][-SETTLE_FRAMES:]
+        if self._ask_at_s is None and len(self._settled) == SETTLE_FRAMES:
+            self._ask_at_s = at_s + self._chance.uniform(*DELAY_S)
+        if self._ask_at_s is not None and at_s >= self._ask_at_s:
+            self._asked = self.has_asked = True
+            self._since_s = at_s
+            self._between, self._shut, self._held = False, False, 0
+
+    def _is_still(self, glance: Glance) -> bool:
+        return is_straight(glance) and all(
+            abs(angle) <= SETTLE_DEG for each in self._settled for angle in turn_between(each, glance)
+        )
+
+    def _judge_answer(self, glance: Glance | None, at_s: float, known: bool) -> Outcome:
+        """Fail a wrong move, whoever makes it; count a right one only as the subject's."""
+        if glance is None:
+            self._held = 0
+            return Outcome.RUNNING
+        move = self._left[0]
+        yaw_deg, pitch_deg = turn_between(self._settled[-1], glance)
+        made = made_move(yaw_deg, pitch_deg)
+        if made is not None and made is not move:
+            return Outcome.FAILED
+        if not known:
+            self._held = 0
+            return Outcome.RUNNING
+        answered = self._blinked(glance) if move is Move.BLINK else self._turned(glance, move)
+        if answered and at_s - self._since_s < REACTION_S:
+            return Outcome.FAILED
+        return self._next(at_s) if answered else Outcome.RUNNING
+
+    def _turned(self, glance: Glance, move: Move) -> bool:
+        """Say whether the head has turned, through the angles between, and has depth."""
+        yaw_deg, pitch_deg = turn_between(self._settled[-1], glance)
+        share = abs(pitch_deg) / NOD_DEG if move is Move.NOD else abs(yaw_deg) / TURN_DEG
+        if PASSED_BY[0] <= share <= PASSED_BY[1]:
+            self._between = True
+        shown = made_move(yaw_deg, pitch_deg) is move and self._between and self._has_depth(glance)
+        self._held = self._held + 1 if shown else 0
+        return self._held >= HOLD_FRAMES
+
+    def _has_depth(self, glance: Glance) -> bool:
+        parallax = measure(self._settled[-1].mesh, glance.mesh)
+        return parallax.misfit >= LEAST_MISFIT and parallax.depth >= LEAST_DEPTH
+
+    def _blinked(self, glance: Glance) -> bool:
+        """Say whether the eyes were shut and are open again while all else held still."""
+        usual = float(np.median([each.openness for each in self._settled]))
+        motion = measure(self._settled[-1].mesh, glance.mesh).motion
+        if not (usual > 0 and motion <= BLINK_MOTION and 0 <= glance.openness < math.inf):
+            return False
+        if glance.openness <= EYES_CLOSED * usual:
+            self._shut = True
+        return self._shut and glance.openness >= EYES_OPEN * usual
+
+    def _next(self, at_s: float) -> Outcome:
+        """Go on to the next move, which begins straight and still again."""
+        self._left = self._left[1:]
+        self._asked, self._ask_at_s, self._settled, self._since_s = False, None, [], at_s
+        return Outcome.RUNNING if self._left else Outcome.PASSED
+
+
+def is_straight(glance: Glance) -> bool:
+    """Say whether a face looks ahead with eyes that can be measured; False for a NaN."""
+    finite = math.isfinite(glance.pose.pitch_deg) and math.isfinite(glance.openness)
+    return finite and abs(glance.pose.yaw_deg) <= STRAIGHT_YAW_DEG
+
+
+def turn_between(before: Glance, after: Glance) -> tuple[float, float]:
+    """Return the change of yaw and of pitch, deg."""
+    return after.pose.yaw_deg - before.pose.yaw_deg, after.pose.pitch_deg - before.pose.pitch_deg
+
+
+def made_move(yaw_deg: float, pitch_deg: float) -> Move | None:
+    """Name the turn or nod that a change of pose is; the larger angle counts, for a turned head dips a little.
+
+    Positive yaw is toward the image's right edge, the person's left. A NaN is no move.
+    """
+    if abs(yaw_deg) >= TURN_DEG and abs(yaw_deg) >= abs(pitch_deg):
+        return Move.TURN_LEFT if yaw_deg > 0 else Move.TURN_RIGHT
+    return Move.NOD if abs(pitch_deg) >= NOD_DEG and abs(pitch_deg) > abs(yaw_deg) else None

@@ -1,0 +1,297 @@
+"""Decide about one frame from the frames before it: k of the last n frames of one track match one subject, alive.
+
+Identity, quality, intent and liveness count only together, on the same frame: a frame that fails one of them is no
+vote. A frame that is suspected to be an attack empties the window, and so does a new track, a second face, another
+subject, a grant and time that runs backwards; a challenge that runs then is void.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from device.decide.backoff import Refusals
+from device.decide.challenge import Challenge, ChallengeRule, Outcome, glance_at
+from device.errors import ConfigError
+from device.types import AlignedFace, Decision, Match, Reason
+
+MAX_COSINE = 1.001  # above it, by more than rounding, something was not normalized
+PROOF_S = 3.0  # an answered challenge holds so long, on its track
+
+
+class Liveness(Enum):
+    """What the score of one frame says."""
+
+    LIVE = "live"
+    UNSURE = "unsure"
+    ATTACK = "attack"
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessRule:
+    """How scores are read: at least `unsure` is live, below `attack` is an attack.
+
+    `mode`: `passive`: the score alone decides, unsure is not live; `challenge`: a challenge decides where it is
+    unsure; `always`: a challenge is asked for as well; `off`: nothing is scored, and every frame counts as live.
+    """
+
+    mode: str
+    unsure: float
+    attack: float
+
+    def read(self, score: float | None) -> Liveness:
+        """Return what a score says; none at all and NaN are an attack."""
+        if self.mode == "off":
+            return Liveness.LIVE
+        if score is None or not score >= self.attack:
+            return Liveness.ATTACK
+        return Liveness.LIVE if score >= self.unsure else Liveness.UNSURE
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRule:
+    """When to grant.
+
+    `threshold` is the least similarity, that of a gallery with one template; a match may need more (`Match`). `k`
+    of the last `n` frames have to reach it; a track grants only after `dwell_s`; after a grant nothing is granted
+    for `cooldown_s`; a frame older than `max_frame_age_s` never grants.
+    """
+
+    threshold: float
+    k: int
+    n: int
+    cooldown_s: float
+    max_frame_age_s: float
+    dwell_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.threshold <= 1.0:
+            raise ConfigError(
+                f"threshold must be a cosine in [-1, 1], received {self.threshold}: check the manifest"
+            )
+        if not 1 <= self.k <= self.n:
+            raise ConfigError(
+                f"k of n needs 1 <= k <= n, received k = {self.k}, n = {self.n}: raise n or lower k"
+            )
+        if not (self.cooldown_s >= 0 and math.isfinite(self.cooldown_s)):
+            raise ConfigError(f"cooldown_s must be 0 or more seconds, received {self.cooldown_s}: change it")
+        if not (self.dwell_s >= 0 and math.isfinite(self.dwell_s)):
+            raise ConfigError(f"dwell_s must be 0 or more seconds, received {self.dwell_s}: change it")
+        if not (self.max_frame_age_s > 0 and math.isfinite(self.max_frame_age_s)):
+            raise ConfigError(
+                f"max_frame_age_s must be above 0 seconds, received {self.max_frame_age_s}: change it"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One frame of the window: the subject that it matched, and whether the score called it live."""
+
+    subject_id: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What the stages found in one frame.
+
+    `track_id`: of the frame's face, None where no face was found; `match`: best template, None where the gallery is
+    empty or an earlier check failed; `reason`: the check that failed (no face, too dark ...), None if all passed;
+    `face` and `score`: of a face that came as far as matching; `always`: this subject needs a challenge each time.
+    """
+
+    captured_at_s: float
+    track_id: int | None
+    match: Match | None
+    reason: Reason | None
+    face: AlignedFace | None = None
+    score: float | None = None
+    always: bool = False
+
+
+class Decider:
+    """Keep what the last frames said and decide about the newest one; every frame slides the window.
+
+    Args:
+        chance: where a challenge's moves and moments come from; at a door `random.SystemRandom`.
+    """
+
+    def __init__(
+        self,
+        rule: DecisionRule,
+        *,
+        liveness: LivenessRule,
+        challenge: ChallengeRule,
+        chance: random.Random,
+        refusals: Refusals,
+    ) -> None:
+        self._rule, self._liveness, self._challenge_rule = rule, liveness, challenge
+        self._chance, self._refusals = chance, refusals
+        # A vote for each of the last frames, None for a frame that matched nobody or failed a check.
+        self._window: deque[Vote | None] = deque(maxlen=rule.n)
+        self._track_id: int | None = None
+        self._track_since_s = math.inf
+        self._newest_s = -math.inf
+        self._granted_at_s: float | None = None
+        self._challenge: Challenge | None = None
+        self._proven: tuple[str, float] | None = None  # who answered a challenge on this track, and when
+
+    @property
+    def rule(self) -> DecisionRule:
+        return self._rule
+
+    @property
+    def liveness(self) -> LivenessRule:
+        return self._liveness
+
+    def decide(self, sight: Sight, now_s: float) -> Decision:
+        """Return the decision about one frame; call it once for every frame, in order."""
+        reason = self._judge(sight, now_s)
+        match, asks = sight.match, self._challenge.asks if self._challenge else None
+        return Decision(
+            granted=reason is Reason.GRANTED,
+            reason=reason,
+            captured_at_s=sight.captured_at_s,
+            subject_id=match.subject_id if match and self._matches(match) else None,
+            track_id=sight.track_id,
+            similarity=match.similarity if match else None,
+            threshold=self._needed(match),
+            challenge=str(asks) if asks else None,
+            liveness=sight.score,
+        )
+
+    def reset(self) -> None:
+        """Forget the frames seen so far, not cooldown and refusals: for a camera that was lost."""
+        self._window.clear()
+        self._track_id = self._challenge = self._proven = None
+
+    def _judge(self, sight: Sight, now_s: float) -> Reason:
+        if sight.reason is Reason.SEVERAL_FACES:
+            self._start_anew(now_s)  # who of the two was seen is unknown
+        if not self._is_fresh(sight.captured_at_s, now_s):
+            self._window.append(None)
+            return Reason.STALE_FRAME
+        self._follow(sight, now_s)
+        if sight.track_id is not None and self._refusals.left_s(now_s) > 0:
+            self._start_anew(now_s)
+            return Reason.WAITING
+        reason = self._weigh(sight, now_s)
+        self._refusals.see(reason, now_s)
+        return reason
+
+    def _is_fresh(self, captured_at_s: float, now_s: float) -> bool:
+        age_s = now_s - captured_at_s
+        if not math.isfinite(age_s):
+            return False
+        if captured_at_s < self._newest_s:
+            self.reset()  # out of order: the frames "before" it prove nothing
+        newer = captured_at_s > self._newest_s  # the same frame handled twice is no second witness
+        self._newest_s = captured_at_s
+        return newer and age_s <= self._rule.max_frame_age_s
+
+    def _follow(self, sight: Sight, now_s: float) -> None:
+        if sight.track_id is not None and sight.track_id != self._track_id:
+            self._start_anew(now_s)
+            self._track_id, self._track_since_s = sight.track_id, sight.captured_at_s
+
+    def _start_anew(self, now_s: float) -> None:
+        """Empty the window; a challenge that was asked and is not answered was refused, whatever ended it."""
+        self._window.clear()
+        if self._challenge is not None and self._challenge.has_asked:
+            self._refusals.refuse(now_s)
+        self._challenge = self._proven = None
+
+    def _weigh(self, sight: Sight, now_s: float) -> Reason:
+        verdict = (
+            self._liveness.read(sight.score) if sight.reason is None or sight.score is not None else None
+        )
+        if verdict is Liveness.ATTACK and sight.match is not None:
+            self._start_anew(now_s)
+            return Reason.SPOOF_SUSPECTED
+        subject_id, why = self._vote(sight, verdict)
+        if subject_id is not None and self._other_subject(subject_id):
+            self._start_anew(now_s)
+        if subject_id is not None and self._cooling(now_s):
+            self._start_anew(now_s)  # the next grant is earned after the cooldown, not during it
+            return Reason.COOLDOWN
+        self._window.append(Vote(subject_id, verdict is Liveness.LIVE) if subject_id is not None else None)
+        if self._challenge is not None:
+            return self._go_on(self._challenge, sight, now_s)
+        if subject_id is None or self._votes(subject_id) < self._rule.k:
+            return why
+        return self._finish(subject_id, sight, now_s)
+
+    def _finish(self, subject_id: str, sight: Sight, now_s: float) -> Reason:
+        """Grant to somebody with enough votes, or say what is still needed."""
+        if not sight.captured_at_s - self._track_since_s >= self._rule.dwell_s:
+            return Reason.DWELLING
+        if not self._is_proven(subject_id, sight):
+            self._challenge = Challenge(self._challenge_rule, self._chance, subject_id, sight.captured_at_s)
+            return Reason.CHALLENGE
+        self._window.clear()
+        self._proven, self._granted_at_s = None, now_s
+        return Reason.GRANTED
+
+    def _is_proven(self, subject_id: str, sight: Sight) -> bool:
+        """Say whether a challenge was answered, or none is needed: all votes of the window live."""
+        if self._proven is not None:
+            who, at_s = self._proven
+            if who == subject_id and sight.captured_at_s - at_s <= PROOF_S:
+                return True
+        if sight.always or self._liveness.mode == "always":
+            return False
+        return all(vote.live for vote in self._window if vote is not None)
+
+    def _go_on(self, challenge: Challenge, sight: Sight, now_s: float) -> Reason:
+        """Show the challenge the newest frame."""
+        match = sight.match
+        subject_id = match.subject_id if match is not None and self._matches(match) else None
+        at_s = sight.captured_at_s
+        outcome = challenge.see(glance_at(sight.face, at_s, subject_id) if sight.face else None, at_s)
+        if outcome is Outcome.RUNNING:
+            return Reason.CHALLENGE
+        self._challenge = None
+        self._window.clear()  # whoever answered looks straight again for k frames
+        if outcome is Outcome.FAILED:  # who never held still was asked nothing, and refused nothing
+            return Reason.CHALLENGE_FAILED if challenge.has_asked else Reason.CHALLENGE
+        self._proven = (challenge.subject_id, at_s)
+        return Reason.CONFIRMING
+
+    def _vote(self, sight: Sight, verdict: Liveness | None) -> tuple[str | None, Reason]:
+        match = sight.match
+        if sight.reason is not None:
+            return None, sight.reason
+        if sight.track_id is None:
+            return None, Reason.NO_FACE
+        if match is None:
+            return None, Reason.EMPTY_GALLERY
+        if not self._matches(match):
+            return None, Reason.BELOW_THRESHOLD
+        if verdict is Liveness.UNSURE and self._liveness.mode == "passive" and not sight.always:
+            return None, Reason.LIVENESS_UNSURE
+        return match.subject_id, Reason.CONFIRMING
+
+    def _votes(self, subject_id: str) -> int:
+        return sum(vote is not None and vote.subject_id == subject_id for vote in self._window)
+
+    def _matches(self, match: Match) -> bool:
+        return self._needed(match) <= match.similarity <= MAX_COSINE  # False for a NaN
+
+    def _needed(self, match: Match | None) -> float:
+        """Return what a match needs: the rule's threshold, or more where the gallery asks for more."""
+        if match is None or match.threshold is None:
+            return self._rule.threshold
+        return match.threshold if not match.threshold < self._rule.threshold else self._rule.threshold
+
+    def _other_subject(self, subject_id: str) -> bool:
+        return any(vote is not None and vote.subject_id != subject_id for vote in self._window)
+
+    def _cooling(self, now_s: float) -> bool:
+        if self._granted_at_s is None:
+            return False
+        # A clock set back must not lock everybody out for as long as it was set back.
+        self._granted_at_s = min(self._granted_at_s, now_s)
+        return not now_s - self._granted_at_s >= self._rule.cooldown_s

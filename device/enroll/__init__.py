@@ -1,0 +1,1 @@
+"""How a person gets into the gallery."""

@@ -1,0 +1,222 @@
+"""Collect good samples of exactly one person, or say which check failed.
+
+A `Collector` looks at one image at a time and either keeps its embedding or says in one line what to do about it. It
+holds no image but the small aligned faces of the kept samples, for the contact sheet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from device.numeric.similarity import l2_normalize
+from device.protocols import Aligner, Detector, Embedder
+from device.types import Embedding, HeadPose, Image, Match, Reason
+from device.vision.finder import pick_face
+from device.vision.quality import QualityLimits, assess
+
+PATIENCE_FRAMES = 60  # a pose that is not shown within so many good frames is given up: necks differ
+STRAIGHT_DEG, TURNED_DEG = 8.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPose:
+    """A pose that the guide asks for: what it says, and when it is satisfied."""
+
+    instruction: str
+    is_shown: Callable[[HeadPose], bool]
+
+
+POSES = (
+    WantedPose("look straight", lambda pose: abs(pose.yaw_deg) < STRAIGHT_DEG),
+    WantedPose("turn a little left", lambda pose: pose.yaw_deg > TURNED_DEG),
+    WantedPose("turn a little right", lambda pose: pose.yaw_deg < -TURNED_DEG),
+    WantedPose("lift your chin a little", lambda pose: pose.pitch_deg > STRAIGHT_DEG),
+    WantedPose("lower your chin a little", lambda pose: pose.pitch_deg < -STRAIGHT_DEG),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One accepted look: its embedding becomes a template, its face stands on the contact sheet."""
+
+    embedding: Embedding
+    face: Image  # (S, S, 3) uint8 RGB, S the embedder's
+    pose: HeadPose
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one image came to: kept, or the line that tells the person what to do."""
+
+    accepted: bool
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How new looks of a subject compare with the stored templates."""
+
+    looks: int
+    matching: int
+    lowest: float
+    highest: float
+    threshold: float  # the similarity that her or his matches need
+    taken_for: str | None  # another subject in whose name a look would open the door
+    serves: bool
+
+
+class Collector:
+    """Look at images until enough different samples of one person are kept.
+
+    Args:
+        same_person: similarity that a sample needs to one kept before; below it somebody else stepped in.
+        duplicate: above this similarity to a kept sample, a new one teaches nothing.
+        samples: how many to keep.
+        guided: ask for poses, one after the other; else take every good sample that is no duplicate.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: Detector,
+        aligner: Aligner,
+        embedder: Embedder,
+        limits: QualityLimits,
+        second_face_ratio: float,
+        same_person: float,
+        duplicate: float,
+        samples: int,
+        guided: bool,
+    ) -> None:
+        self._detector = detector
+        self._aligner = aligner
+        self._embedder = embedder
+        self._limits = limits
+        self._second_face_ratio = second_face_ratio
+        self._same_person = same_person
+        self._duplicate = duplicate
+        self._wanted = samples
+        self._guided = guided
+        self._good_frames = 0  # since the last kept sample
+        self._failures: Counter[str] = Counter()
+        self._stored: list[Embedding] = []
+        self.samples: list[Sample] = []
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.samples) >= self._wanted
+
+    @property
+    def most_common_failure(self) -> str:
+        """The hint that was given most often, "" where there was none."""
+        return self._failures.most_common(1)[0][0] if self._failures else ""
+
+    def offer(self, image: Image) -> Verdict:
+        """Look at an (H, W, 3) uint8 RGB image; keep its face, or say why not."""
+        sample, kind, hint = self._look(image)
+        if sample is None:
+            self._failures[kind] += 1
+            return Verdict(False, hint)
+        self.samples.append(sample)
+        self._good_frames = 0
+        return Verdict(True, self._instruction())
+
+    def remember(self, templates: npt.NDArray[np.float32]) -> None:
+        """Refuse what is nearly the same as one of these (n, D) templates, stored for the subject before."""
+        self._stored = list(templates)
+
+    def templates(self) -> npt.NDArray[np.float32]:
+        """Return the kept embeddings, (n, D) float32."""
+        return np.stack([sample.embedding for sample in self.samples])
+
+    def close(self) -> None:
+        self._detector.close()
+
+    def _look(self, image: Image) -> tuple[Sample | None, str, str]:
+        """Return a new sample, or the kind of failure and a hint with this image's own numbers."""
+        face, reason = pick_face(self._detector.detect(image), self._second_face_ratio)
+        if face is None:
+            return None, "no face", "no face: step before the camera"
+        if reason is Reason.SEVERAL_FACES:
+            return None, "two faces", "two faces: one person at a time"
+        aligned = self._aligner.align(image, face)
+        quality = assess(aligned, face, self._limits)
+        if quality.reason is not None:
+            return None, str(quality.reason).replace("_", " "), quality.hint
+        sample = Sample(template(self._embedder, aligned.image), aligned.image, aligned.pose)
+        kind, hint = self._objection(sample)
+        return (None, kind, hint) if kind else (sample, "", "")
+
+    def _objection(self, sample: Sample) -> tuple[str, str]:
+        """Say why a good face does not become a sample: another person, a wrong pose, nothing new."""
+        nearest = max((float(kept.embedding @ sample.embedding) for kept in self.samples), default=None)
+        if nearest is not None and nearest < self._same_person:
+            return "another person", "this is not the person of the earlier samples"
+        self._good_frames += 1
+        wanted = self._wanted_pose()
+        if wanted and not wanted.is_shown(sample.pose) and self._good_frames <= PATIENCE_FRAMES:
+            return "pose not shown", wanted.instruction
+        earlier = [*self._stored, *(kept.embedding for kept in self.samples)]
+        if any(float(embedding @ sample.embedding) > self._duplicate for embedding in earlier):
+            return (
+                "nearly the same as an earlier sample",
+                f"nearly the same as an earlier sample{': move a little' if self._guided else ''}",
+            )
+        return "", ""
+
+    def _wanted_pose(self) -> WantedPose | None:
+        return POSES[len(self.samples) % len(POSES)] if self._guided and not self.is_complete else None
+
+    def _instruction(self) -> str:
+        wanted = self._wanted_pose()
+        return wanted.instruction if wanted else ""
+
+
+def template(embedder: Embedder, face: Image) -> Embedding:
+    """Return the mean embedding of a face and its mirror image: what is stored varies less than one look.
+
+    Only enrollment does it; the door embeds each face once.
+    """
+    return l2_normalize(embedder.embed(face) + embedder.embed(np.ascontiguousarray(face[:, ::-1])))
+
+
+def check_looks(
+    subject_id: str, own: npt.NDArray[np.float32], matches: list[Match], *, k: int, n: int
+) -> Check:
+    """Judge looks by the door's own measure: they serve when at least k of n match the subject.
+
+    Args:
+        own: (looks,) similarity of each look to the nearest template of the subject.
+        matches: the gallery's best match of each look, with the threshold that it needs.
+    """
+    needed = [1.0 if match.threshold is None else match.threshold for match in matches]
+    reached = [match for match, least in zip(matches, needed, strict=True) if match.similarity >= least]
+    others = [match.subject_id for match in reached if match.subject_id != subject_id]
+    matching = len(reached) - len(others)
+    return Check(
+        looks=len(matches),
+        matching=matching,
+        lowest=float(own.min()),
+        highest=float(own.max()),
+        threshold=max(needed),
+        taken_for=next(iter(others), None),
+        serves=matching * n >= k * len(matches),
+    )
+
+
+def contact_sheet(samples: list[Sample], columns: int = 5, gap_px: int = 8) -> Image:
+    """Lay the aligned faces of an enrollment out on white; (H, W, 3) uint8 RGB."""
+    side = samples[0].face.shape[0]
+    columns = min(columns, len(samples))
+    rows = -(-len(samples) // columns)
+    step = side + gap_px
+    sheet = np.full((rows * step + gap_px, columns * step + gap_px, 3), 255, np.uint8)
+    for number, sample in enumerate(samples):
+        top, left = gap_px + number // columns * step, gap_px + number % columns * step
+        sheet[top : top + side, left : left + side] = sample.face
+    return sheet

@@ -1,0 +1,1 @@
+"""Templates at rest: sealed rows, matching, backups and forgetting."""

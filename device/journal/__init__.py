@@ -1,0 +1,1 @@
+"""What is told and what is recorded: status lines, audit, systemd."""

@@ -1,0 +1,7 @@
+"""Lock the door now: `python -m device.lock --relock`, for whatever ends without its own last word."""
+
+import sys
+
+from device.lock.bolt import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Pure numpy: what the door and the training calculate in the same way."""

@@ -1,0 +1,73 @@
+"""How often the gallery was changed, kept in a file beside its key: an older gallery put back is then noticed.
+
+The number is written after the gallery's own change is on the disk, so it is never ahead of an honest gallery; after
+a power cut in between it is one behind, which is no fault. It carries a code that only a holder of the key can make.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from pathlib import Path
+
+from device.errors import GalleryError, GalleryKeyError
+from device.vault.files import make_folder, replace_private
+from device.vault.sealing import SealBroken, Sealer
+
+LINE = re.compile(rb"([0-9]{1,18}) ([0-9]{1,10}) ([0-9a-f]{64})\n")
+
+
+class GenerationFile:
+    """The highest generation of a gallery that was ever stored."""
+
+    def __init__(self, path: Path, sealer: Sealer) -> None:
+        self.path = path
+        self._sealer = sealer
+
+    def read(self) -> int | None:
+        """Return the number, None where there is no file; a damaged one is a GalleryKeyError."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise GalleryKeyError(
+                f"{self.path}: cannot be read: {error.strerror}: check the path and the rights"
+            ) from None
+        parts = LINE.fullmatch(data)
+        if parts is None:
+            raise self._odd("is damaged")
+        try:
+            code = self._code(int(parts[1]), int(parts[2])).hex()
+        except SealBroken:
+            raise self._odd("was written with another key") from None
+        if not hmac.compare_digest(code, parts[3].decode()):
+            raise self._odd("was changed, or written with another key")
+        return int(parts[1])
+
+    def raise_to(self, generation: int) -> None:
+        """Store a number that is not below the one stored, made with the newest key."""
+        highest = max(generation, self.read() or 0)
+        self.write(highest)
+
+    def write(self, generation: int) -> None:
+        """Store a number, whatever was there."""
+        version = self._sealer.newest
+        line = f"{generation} {version} {self._code(generation, version).hex()}\n"
+        try:
+            make_folder(self.path)
+            replace_private(self.path, line.encode())
+        except OSError as error:
+            raise GalleryError(
+                f"{self.path}: cannot be written: {error.strerror or error}: check the disk and the rights; "
+                "the change itself is stored"
+            ) from error
+
+    def _code(self, generation: int, version: int) -> bytes:
+        return self._sealer.mac(f"generation {generation}".encode(), version)
+
+    def _odd(self, what: str) -> GalleryKeyError:
+        return GalleryKeyError(
+            f"{self.path}: {what}: put your copy of it back, or accept the gallery as it is "
+            "(scripts/gallery_keys.py accept)"
+        )

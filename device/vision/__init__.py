@@ -1,0 +1,1 @@
+"""From a picture to a face: camera, detection, alignment, quality, liveness and embedding."""

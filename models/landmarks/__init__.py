@@ -1,0 +1,1 @@
+"""What the landmark network learns: its points, its views, its file."""

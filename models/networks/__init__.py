@@ -1,0 +1,1 @@
+"""The networks, each the table of its paper, and the registry that knows them by name."""

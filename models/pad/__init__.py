@@ -1,0 +1,1 @@
+"""What the liveness network learns and is tuned on."""

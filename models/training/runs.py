@@ -1,0 +1,66 @@
+"""Read the network that a training run ended with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.int8.quantization_aware import plain, prepare
+from models.networks.blocks import Staged
+from models.networks.registry import make_network
+
+START = "start.json"  # in a run's folder: how the run that it started from was trained
+
+
+def load_network(run: Path) -> tuple[Staged, dict[str, Any]]:
+    """Return the averaged network of a run's folder in eval mode, and how it was trained, from its first face on."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    recipe, place = state["recipe"], state["place"]
+    network = make_network(recipe["network"], recipe["act"])
+    if recipe.get("quantization_aware"):
+        prepare(network)
+    network.load_state_dict(
+        {name[7:]: value for name, value in state["average"].items() if name.startswith("module.")}
+    )
+    if recipe.get("quantization_aware"):
+        plain(network)
+    training = {"recipe": recipe, "samples": place["samples"], "hours": round(place["seconds"] / 3600, 2)}
+    training["development"] = development(run)
+    if (run / START).exists():
+        training["start"] = json.loads((run / START).read_text())
+        for total in ("samples", "hours"):
+            training[total] = round(training[total] + training["start"][total], 2)
+    network.eval()
+    return network, training
+
+
+def network_of_run(start: Path | None, out: Path) -> Staged:
+    """Return the network that the run `start` ended with, and keep in the run's folder `out` how it was trained.
+
+    Raises:
+        ValueError: no run is named.
+    """
+    if start is None:
+        raise ValueError('the recipe says init = "run": name the run to start from with --start')
+    network, training = load_network(start)
+    note_start(out, training)
+    return network
+
+
+def note_start(out: Path, training: dict[str, Any]) -> None:
+    """Keep in a run's folder how the weights it starts from were trained."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / START).write_text(json.dumps(training, indent=2) + "\n")
+
+
+def development(run: Path) -> dict[str, float]:
+    """Return the last figures on held-out faces of a run, {} where it has none."""
+    figures: dict[str, float] = {}
+    if (run / "metrics.jsonl").exists():
+        for line in (run / "metrics.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            figures = {name: row[name] for name in row if name.startswith("dev_")} or figures
+    return figures

@@ -1,0 +1,207 @@
+"""Who takes part in the proof of fail_secure.py: a supervisor like systemd, recognizers, and a wire to spoil."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+from scripts.prove.disk import watched
+
+MOCK = [sys.executable, str(ROOT / "scripts/stage/mock_pins.py")]
+WATCHDOG_S = 1.0  # the unit's WatchdogSec= is longer, and so is its bound
+START_S = 60.0  # a busy machine starts a Python with its networks slowly
+
+
+def wait_for(condition: Callable[[], bool], patience_s: float) -> bool:
+    until_s = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+class Supervisor:
+    """What systemd does for the lock process: READY, watchdog, relock after death, restart.
+
+    Args:
+        powered: False lets the dead lie, until `boot()`.
+    """
+
+    def __init__(self, folder: Path, toml: str) -> None:
+        self.folder, self.address, self.powered = folder, folder / "bolt.sock", True
+        (folder / "config.toml").write_text(toml)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._ready, self._ending = threading.Event(), False
+        self._fed_s = 0.0
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind(str(folder / "notify"))
+        self._manager.settimeout(0.02)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def await_ready(self) -> bool:
+        """Wait until a lock process listens."""
+        return self._ready.wait(START_S)
+
+    def boot(self) -> None:
+        self.powered = True
+
+    def close(self) -> None:
+        self._ending = True
+        self._thread.join(10)
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._manager.close()
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._listen()
+            if self.process is None:
+                if self.powered:
+                    self._start()
+            elif self.process.poll() is not None:
+                self._ready.clear()
+                self.process = None
+                if self.powered:
+                    self._relock()
+            elif self._ready.is_set() and time.monotonic() - self._fed_s > WATCHDOG_S:
+                self.process.kill()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            told = self._manager.recv(4096)
+            self._fed_s = time.monotonic()
+            if told.startswith(b"READY=1"):
+                self._ready.set()
+
+    def _start(self) -> None:
+        environment = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(self.folder / "notify"),
+            "WATCHDOG_USEC": str(round(WATCHDOG_S * 1e6)),
+        }
+        environment.pop("WATCHDOG_PID", None)
+        options = ["--config", str(self.folder / "config.toml"), "--socket", str(self.address)]
+        with (self.folder / "lockd.log").open("ab") as log:
+            command = [*MOCK, str(self.folder), "lockd", *options]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def _relock(self) -> None:
+        command = [
+            *MOCK,
+            str(self.folder),
+            "relock",
+            "--relock",
+            "--config",
+            str(self.folder / "config.toml"),
+        ]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+class Recognizer:
+    """A process that asks for pulses: the client alone, or the whole unlock.py on a clip.
+
+    `calls`: where strace writes its system calls, None for not at all.
+    """
+
+    def __init__(
+        self, folder: Path, address: Path, clip: Path | None, gallery: Path | None, calls: Path | None = None
+    ) -> None:
+        self.asked, self.whole = 0, clip is not None
+        if clip is None:
+            command = [*MOCK, str(folder), "visit", str(address)]
+        else:
+            options = ["--camera", str(clip), "--gallery", str(gallery), "--json", "--no-liveness"]
+            options += ["--config", str(folder / "config.toml"), "--lock-socket", str(address)]
+            command = [*MOCK, str(folder), "unlock", *options]
+        command = watched(command, calls, aside=True) if calls else command
+        with (folder / "recognizer.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        self.lines: list[bytes] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def await_ready(self) -> bool:
+        """Wait until it watches the door."""
+        return wait_for(lambda: any(b"ready" in line for line in list(self.lines)), START_S)
+
+    def told(self, event: str) -> bool:
+        """Say whether unlock.py has told an event."""
+        return any(f'"event": "{event}"'.encode() in line for line in list(self.lines))
+
+    def ask(self) -> None:
+        """Let somebody enrolled step before the camera."""
+        self.asked += 1
+        if not self.whole:
+            with contextlib.suppress(OSError, ValueError):  # gone, or its camera was pulled before
+                self.process.stdin.write(b"\n")
+                self.process.stdin.flush()
+
+    def pull_camera(self) -> None:
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join(5)
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _read(self) -> None:
+        with contextlib.suppress(ValueError):
+            self.lines.extend(iter(self.process.stdout.readline, b""))
+
+
+class Tap:
+    """A wire between recognizer and lock process on which each packet may be spoilt."""
+
+    def __init__(self, address: Path, onward: Path) -> None:
+        self.spoil: Callable[[bytes], list[bytes]] = lambda packet: [packet]
+        self._onward, self._ending = onward, False
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(address))
+        self._listener.listen(1)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> None:
+        self._ending = True
+        self._listener.close()
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while not self._ending:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                try:
+                    far.connect(str(self._onward))
+                except OSError:  # nobody listens there now
+                    near.close()
+                    continue
+                for source, target, spoilt in ((near, far, True), (far, near, False)):
+                    threading.Thread(target=self._carry, args=(source, target, spoilt), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, spoilt: bool) -> None:
+        with contextlib.suppress(OSError), source, target:
+            while packet := source.recv(4096):
+                for each in self.spoil(packet) if spoilt else [packet]:
+                    if self._ending:  # whoever sent it is gone, and nobody keeps a packet for later
+                        return
+                    target.send(each)
+            target.shutdown(socket.SHUT_RDWR)
+            source.shutdown(socket.SHUT_RDWR)

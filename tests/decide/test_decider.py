@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from device.decide.backoff import Refusals, RefusalState
+from device.decide.challenge import ChallengeRule
+from device.decide.decider import Decider, DecisionRule, LivenessRule, Sight
+from device.errors import ConfigError
+from device.types import Decision, Match, Reason
+
+RULE = {"threshold": 0.5, "k": 3, "n": 5, "cooldown_s": 2.0, "max_frame_age_s": 1.5}
+
+
+def make_decider(rule: DecisionRule, mode: str = "passive") -> Decider:
+    return Decider(
+        rule,
+        liveness=LivenessRule(mode=mode, unsure=0.8, attack=0.2),
+        challenge=ChallengeRule(moves=1, answer_s=2.5, blink=True),
+        chance=random.Random(0),
+        refusals=Refusals(RefusalState(), lambda _: None),
+    )
+
+
+class Door:
+    """A decider fed one frame every 0.1 s."""
+
+    def __init__(self, mode: str = "passive", **changes: float) -> None:
+        self.rule = DecisionRule(**{**RULE, **changes})
+        self.decider = make_decider(self.rule, mode)
+        self.now_s = 100.0
+
+    def see(
+        self,
+        subject: str | None = None,
+        similarity: float = 0.9,
+        *,
+        track: int | None = 1,
+        reason: Reason | None = None,
+        age_s: float = 0.05,
+        step_s: float = 0.1,
+        score: float | None = 0.9,
+        always: bool = False,
+    ) -> Decision:
+        self.now_s += step_s
+        match = None if subject is None else Match(subject, similarity)
+        sight = Sight(self.now_s - age_s, track, match, reason, score=score, always=always)
+        return self.decider.decide(sight, self.now_s)
+
+    def reasons(self, *subjects: str | None) -> list[str]:
+        return [
+            str(self.see(subject, reason=None if subject else Reason.TOO_DARK).reason) for subject in subjects
+        ]
+
+
+def test_grants_on_the_kth_matching_frame():
+    assert Door().reasons("alice", "alice", "alice") == ["confirming", "confirming", "granted"]
+
+
+def test_k_of_one_grants_at_once():
+    assert Door(k=1, n=1).see("alice").granted
+
+
+def test_misses_within_n_are_forgiven_and_beyond_it_not():
+    assert Door().reasons("alice", None, "alice", None, "alice")[-1] == "granted"
+    assert Door().reasons("alice", None, "alice", None, None, "alice")[-1] == "confirming"
+
+
+def test_only_a_matching_frame_grants():
+    door = Door(k=2, n=5)
+    door.see("alice")
+    assert door.see("alice", 0.1).reason is Reason.BELOW_THRESHOLD
+    assert not door.see(None, reason=Reason.TOO_BLURRED).granted
+    assert door.see("alice").granted
+
+
+def test_another_subject_starts_from_nothing():
+    assert Door().reasons("alice", "alice", "bob", "alice", "alice") == ["confirming"] * 5
+    assert Door().reasons("alice", "alice", "bob", "bob", "bob")[-1] == "granted"
+
+
+def test_another_subject_below_the_threshold_is_only_a_miss():
+    door = Door()
+    door.see("alice"), door.see("alice"), door.see("bob", 0.3)
+    assert door.see("alice").granted
+
+
+def test_a_new_track_starts_from_nothing():
+    door = Door()
+    door.see("alice", track=1), door.see("alice", track=1)
+    assert door.see("alice", track=2).reason is Reason.CONFIRMING
+    assert not door.see("alice", track=2).granted
+    assert door.see("alice", track=2).granted
+
+
+def test_a_second_face_starts_from_nothing():
+    door = Door()
+    door.see("alice"), door.see("alice")
+    assert door.see(None, reason=Reason.SEVERAL_FACES).reason is Reason.SEVERAL_FACES
+    assert [door.see("alice").granted for _ in range(3)] == [False, False, True]
+
+
+def test_a_second_face_on_a_stale_frame_resets_too():
+    door = Door()
+    door.see("alice"), door.see("alice")
+    door.see(None, reason=Reason.SEVERAL_FACES, age_s=1.6, step_s=2.0)
+    assert not door.see("alice").granted
+
+
+def test_a_match_beside_a_failed_check_does_not_count():
+    door = Door(k=1, n=1)
+    assert door.see("alice", reason=Reason.TURNED_AWAY).reason is Reason.TURNED_AWAY
+
+
+def test_a_match_without_a_track_does_not_count():
+    assert Door(k=1, n=1).see("alice", track=None).reason is Reason.NO_FACE
+
+
+def test_an_empty_gallery_says_so():
+    assert Door().see(None).reason is Reason.EMPTY_GALLERY
+
+
+def test_exactly_the_threshold_matches():
+    assert Door(k=1, n=1).see("alice", 0.5).granted
+
+
+@pytest.mark.parametrize("similarity", [math.nan, math.inf, -math.inf, 1.5, 0.49999])
+def test_no_such_similarity_grants(similarity):
+    decision = Door(k=1, n=1).see("alice", similarity)
+    assert decision.reason is Reason.BELOW_THRESHOLD
+    assert decision.subject_id is None
+
+
+def test_a_stale_frame_never_grants_and_counts_for_nothing():
+    door = Door()
+    door.see("alice"), door.see("alice")
+    assert door.see("alice", age_s=1.51, step_s=1.6).reason is Reason.STALE_FRAME
+    assert door.see("alice").granted  # two fresh ones before it, within n
+
+
+def test_late_answers_to_three_stale_frames_open_nothing():
+    door = Door(k=1, n=1)
+    assert [door.see("alice", age_s=30.0).reason for _ in range(3)] == [Reason.STALE_FRAME] * 3
+
+
+def test_a_frame_of_exactly_the_limit_is_fresh():
+    decider = make_decider(DecisionRule(**{**RULE, "k": 1}))
+    assert decider.decide(Sight(8.5, 1, Match("alice", 0.9), None, score=0.9), 10.0).granted
+
+
+@pytest.mark.parametrize(
+    ("captured_at_s", "now_s"), [(math.nan, 1), (1, math.nan), (math.inf, 1), (1, -math.inf)]
+)
+def test_impossible_times_are_stale(captured_at_s, now_s):
+    decider = make_decider(DecisionRule(**{**RULE, "k": 1}))
+    decision = decider.decide(Sight(captured_at_s, 1, Match("alice", 0.9), None, score=0.9), now_s)
+    assert decision.reason is Reason.STALE_FRAME
+
+
+def test_the_same_frame_twice_is_no_second_witness():
+    door = Door(k=2)
+    assert door.see("alice").reason is Reason.CONFIRMING
+    assert door.see("alice", age_s=0.15).reason is Reason.STALE_FRAME
+
+
+def test_time_that_runs_backwards_starts_from_nothing():
+    door = Door()
+    door.see("alice"), door.see("alice")
+    assert door.see("alice", age_s=0.4).reason is Reason.STALE_FRAME
+    late = Door()
+    late.see("alice"), late.see("alice"), late.see("alice", age_s=0.4)
+    assert not late.see("alice").granted
+
+
+def test_cooldown_follows_a_grant_and_k_frames_follow_the_cooldown():
+    door = Door()
+    assert door.reasons("alice", "alice", "alice")[-1] == "granted"
+    assert door.reasons(*["alice"] * 19) == ["cooldown"] * 19
+    door.now_s += 0.2
+    assert door.reasons("alice", "alice", "alice") == ["confirming", "confirming", "granted"]
+
+
+def test_cooldown_holds_for_everybody():
+    door = Door(k=1)
+    assert door.see("alice").granted
+    assert door.see("bob", track=2).reason is Reason.COOLDOWN
+
+
+def test_no_cooldown_still_needs_k_frames_again():
+    door = Door(cooldown_s=0.0)
+    assert door.reasons(*["alice"] * 6) == ["confirming", "confirming", "granted"] * 2
+
+
+def test_during_the_cooldown_other_reasons_stay_visible():
+    door = Door(k=1)
+    door.see("alice")
+    assert door.see("alice", 0.1).reason is Reason.BELOW_THRESHOLD
+
+
+def test_a_clock_set_back_shortens_no_cooldown_and_locks_nobody_out():
+    decider = make_decider(DecisionRule(**{**RULE, "k": 1}))
+    say = [
+        decider.decide(Sight(t, 1, Match("alice", 0.9), None, score=0.9), t).reason
+        for t in (1000.0, 10.0, 10.1, 12.05, 12.2)
+    ]
+    assert say[0] is Reason.GRANTED
+    assert say[1:3] == [Reason.STALE_FRAME, Reason.COOLDOWN]
+    assert say[-1] is Reason.GRANTED
+
+
+def test_reset_forgets_frames_but_not_the_cooldown():
+    door = Door(k=2)
+    door.see("alice")
+    door.decider.reset()
+    assert not door.see("alice").granted
+    assert door.see("alice").granted
+    door.decider.reset()
+    assert door.see("alice").reason is Reason.COOLDOWN
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": math.nan},
+        {"threshold": 1.01},
+        {"k": 0},
+        {"k": 6},
+        {"cooldown_s": -1.0},
+        {"cooldown_s": math.nan},
+        {"max_frame_age_s": 0.0},
+        {"max_frame_age_s": math.inf},
+        {"dwell_s": -0.1},
+        {"dwell_s": math.nan},
+    ],
+)
+def test_an_impossible_rule_is_one_clear_line(change):
+    with pytest.raises(ConfigError) as caught:
+        DecisionRule(**{**RULE, **change})
+    assert next(iter(change)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+frames = st.fixed_dictionaries(
+    {
+        "subject": st.sampled_from([None, "alice", "alice", "alice", "bob"]),
+        "similarity": st.sampled_from([0.9, 0.9, 0.9, 0.5, 0.49, math.nan]),
+        "track": st.sampled_from([1, 1, 1, 1, 2, None]),
+        "reason": st.sampled_from([None, None, None, None, Reason.TOO_DARK, Reason.SEVERAL_FACES]),
+        "age_s": st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.3, 1.6]),
+        "step_s": st.sampled_from([0.1, 0.1, 0.1, 0.0, 3.0, -0.5]),
+        "score": st.sampled_from([0.9, 0.9, 0.9, 0.9, 0.8, 0.5, 0.1, math.nan, None]),
+    }
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(frames, max_size=30), st.integers(1, 4), st.integers(0, 3))
+def test_a_grant_always_has_k_fresh_frames_of_one_subject_on_one_track_behind_it(seen, k, slack):
+    door = Door(k=k, n=k + slack, cooldown_s=1.0)
+    newest_s, witnesses, granted_at_s = -math.inf, [], -math.inf
+    for frame in seen:
+        decision = door.see(**frame)
+        captured_at_s = decision.captured_at_s
+        good = (
+            frame["subject"] is not None
+            and frame["similarity"] >= 0.5
+            and frame["track"] is not None
+            and frame["reason"] is None
+            and frame["age_s"] <= 1.5
+            and captured_at_s > newest_s
+            and frame["score"] is not None
+            and frame["score"] >= 0.8
+        )
+        newest_s = captured_at_s
+        witnesses = ([*witnesses, (frame["subject"], frame["track"]) if good else None])[-door.rule.n :]
+        if frame["reason"] is Reason.SEVERAL_FACES:
+            witnesses = []
+        if decision.granted:
+            assert good
+            assert witnesses.count((frame["subject"], frame["track"])) >= k
+            assert not 0 <= door.now_s - granted_at_s < 1.0
+            assert decision.subject_id == frame["subject"]
+            assert decision.reason is Reason.GRANTED
+            granted_at_s, witnesses = door.now_s, []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(frames, max_size=30))
+def test_whatever_happened_before_k_good_frames_on_a_new_track_after_the_cooldown_open(seen):
+    door = Door(cooldown_s=1.0)
+    for frame in seen:
+        door.see(**frame)
+    door.now_s += 100.0
+    assert [door.see("carol", track=99).granted for _ in range(3)] == [False, False, True]
+
+
+def test_off_scores_nothing_and_lets_a_match_in():
+    door = Door("off")
+    assert [door.see("alice", score=None).granted for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("score", [0.1, 0.19999, math.nan, None])
+@pytest.mark.parametrize("mode", ["passive", "challenge", "always"])
+def test_a_suspected_frame_empties_the_window(mode, score):
+    door = Door(mode)
+    door.see("alice"), door.see("alice")
+    assert door.see("alice", score=score).reason is Reason.SPOOF_SUSPECTED
+    assert door.see("alice").reason is Reason.CONFIRMING
+    assert door.see("alice").reason is Reason.CONFIRMING
+
+
+def test_a_stranger_who_is_suspected_is_told_so():
+    assert Door().see("alice", 0.1, score=0.1).reason is Reason.SPOOF_SUSPECTED
+
+
+def test_passive_an_unsure_frame_is_no_vote():
+    door = Door()
+    reasons = [door.see("alice", score=0.79).reason for _ in range(6)]
+    assert reasons == [Reason.LIVENESS_UNSURE] * 6
+    assert [door.see("alice", score=0.8).granted for _ in range(3)] == [False, False, True]
+
+
+def test_an_unsure_frame_among_live_ones_calls_for_a_challenge():
+    door = Door("challenge")
+    door.see("alice", score=0.5), door.see("alice")
+    assert door.see("alice").reason is Reason.CHALLENGE
+
+
+def test_live_frames_need_no_challenge_unless_the_subject_always_does():
+    door = Door("challenge")
+    assert [door.see("alice").granted for _ in range(3)] == [False, False, True]
+    for mode in ("passive", "challenge", "off"):
+        door = Door(mode)
+        assert [door.see("alice", always=True).reason for _ in range(3)][-1] is Reason.CHALLENGE
+
+
+def test_always_calls_for_a_challenge_and_a_new_track_for_a_new_one():
+    door = Door("always")
+    assert [door.see("alice").reason for _ in range(4)][2:] == [Reason.CHALLENGE] * 2
+    assert [door.see("alice", track=2).reason for _ in range(3)] == [Reason.CONFIRMING] * 2 + [
+        Reason.CHALLENGE
+    ]
+
+
+def test_whoever_does_not_stay_is_not_let_in():
+    door = Door(dwell_s=0.45)
+    reasons = [door.see("alice").reason for _ in range(6)]
+    assert reasons == [Reason.CONFIRMING] * 2 + [Reason.DWELLING] * 3 + [Reason.GRANTED]
+
+
+def test_staying_counts_on_one_track_only():
+    door = Door(dwell_s=0.45)
+    for _ in range(4):
+        door.see("alice")
+    assert [door.see("alice", track=2).granted for _ in range(5)] == [False] * 5
+    assert door.see("alice", track=2).granted
+
+
+def test_a_face_that_does_not_face_the_door_is_no_vote():
+    door = Door(k=1, n=1)
+    assert door.see("alice", reason=Reason.NOT_FACING).reason is Reason.NOT_FACING
+
+
+def test_the_door_waits_after_five_refused_approaches_and_lets_nobody_in():
+    door = Door()
+    for approach in range(5):
+        for _ in range(8):
+            assert door.see("bob", 0.1, track=approach).reason is Reason.BELOW_THRESHOLD
+        door.now_s += 3.0
+    door.now_s -= 2.9
+    assert door.see("alice", track=9).reason is Reason.WAITING
+    assert door.see(None, track=None, reason=Reason.NO_FACE).reason is Reason.NO_FACE
+    door.now_s += 26.0
+    assert door.see("alice", track=9).reason is Reason.WAITING
+    door.now_s += 5.0
+    assert [door.see("alice", track=10).granted for _ in range(3)] == [False, False, True]
+
+
+def test_a_challenge_that_is_left_after_a_move_was_asked_for_is_a_refusal():
+    counted = []
+    door = Door("always")
+    door.decider._refusals = Refusals(RefusalState(), counted.append)
+    door.see("alice"), door.see("alice"), door.see("alice")
+    door.see("alice", track=2)
+    assert counted == []  # nothing was asked yet
+    door.see("alice", track=2), door.see("alice", track=2)
+    door.decider._challenge.has_asked = True
+    door.see("alice", track=3)
+    assert [state.refusals for state in counted] == [1]
+
+
+def test_a_challenge_that_asked_nothing_refuses_nothing():
+    """Whoever moves about before the door is not settled, and may go on trying without making it wait."""
+    door = Door("always")  # no face is handed on: nobody settles
+    reasons = {door.see("alice").reason for _ in range(200)}
+    assert reasons == {Reason.CONFIRMING, Reason.CHALLENGE}
+    assert door.decider._refusals.state == RefusalState()

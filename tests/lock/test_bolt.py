@@ -1,0 +1,515 @@
+"""The bolt: what the pin does on every way out, stated as its whole waveform."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from gpiozero.pins.mock import MockFactory, MockPin
+
+from device.config import LockConfig
+from device.errors import ConfigError, LockError
+from device.lock import bolt as module
+from device.lock.bolt import MAX_OPEN_S, GpioLock, JetsonLock, main, set_lgpio_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+PULSE_S = 0.25
+
+
+@pytest.fixture
+def pins():
+    factory = MockFactory()
+    yield factory
+    factory.close()
+
+
+def open_lock(pins, *, active_high=True, pulse_s=PULSE_S):
+    lock = GpioLock(pin=17, active_high=active_high, pulse_s=pulse_s, pin_factory=pins)
+    return lock, pins.pin(17)
+
+
+def assert_waveform(pin, expected):
+    """Hold the pin to (seconds since the change before, level) of all its states: none missing, none more."""
+    assert [bool(level) for _, level in expected] == [state.state for state in pin.states]
+    # a busy test machine is late, never early: the lower edge is gpiozero's own, the upper one is wide
+    for state, (after_s, _) in zip(pin.states, expected, strict=True):
+        assert after_s - 0.05 <= state.timestamp <= after_s + 1.0, (pin.states, expected)
+
+
+def wait_until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert condition()
+
+
+def test_grant_is_one_pulse(pins):
+    lock, pin = open_lock(pins)
+    assert lock.is_locked is True
+    pin.clear_states()
+    lock.unlock()
+    assert lock.is_locked is False
+    wait_until(lambda: lock.is_locked)
+    lock.close()
+    assert_waveform(pin, [(0.0, False), (0.0, True), (PULSE_S, False)])
+
+
+def test_active_low_is_the_mirror_image(pins):
+    lock, pin = open_lock(pins, active_high=False)
+    assert pin.state is True
+    assert lock.is_locked is True
+    pin.clear_states()
+    lock.unlock()
+    wait_until(lambda: lock.is_locked)
+    lock.close()
+    assert_waveform(pin, [(0.0, True), (0.0, False), (PULSE_S, True)])
+
+
+def test_second_unlock_starts_the_pulse_anew(pins):
+    lock, pin = open_lock(pins)
+    pin.clear_states()
+    lock.unlock()
+    time.sleep(PULSE_S / 2)
+    lock.unlock()
+    wait_until(lambda: lock.is_locked)
+    time.sleep(PULSE_S * 1.5)  # a stacked pulse would show here
+    lock.close()
+    assert_waveform(pin, [(0.0, False), (0.0, True), (PULSE_S * 1.5, False)])
+
+
+def test_unlocking_all_the_time_still_locks_at_the_bound(pins, monkeypatch):
+    monkeypatch.setattr("device.lock.bolt.MAX_OPEN_S", 0.4)
+    lock, pin = open_lock(pins)
+    pin.clear_states()
+    until = time.monotonic() + 0.7
+    while len(pin.states) < 3 and time.monotonic() < until:
+        lock.unlock()
+        time.sleep(0.005)
+    lock.close()
+    assert MAX_OPEN_S == 30.0
+    assert pin.states[2].state is False
+    assert pin.states[2].timestamp < 0.6
+
+
+def test_close_in_mid_pulse_locks_before_it_lets_go(pins):
+    lock, pin = open_lock(pins, pulse_s=5)
+    pin.clear_states()
+    lock.unlock()
+    lock.close()
+    lock.close()
+    assert_waveform(pin, [(0.0, False), (0.0, True), (0.0, False)])
+    assert pin.function == "input"
+    assert lock.is_locked is None
+    with pytest.raises(LockError, match="after close"):
+        lock.unlock()
+    lock.lock()  # a late lock() of a signal handler is no error
+
+
+@pytest.mark.parametrize("method", ["close", "unlock"])
+def test_signal_handler_raises_in_the_middle_of_a_write(pins, monkeypatch, method):
+    class Stopped(BaseException):
+        pass
+
+    lock, pin = open_lock(pins, pulse_s=5)
+    lock.unlock()
+    pin.clear_states()
+    write, raised = lock._write, []
+
+    def interrupted(unlocked):
+        if not raised:
+            raised.append(True)
+            raise Stopped
+        write(unlocked)
+
+    monkeypatch.setattr(lock, "_write", interrupted)
+    with pytest.raises(Stopped):
+        getattr(lock, method)()
+    assert_waveform(pin, [(0.0, True), (0.0, False)])
+    lock.close()
+
+
+def test_exception_in_mid_pulse(pins):
+    lock, pin = open_lock(pins, pulse_s=5)
+    pin.clear_states()
+    with contextlib.suppress(RuntimeError), lock:
+        lock.unlock()
+        raise RuntimeError("camera on fire")
+    assert_waveform(pin, [(0.0, False), (0.0, True), (0.0, False)])
+
+
+def test_lock_ends_a_pulse_at_once_and_for_good(pins):
+    lock, pin = open_lock(pins)
+    pin.clear_states()
+    lock.unlock()
+    lock.lock()
+    time.sleep(PULSE_S * 1.5)
+    lock.close()
+    assert_waveform(pin, [(0.0, False), (0.0, True), (0.0, False)])
+
+
+def test_main_thread_hangs_in_the_middle_of_a_pulse(pins):
+    lock, pin = open_lock(pins)
+    pin.clear_states()
+    lock.unlock()
+    threading.Event().wait(PULSE_S * 3)  # nobody calls the lock meanwhile
+    assert_waveform(pin, [(0.0, False), (0.0, True), (PULSE_S, False)])
+    lock.close()
+
+
+def test_changes_are_told_and_a_broken_listener_harms_nothing(pins):
+    lock, _ = open_lock(pins)
+    told = []
+
+    def listener(locked):
+        told.append(locked)
+        raise ValueError("listener")
+
+    lock.on_change = listener
+    lock.unlock()
+    wait_until(lambda: len(told) == 2)
+    lock.unlock()
+    lock.close()
+    assert told == [False, True, False, True]
+
+
+class StuckPin(MockPin):
+    """A pin whose level a short holds: it ignores writes while `stuck`."""
+
+    stuck = False
+
+    def _change_state(self, value):
+        return False if self.stuck else super()._change_state(value)
+
+
+def test_pin_that_does_not_unlock_is_an_error():
+    lock, pin = open_lock(MockFactory(pin_class=StuckPin))
+    pin.stuck = True
+    with pytest.raises(LockError, match="GPIO17: driven to unlocked, reads back"):
+        lock.unlock()
+    assert lock.is_locked is True
+    pin.stuck = False
+    time.sleep(PULSE_S)
+    assert [s.state for s in pin.states] == [False]
+    lock.close()
+
+
+def test_relock_is_tried_until_the_pin_obeys():
+    lock, pin = open_lock(MockFactory(pin_class=StuckPin))
+    lock.unlock()
+    pin.stuck = True
+    time.sleep(PULSE_S * 2)
+    assert lock.is_locked is False
+    for method in (lock.check, lock.unlock):
+        with pytest.raises(LockError, match="last relock failed"):
+            method()
+    pin.stuck = False
+    wait_until(lambda: lock.is_locked)
+    lock.check()
+    lock.unlock()  # and works again
+    lock.close()
+    assert pin.state is False
+
+
+def test_stuck_pin_makes_close_raise_and_gives_it_back():
+    lock, pin = open_lock(MockFactory(pin_class=StuckPin))
+    lock.unlock()
+    pin.stuck = True
+    with pytest.raises(LockError, match="locked"):
+        lock.close()
+    assert pin.function == "input"
+
+
+def test_pin_that_cannot_be_read_is_unknown(pins, monkeypatch):
+    lock, _ = open_lock(pins)
+    monkeypatch.setattr(MockPin, "_get_state", lambda self: 1 / 0)
+    assert lock.is_locked is None
+    monkeypatch.undo()
+    lock.close()
+
+
+def test_pin_in_use_or_unknown_is_one_line(pins):
+    lock, _ = open_lock(pins)
+    for pin in (17, 99):
+        with pytest.raises(LockError, match=f"GPIO{pin}: cannot be claimed") as caught:
+            GpioLock(pin=pin, active_high=True, pulse_s=1, pin_factory=pins)
+        assert "\n" not in str(caught.value)
+    lock.close()
+
+
+@pytest.mark.parametrize("pulse_s", [0, -1, 61, float("nan")])
+def test_pulse_out_of_range(pins, pulse_s):
+    with pytest.raises(ConfigError, match="pulse_s"):
+        GpioLock(pin=17, active_high=True, pulse_s=pulse_s, pin_factory=pins)
+    GpioLock(pin=17, active_high=True, pulse_s=1, pin_factory=pins).close()  # the pin was given back
+
+
+@pytest.mark.parametrize("driver", ["gpiozero", "jetson"])
+def test_pins_of_the_caller_are_the_only_ones_driven(pins, driver):
+    """On a Jetson too: a demo that claims the real line opens the real door."""
+    with module.open_lock(LockConfig(driver=driver), pin_factory=pins) as lock:
+        lock.unlock()
+        assert pins.pin(17).state is True
+
+
+@pytest.mark.parametrize("name", ["mock", "Mock", "MOCK"])
+def test_a_forgotten_mock_of_the_environment_is_refused(monkeypatch, name):
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", name)
+    with pytest.raises(LockError, match="drives no pin"):
+        module.open_lock(LockConfig(), pin_factory=None)
+
+
+def test_lgpio_writes_into_the_runtime_folder(monkeypatch):
+    monkeypatch.delenv("LG_WD", raising=False)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/face-unlock:/run/other")
+    set_lgpio_folder()
+    assert os.environ["LG_WD"] == "/run/face-unlock"
+    monkeypatch.delenv("LG_WD")
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    set_lgpio_folder()
+    assert "LG_WD" not in os.environ
+
+
+# --- whole processes: each pin change is one line of a file, written before the process can die
+
+
+CHILD = """
+    import json, os, signal, sys, threading, time
+    from gpiozero.pins.mock import MockFactory, MockPin
+    from device.lock.bolt import GpioLock
+
+    class RecordingPin(MockPin):
+        def _change_state(self, value):
+            changed = super()._change_state(value)
+            if changed:
+                os.write(record, json.dumps([time.monotonic(), self._state]).encode() + b"\\n")
+            return changed
+
+    record = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    lock = GpioLock(pin=17, active_high=True, pulse_s=float(sys.argv[2]),
+                    pin_factory=MockFactory(pin_class=RecordingPin))
+
+    def stop(number, frame):
+        sys.exit(0)
+"""
+
+
+def start_child(tmp_path, pulse_s, body):
+    script = tmp_path / "child.py"
+    script.write_text(textwrap.dedent(CHILD) + textwrap.dedent(body))
+    record = tmp_path / "pin.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen(
+        [sys.executable, script, record, str(pulse_s)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    return child, record
+
+
+def states(record):
+    with contextlib.suppress(FileNotFoundError):
+        return [json.loads(line) for line in record.read_text().splitlines()]
+    return []
+
+
+def finish(child):
+    _, errors = child.communicate(timeout=20)
+    return child.returncode, errors
+
+
+def test_sigterm_in_mid_pulse_ends_locked(tmp_path):
+    child, record = start_child(
+        tmp_path,
+        30,
+        """
+        signal.signal(signal.SIGTERM, stop)
+        with lock:
+            lock.unlock()
+            time.sleep(20)
+        """,
+    )
+    wait_until(lambda: states(record), 20)
+    child.send_signal(signal.SIGTERM)
+    assert finish(child) == (0, "")
+    assert [level for _, level in states(record)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("way_out", "code"), [("raise RuntimeError('boom')", 1), ("sys.exit(3)", 3), ("pass", 0)]
+)
+def test_end_of_the_program_without_close_ends_locked(tmp_path, way_out, code):
+    child, record = start_child(tmp_path, 30, f"lock.unlock()\n{way_out}\n")
+    assert finish(child)[0] == code
+    assert [level for _, level in states(record)] == [True, False]
+
+
+def test_pulse_ends_while_the_main_thread_hangs_in_c(tmp_path):
+    child, record = start_child(
+        tmp_path,
+        0.3,
+        """
+        import ctypes
+        signal.signal(signal.SIGTERM, stop)
+        lock.unlock()
+        libc = ctypes.CDLL(None)
+        while True:  # a hung driver call: no Python signal handler can run
+            libc.pause()
+        """,
+    )
+    wait_until(lambda: len(states(record)) == 2, 20)
+    child.kill()
+    finish(child)
+    (opened_s, opened), (closed_s, closed) = states(record)
+    assert (opened, closed) == (True, False)
+    assert 0.25 <= closed_s - opened_s < 2
+
+
+def test_sigkill_leaves_the_pin_as_it_was(tmp_path):
+    """Nothing in the process can help here: this is why the service relocks afterwards."""
+    child, record = start_child(tmp_path, 30, "lock.unlock()\ntime.sleep(20)\n")
+    wait_until(lambda: states(record), 20)
+    child.kill()
+    finish(child)
+    assert [level for _, level in states(record)] == [True]
+
+
+# --- python -m device.lock --relock
+
+
+def relock(tmp_path, toml, *, modules="pass", pins="None", **environment):
+    """Run the command in a process where numpy and cv2 cannot be imported."""
+    config = tmp_path / "config.toml"
+    config.write_text(toml)
+    absent = f"import sys; sys.modules.update(numpy=None, cv2=None); {modules}"
+    code = f"{absent}; from gpiozero.pins.mock import MockFactory; from device.lock.bolt import main; "
+    code += f"sys.exit(main(pin_factory={pins}))"
+    return subprocess.run(
+        [sys.executable, "-c", code, "--relock", "--config", config],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_relock_needs_neither_numpy_nor_opencv(tmp_path):
+    done = relock(tmp_path, "[lock]\npin = 22\n", pins="MockFactory()")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "locked: GPIO22\n", "")
+
+
+def test_relock_that_drives_no_pin_says_so(tmp_path):
+    done = relock(tmp_path, "[lock]\npin = 22\n", GPIOZERO_PIN_FACTORY="mock")
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "drives no pin" in done.stderr
+
+
+def test_relock_says_what_is_wrong(tmp_path):
+    done = relock(tmp_path, "[lock]\npin = 'x'\n")
+    assert done.returncode == 3
+    assert "lock.pin" in done.stderr
+    assert done.stderr.count("\n") == 1
+    done = relock(
+        tmp_path, "[lock]\n", modules="sys.modules['gpiozero.pins.lgpio'] = None", GPIOZERO_PIN_FACTORY=""
+    )
+    assert done.returncode == 7
+    assert "python3-lgpio" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_relock_drives_the_pin_to_locked(tmp_path, pins, capsys):
+    pin = pins.pin(17)
+    pin.function, pin.state = "output", True  # as a killed process leaves it
+    pin.clear_states()
+    config = tmp_path / "config.toml"
+    config.write_text("[lock]\npin = 17\n")
+    assert main(["--relock", "--config", str(config)], pin_factory=pins) == 0
+    assert "locked" in capsys.readouterr().out
+    assert_waveform(pin, [(0.0, True), (0.0, False)])
+
+
+def test_module_wants_to_be_told_what_to_do():
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+
+
+# --- Jetson: a double with the surface of gpiod 2.x
+
+
+class FakeRequest:
+    def __init__(self, chip, settings):
+        self.chip, self.settings, self.released = chip, settings, False
+        self.levels = [settings.output_value]
+
+    def set_value(self, line, value):
+        assert not self.released
+        self.levels.append(value)
+
+    def get_value(self, line):
+        assert not self.released
+        return self.levels[-1]
+
+    def release(self):
+        self.released = True
+
+
+def fake_gpiod():
+    module = SimpleNamespace(requests=[])
+    module.line = SimpleNamespace(
+        Value=SimpleNamespace(ACTIVE="active", INACTIVE="inactive"),
+        Direction=SimpleNamespace(OUTPUT="output"),
+    )
+    module.LineSettings = lambda *, direction, output_value, active_low: SimpleNamespace(
+        direction=direction, output_value=output_value, active_low=active_low
+    )
+
+    def request_lines(path, config, consumer):
+        if path != "/dev/gpiochip0":
+            raise FileNotFoundError(2, "No such file or directory")
+        [(line, settings)] = config.items()
+        module.requests.append(FakeRequest((path, line, consumer), settings))
+        return module.requests[-1]
+
+    module.request_lines = request_lines
+    return module
+
+
+def open_jetson(gpiod, chip="/dev/gpiochip0", active_high=True):
+    return JetsonLock(chip=chip, line=105, active_high=active_high, pulse_s=PULSE_S, gpiod=gpiod)
+
+
+@pytest.mark.parametrize("active_high", [True, False])
+def test_jetson_pulse(active_high):
+    gpiod = fake_gpiod()
+    lock = open_jetson(gpiod, active_high=active_high)
+    [request] = gpiod.requests
+    assert request.chip == ("/dev/gpiochip0", 105, "face-unlock")
+    assert request.settings.active_low is not active_high
+    lock.unlock()
+    wait_until(lambda: lock.is_locked)
+    lock.unlock()
+    lock.close()
+    assert request.levels == ["inactive", "inactive", "active", "inactive", "active", "inactive"]
+    assert request.released
+
+
+def test_jetson_without_chip_is_one_line():
+    with pytest.raises(LockError, match=r"/dev/gpiochip9 line 105: cannot be claimed.*lock\.chip"):
+        open_jetson(fake_gpiod(), chip="/dev/gpiochip9")
+
+
+def test_jetson_double_has_the_surface_of_the_real_module():
+    gpiod = pytest.importorskip("gpiod", reason="gpiod is not installed")
+    if not hasattr(gpiod, "request_lines"):
+        pytest.skip("gpiod 1.x")
+    with pytest.raises(LockError, match="cannot be claimed"):  # the settings are valid, the chip is not there
+        open_jetson(gpiod, chip="/dev/null")

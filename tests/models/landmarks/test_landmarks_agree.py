@@ -1,0 +1,10 @@
+"""What the board reads from the landmark network, the network finds."""
+
+from __future__ import annotations
+
+from device.numeric import face_shape
+from models.landmarks import points as landmarks
+
+
+def test_the_network_finds_all_points_that_the_board_reads():
+    assert set(landmarks.LANDMARKS) >= face_shape.NEEDED_POINTS

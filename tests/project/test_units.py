@@ -1,0 +1,224 @@
+"""The units: valid, caged, and explained line by line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from device.config import CameraConfig
+from device.vault.board import HANDED_OVER, PRODUCT, SERIALS
+from device.vision.camera import OPENING_FACTOR
+
+SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
+UNIT = SYSTEMD / "face-unlock.service"
+BOLT = SYSTEMD / "face-unlock-lock.service"
+BOARD = SYSTEMD / "face-unlock-board.service"
+UNITS = [UNIT, BOLT, BOARD]
+MOST_EXPOSURE = 15  # tenths
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def settings(path=UNIT):
+    """List the (key, value) lines of a unit."""
+    lines = [line for line in path.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return [tuple(line.split("=", 1)) for line in lines]
+
+
+def value(key, path=UNIT):
+    [found] = [v for k, v in settings(path) if k == key]
+    return found
+
+
+def analyze(*arguments):
+    try:
+        return subprocess.run(
+            ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("systemd-analyze does not answer here")
+
+
+@pytest.fixture(params=UNITS, ids=lambda path: path.name)
+def unit(tmp_path, request):
+    """Each unit as it would be on a board, beside the other one, with an interpreter that is there."""
+    for each in UNITS:
+        text = each.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable)
+        (tmp_path / each.name).write_text(text)
+    return tmp_path / request.param.name
+
+
+@needs_systemd
+@pytest.mark.parametrize("drop_in", [None, "network-camera.conf", "sealed-key.conf"])
+def test_verify_is_silent(unit, drop_in):
+    if drop_in:
+        folder = unit.with_name(f"{UNIT.name}.d")
+        folder.mkdir()
+        shutil.copy(SYSTEMD / drop_in, folder)
+    done = analyze("verify", "--man=no", str(unit))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_exposure(unit):
+    done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", str(unit))
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze is too old for --offline")
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    assert float(re.search(r"exposure level.*: ([0-9.]+)", done.stdout)[1]) <= MOST_EXPOSURE / 10
+
+
+@pytest.mark.parametrize("path", [UNIT, BOLT], ids=lambda path: path.name)
+def test_life_of_the_services(path):
+    assert value("Type", path) == "notify"
+    assert value("Restart", path) == "always"
+    assert value("StartLimitIntervalSec", path) == "0"
+    assert float(value("WatchdogSec", path)) > 0
+
+
+def test_only_the_bolts_unit_may_touch_gpio():
+    for needed in ("video4linux", "media", "dma_heap"):
+        assert ("DeviceAllow", f"char-{needed} rw") in settings()
+    assert not [line for line in settings() if "gpio" in " ".join(line)]
+    assert [given for key, given in settings(BOLT) if key == "DeviceAllow"] == ["char-gpiochip rw"]
+    assert value("SupplementaryGroups", BOLT) == "gpio"
+    assert value("User", BOLT) != value("User")
+    users = (SYSTEMD / "face-unlock.sysusers").read_text()
+    assert not re.search(r"^m face-unlock +gpio", users, re.MULTILINE)
+
+
+def test_the_bolt_is_relocked_after_any_death():
+    relock = "-m device.lock --relock --config /etc/face-unlock/config.toml"
+    assert value("ExecStopPost", BOLT).endswith(relock)
+
+
+def test_where_memory_runs_out_the_bolt_is_killed_last():
+    assert value("OOMScoreAdjust", BOLT) == "-900"
+    assert "OOMScoreAdjust" not in [key for key, _ in settings(UNIT)]
+
+
+def test_both_units_mean_one_socket_that_the_group_may_enter():
+    recognizer = dict(zip(*[iter(value("ExecStart").split()[2:])] * 2, strict=True))
+    bolt = dict(zip(*[iter(value("ExecStart", BOLT).split()[3:])] * 2, strict=True))
+    assert recognizer["--lock-socket"] == bolt["--socket"]
+    assert recognizer["--config"] == bolt["--config"]
+    folder = Path(bolt["--socket"]).parent
+    assert folder == Path("/run") / value("RuntimeDirectory", BOLT)
+    assert value("RuntimeDirectoryMode", BOLT) == "0750"
+    assert value("Group", BOLT) == value("Group")  # owner: the bolt; group: the recognizer
+    assert bolt["--client-user"] == value("User")
+    assert value("After") == f"{BOLT.name} {BOARD.name}" == value("Wants")
+
+
+def test_only_the_boards_own_unit_may_ask_the_firmware():
+    """The mailbox can do far more than read a key; what it gives goes where the recognizer looks for it."""
+    assert [given for key, given in settings(BOARD) if key == "DeviceAllow"] == ["/dev/vcio rw"]
+    assert not any("vcio" in line for path in (UNIT, BOLT) for line in path.read_text().splitlines())
+    [file] = re.findall(r"--hand-over (/run/\S+)", value("ExecStart", BOARD))
+    assert file == f"/{HANDED_OVER}" == f"/run/{value('RuntimeDirectory', BOARD)}/otp"
+    assert value("User", BOARD) == value("User")
+
+
+@pytest.mark.parametrize("path", [*SERIALS, PRODUCT])
+def test_the_recognizers_cage_leaves_the_serial_number_in_sight(path):
+    """Of what hides files: /sys is read-only at most, and /proc is seen whole."""
+    lines = dict(settings())
+    assert "ProcSubset" not in lines
+    hidden = " ".join(
+        given for key, given in settings() if key in ("InaccessiblePaths", "TemporaryFileSystem")
+    )
+    assert not any(part in hidden.split() for part in (f"/{path}", "/sys", "/proc", "/"))
+
+
+def test_the_commands_of_the_units_are_understood():
+    import unlock
+    from device import lockd
+    from device.lock import bolt as lock
+    from device.vault import board
+
+    assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
+    with pytest.raises(SystemExit) as caught:
+        board.main([*value("ExecStart", BOARD).split()[3:], "--help"])
+    assert caught.value.code == 0
+    assert lockd.parse(value("ExecStart", BOLT).split()[3:]).client_user == "face-unlock"
+    with pytest.raises(SystemExit) as caught:
+        lock.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
+    assert caught.value.code == 0
+
+
+def test_without_a_gallery_the_start_is_skipped():
+    example = (SYSTEMD / "config.example.toml").read_text()
+    assert f'gallery = "{value("ConditionPathExists")}"' in example
+    head = UNIT.read_text().partition("[Service]")[0]
+    assert "ConditionPathExists=" in head  # elsewhere systemd ignores it
+
+
+def test_paths_of_the_unit_are_those_of_the_installer():
+    installer = (SYSTEMD.parent / "scripts" / "install.sh").read_text()
+    for path in ("/opt/face-unlock", "/etc/face-unlock", "/var/cache/face-unlock", "/var/lib/face-unlock"):
+        assert path in installer
+    assert value("ExecStart").split() == [
+        "/opt/face-unlock/.venv/bin/python",
+        "/opt/face-unlock/unlock.py",
+        "--config",
+        "/etc/face-unlock/config.toml",
+        "--lock-socket",
+        "/run/face-unlock-lock/bolt.sock",
+    ]
+
+
+def test_a_camera_is_found_lost_before_the_watchdog_bites():
+    (stall,) = (f for f in fields(CameraConfig) if f.name == "stall_timeout_s")
+    patience_s = OPENING_FACTOR * stall.metadata["high"]
+    assert float(value("WatchdogSec")) > patience_s + 5
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_line_has_a_reason_in_the_readme(path):
+    readme = (SYSTEMD / "README.md").read_text()
+    for key, given in settings(path):
+        if key in ("Description", "Documentation"):
+            continue
+        assert f"{key}=" in readme, key
+        if key == "DeviceAllow":
+            assert given.split()[0] in readme, given
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_user_has_the_groups_of_the_unit(path):
+    users = (SYSTEMD / "face-unlock.sysusers").read_text()
+    for group in value("SupplementaryGroups", path).split():
+        assert re.search(rf"^m {value('User', path)} +{group}$", users, re.MULTILINE)
+        assert re.search(
+            rf"^g {group} +-", users, re.MULTILINE
+        )  # a missing group would keep the unit from starting
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed")
+def test_sysusers_makes_the_user(tmp_path):
+    (tmp_path / "etc").mkdir()
+    for file in ("passwd", "group", "shadow", "gshadow"):
+        (tmp_path / "etc" / file).touch()
+    # The file is named, as the installer does: of a file that it finds by itself, systemd ignores a line it cannot read
+    done = subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", str(SYSTEMD / "face-unlock.sysusers")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if "not permitted" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("systemd-sysusers needs root here")
+    assert (done.returncode, "not a valid" in done.stderr) == (0, False), done.stderr
+    assert "/var/lib/face-unlock" in (tmp_path / "etc" / "passwd").read_text()
+    groups = (tmp_path / "etc" / "group").read_text()
+    for group, user in (("video", "face-unlock"), ("dialout", "face-unlock"), ("gpio", "face-unlock-lock")):
+        assert re.search(rf"^{group}:.*:{user}$", groups, re.MULTILINE)
