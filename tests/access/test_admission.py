@@ -23,7 +23,7 @@ from device.access.pin import check_pin, hash_pin, is_pin
 from device.access.pin_entry import ENTRY_S, PinEntry
 from device.access.policy import Policy
 from device.access.profile import Profile
-from device.decide import backoff_file as refusal_file
+from device.decide import backoff_file
 from device.decide.backoff import RefusalState
 from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, RefusalFile
 from device.errors import LockError, LockRefused, UsageError
@@ -228,7 +228,7 @@ def boot(tmp_path, monkeypatch) -> Path:
     """The name of this start of the machine; its file may be changed."""
     file = tmp_path / "boot_id"
     file.write_text("first\n")
-    monkeypatch.setattr(refusal_file, "BOOT_ID", file)
+    monkeypatch.setattr(backoff_file, "BOOT_ID", file)
     return file
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decide import backoff_file as refusal_file
+from device.decide import backoff_file
 from device.decide.backoff import FRAMES, Refusals, RefusalState, wait_after
 from device.decide.backoff_file import RefusalFile
 from device.types import Reason
@@ -133,7 +133,7 @@ def test_a_restart_of_the_machine_waits_anew(tmp_path: Path, monkeypatch: pytest
     door = Door(RefusalFile(tmp_path / "x"))
     door.fail(7)
     (tmp_path / "boot").write_text("another start\n")
-    monkeypatch.setattr(refusal_file, "BOOT_ID", tmp_path / "boot")
+    monkeypatch.setattr(backoff_file, "BOOT_ID", tmp_path / "boot")
     for now_s in (3.0, door.now_s + 1e6):  # its clock began anew, and may say anything
         again = Door(RefusalFile(tmp_path / "x"), now_s=now_s)
         assert again.left_s == 120
@@ -143,7 +143,7 @@ def test_a_restart_of_the_machine_waits_anew(tmp_path: Path, monkeypatch: pytest
 
 
 def test_without_a_boot_id_the_wait_is_never_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusal_file, "BOOT_ID", tmp_path / "missing")
+    monkeypatch.setattr(backoff_file, "BOOT_ID", tmp_path / "missing")
     door = Door(RefusalFile(tmp_path / "x"))
     door.fail(5)
     assert Door(RefusalFile(tmp_path / "x"), now_s=door.now_s + 1e6).left_s == 30

@@ -29,7 +29,7 @@ from device.access.profile import Profile
 from device.access.selftest import SelfTest, SpeciesCount
 from device.decide.decider import DecisionRule, Sight
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError, UsageError
-from device.gallery import schema as gallery_file
+from device.gallery import schema
 from device.gallery.gallery import Gallery, check_subject_id
 from device.gallery.schema import migrations
 from device.gallery.seal import GallerySeal, State
@@ -259,7 +259,7 @@ def test_no_byte_of_a_removed_template_stays_in_the_files(path, how):
 
 
 def test_a_reader_in_the_way_of_erasing_is_said(path, monkeypatch):
-    monkeypatch.setattr(gallery_file, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.1)
     with open_gallery(path) as gallery, contextlib.closing(sqlite3.connect(path)) as reader:
         gallery.enroll("alice", units(2), replace=False)
         reader.execute("BEGIN")
@@ -432,7 +432,7 @@ def test_a_write_that_the_system_refuses_is_one_line_and_loses_nothing(gallery, 
 
 
 def test_another_program_that_holds_the_gallery_is_waited_for_then_named(path, monkeypatch):
-    monkeypatch.setattr(gallery_file, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.1)
     with open_gallery(path) as gallery, contextlib.closing(sqlite3.connect(path)) as other:
         gallery.enroll("alice", units(1), replace=False)
         other.execute("BEGIN EXCLUSIVE")

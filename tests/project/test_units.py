@@ -141,7 +141,7 @@ def test_the_recognizers_cage_leaves_the_serial_number_in_sight(path):
 def test_the_commands_of_the_units_are_understood():
     import unlock
     from device import lockd
-    from device.lock import bolt as lock
+    from device.lock import bolt
     from device.vault import board
 
     assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
@@ -150,7 +150,7 @@ def test_the_commands_of_the_units_are_understood():
     assert caught.value.code == 0
     assert lockd.parse(value("ExecStart", BOLT).split()[3:]).client_user == "face-unlock"
     with pytest.raises(SystemExit) as caught:
-        lock.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
+        bolt.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
     assert caught.value.code == 0
 
 
