@@ -39,7 +39,9 @@ from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
 from device.vault.keys import KeyRing, KeyStore
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.vision.camera import ClipCamera, LiveCamera, open_camera
+from device.vision.camera.clip import ClipCamera
+from device.vision.camera.live import LiveCamera
+from device.vision.camera.source import open_camera
 from device.vision.detect import open_detector
 from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
 from device.vision.intent import IntentRule

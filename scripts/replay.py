@@ -51,7 +51,7 @@ from device.lock.prompt import Prompt
 from device.pipeline import Device, handle_frame
 from device.protocols import Aligner, Detector, LivenessScorer, Lock
 from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
-from device.vision.camera import open_camera
+from device.vision.camera.source import open_camera
 from device.vision.embed import LiteRTEmbedder
 from device.vision.intent import IntentRule
 from device.vision.track import Tracker

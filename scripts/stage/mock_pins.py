@@ -136,7 +136,8 @@ def play_live(folder: Path) -> None:
     from device.config import Config
     from device.errors import CameraLost
     from device.types import Frame
-    from device.vision.camera import ClipCamera, LiveCamera, Shot
+    from device.vision.camera.clip import ClipCamera
+    from device.vision.camera.live import LiveCamera, Shot
 
     class LiveClip(LiveCamera):
         def __init__(self, clip: ClipCamera, stall_timeout_s: float) -> None:

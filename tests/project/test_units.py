@@ -13,7 +13,7 @@ import pytest
 
 from device.config import CameraConfig
 from device.vault.board import HANDED_OVER, PRODUCT, SERIALS
-from device.vision.camera import OPENING_FACTOR
+from device.vision.camera.live import OPENING_FACTOR
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 UNIT = SYSTEMD / "face-unlock.service"

@@ -14,16 +14,13 @@ import numpy as np
 import pytest
 
 from device.errors import CameraError, CameraLost, FaceUnlockError, is_out_of_memory
-from device.vision.camera import (
-    MAX_HUNG_READERS,
-    ClipCamera,
-    OpenCVCamera,
-    Picamera2Camera,
-    mask_address,
-    open_camera,
-    sensor_time_s,
-    to_rgb,
-)
+from device.vision.camera.address import mask_address
+from device.vision.camera.clip import ClipCamera
+from device.vision.camera.live import MAX_HUNG_READERS
+from device.vision.camera.opencv import OpenCVCamera
+from device.vision.camera.picamera2 import Picamera2Camera, sensor_time_s
+from device.vision.camera.pixels import to_rgb
+from device.vision.camera.source import open_camera
 
 BLUE_BGR = (255, 0, 0)
 STALL_S = 0.15
@@ -220,7 +217,7 @@ def test_hung_open_is_lost():
 
 
 def test_hung_threads_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr("device.vision.camera.CLOSE_WAIT_S", 0.01)
+    monkeypatch.setattr("device.vision.camera.live.CLOSE_WAIT_S", 0.01)
     hang = threading.Event()
     camera = live(Script([hang] * 10))
     for _ in range(MAX_HUNG_READERS):
