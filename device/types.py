@@ -151,8 +151,8 @@ class Match:
 class Decision:
     """What one frame came to.
 
-    `challenge` is the move that is asked for now. `similarity`, `liveness` and `detection` stay on the board: drawings
-    and tests use them.
+    `challenge` is the move that is asked for now. `liveness` is the fused score of the track. It, `similarity` and
+    `detection` stay on the board: drawings and tests use them.
     """
 
     granted: bool

@@ -1,8 +1,9 @@
 """Decide about one frame from the frames before it: k of the last n frames of one track match one subject, alive.
 
 Identity, quality, intent and liveness count only together, on the same frame: a frame that fails one of them is no
-vote. A frame that is suspected to be an attack empties the window, and so does a new track, a second face, another
-subject, a grant and time that runs backwards; a challenge that runs then is void.
+vote. Liveness is read from the fused score of the track's last frames (fused_score.py). A track that is suspected to be
+an attack empties the window, and so does a new track, a second face, another subject, a grant and time that runs
+backwards; a challenge that runs then is void.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from enum import Enum
 
 from device.decide.backoff import Refusals
 from device.decide.challenge import Challenge, ChallengeRule, Outcome, glance_at
+from device.decide.fused_score import FusedScore, is_score
 from device.errors import ConfigError
 from device.types import AlignedFace, Decision, Match, Reason
 
@@ -23,7 +25,7 @@ PROOF_S = 3.0  # an answered challenge holds so long, on its track
 
 
 class Liveness(Enum):
-    """What the score of one frame says."""
+    """What the fused score of a track says."""
 
     LIVE = "live"
     UNSURE = "unsure"
@@ -32,7 +34,7 @@ class Liveness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LivenessRule:
-    """How scores are read: at least `unsure` is live, below `attack` is an attack.
+    """How fused scores are read: at least `unsure` is live, below `attack` is an attack.
 
     `mode`: `passive`: the score alone decides, unsure is not live; `challenge`: a challenge decides where it is
     unsure; `always`: a challenge is asked for as well; `off`: nothing is scored, and every frame counts as live.
@@ -42,13 +44,11 @@ class LivenessRule:
     unsure: float
     attack: float
 
-    def read(self, score: float | None) -> Liveness:
-        """Return what a score says; none at all and NaN are an attack."""
-        if self.mode == "off":
-            return Liveness.LIVE
-        if score is None or not score >= self.attack:
+    def read(self, fused: FusedScore) -> Liveness:
+        """Return what a track's score says; a track without one is an attack."""
+        if not fused.reaches(self.attack):
             return Liveness.ATTACK
-        return Liveness.LIVE if score >= self.unsure else Liveness.UNSURE
+        return Liveness.LIVE if fused.reaches(self.unsure) else Liveness.UNSURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,6 @@ class DecisionRule:
             raise ConfigError(
                 f"max_frame_age_s must be above 0 seconds, received {self.max_frame_age_s}: change it"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """One frame of the window: the subject that it matched, and whether the score called it live."""
-
-    subject_id: str
-    live: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,8 +122,10 @@ class Decider:
     ) -> None:
         self._rule, self._liveness, self._challenge_rule = rule, liveness, challenge
         self._chance, self._refusals = chance, refusals
-        # A vote for each of the last frames, None for a frame that matched nobody or failed a check.
-        self._window: deque[Vote | None] = deque(maxlen=rule.n)
+        # Whom each of the last frames matched, None for a frame that matched nobody or failed a check.
+        self._window: deque[str | None] = deque(maxlen=rule.n)
+        self._fused = FusedScore(rule.n)
+        self._subject_id: str | None = None  # whom the track matched last
         self._track_id: int | None = None
         self._track_since_s = math.inf
         self._newest_s = -math.inf
@@ -160,17 +154,18 @@ class Decider:
             similarity=match.similarity if match else None,
             threshold=self._needed(match),
             challenge=str(asks) if asks else None,
-            liveness=sight.score,
+            liveness=self._fused.value,
         )
 
     def reset(self) -> None:
         """Forget the frames seen so far, not cooldown and refusals: for a camera that was lost."""
         self._window.clear()
-        self._track_id = self._challenge = self._proven = None
+        self._fused.clear()
+        self._track_id = self._subject_id = self._challenge = self._proven = None
 
     def _judge(self, sight: Sight, now_s: float) -> Reason:
         if sight.reason is Reason.SEVERAL_FACES:
-            self._start_anew(now_s)  # who of the two was seen is unknown
+            self._start_another(now_s)  # who of the two was seen is unknown
         if not self._is_fresh(sight.captured_at_s, now_s):
             self._window.append(None)
             return Reason.STALE_FRAME
@@ -194,8 +189,14 @@ class Decider:
 
     def _follow(self, sight: Sight, now_s: float) -> None:
         if sight.track_id is not None and sight.track_id != self._track_id:
-            self._start_anew(now_s)
+            self._start_another(now_s)
             self._track_id, self._track_since_s = sight.track_id, sight.captured_at_s
+
+    def _start_another(self, now_s: float) -> None:
+        """Begin with another face: nothing of the one before holds for it, its score neither."""
+        self._fused.clear()
+        self._subject_id = None
+        self._start_anew(now_s)
 
     def _start_anew(self, now_s: float) -> None:
         """Empty the window; a challenge that was asked and is not answered was refused, whatever ended it."""
@@ -205,45 +206,53 @@ class Decider:
         self._challenge = self._proven = None
 
     def _weigh(self, sight: Sight, now_s: float) -> Reason:
-        verdict = (
-            self._liveness.read(sight.score) if sight.reason is None or sight.score is not None else None
-        )
+        who = self._matched(sight)
+        if who is not None and who != self._subject_id:
+            self._start_another(now_s)
+            self._subject_id = who
+        verdict = self._read(sight)
         if verdict is Liveness.ATTACK and sight.match is not None:
             self._start_anew(now_s)
             return Reason.SPOOF_SUSPECTED
-        subject_id, why = self._vote(sight, verdict)
-        if subject_id is not None and self._other_subject(subject_id):
-            self._start_anew(now_s)
+        subject_id, why = self._vote(who, sight, verdict)
         if subject_id is not None and self._cooling(now_s):
             self._start_anew(now_s)  # the next grant is earned after the cooldown, not during it
             return Reason.COOLDOWN
-        self._window.append(Vote(subject_id, verdict is Liveness.LIVE) if subject_id is not None else None)
+        self._window.append(subject_id)
         if self._challenge is not None:
             return self._go_on(self._challenge, sight, now_s)
         if subject_id is None or self._votes(subject_id) < self._rule.k:
             return why
-        return self._finish(subject_id, sight, now_s)
+        return self._finish(subject_id, sight, verdict is Liveness.LIVE, now_s)
 
-    def _finish(self, subject_id: str, sight: Sight, now_s: float) -> Reason:
+    def _read(self, sight: Sight) -> Liveness | None:
+        """Say what the track's score is with this frame; None for one that no check let as far as a score."""
+        if sight.reason is not None and sight.score is None:
+            self._fused.add(None)
+            return None
+        if self._liveness.mode == "off":
+            return Liveness.LIVE
+        self._fused.add(sight.score if is_score(sight.score) else 0.0)
+        return self._liveness.read(self._fused) if is_score(sight.score) else Liveness.ATTACK
+
+    def _finish(self, subject_id: str, sight: Sight, is_live: bool, now_s: float) -> Reason:
         """Grant to somebody with enough votes, or say what is still needed."""
         if not sight.captured_at_s - self._track_since_s >= self._rule.dwell_s:
             return Reason.DWELLING
-        if not self._is_proven(subject_id, sight):
+        if not self._is_proven(subject_id, sight, is_live):
             self._challenge = Challenge(self._challenge_rule, self._chance, subject_id, sight.captured_at_s)
             return Reason.CHALLENGE
         self._window.clear()
         self._proven, self._granted_at_s = None, now_s
         return Reason.GRANTED
 
-    def _is_proven(self, subject_id: str, sight: Sight) -> bool:
-        """Say whether a challenge was answered, or none is needed: all votes of the window live."""
+    def _is_proven(self, subject_id: str, sight: Sight, is_live: bool) -> bool:
+        """Say whether a challenge was answered, or none is needed: the track is clearly live."""
         if self._proven is not None:
             who, at_s = self._proven
             if who == subject_id and sight.captured_at_s - at_s <= PROOF_S:
                 return True
-        if sight.always or self._liveness.mode == "always":
-            return False
-        return all(vote.live for vote in self._window if vote is not None)
+        return is_live and not (sight.always or self._liveness.mode == "always")
 
     def _go_on(self, challenge: Challenge, sight: Sight, now_s: float) -> Reason:
         """Show the challenge the newest frame."""
@@ -260,22 +269,25 @@ class Decider:
         self._proven = (challenge.subject_id, at_s)
         return Reason.CONFIRMING
 
-    def _vote(self, sight: Sight, verdict: Liveness | None) -> tuple[str | None, Reason]:
-        match = sight.match
+    def _matched(self, sight: Sight) -> str | None:
+        """Return whom a frame shows that passed every check, None where it is nobody known."""
+        if sight.reason is not None or sight.track_id is None or sight.match is None:
+            return None
+        return sight.match.subject_id if self._matches(sight.match) else None
+
+    def _vote(self, who: str | None, sight: Sight, verdict: Liveness | None) -> tuple[str | None, Reason]:
+        """Return whom a frame counts for, and why it counts for nobody."""
+        if who is not None:
+            doubted = verdict is Liveness.UNSURE and self._liveness.mode == "passive" and not sight.always
+            return (None, Reason.LIVENESS_UNSURE) if doubted else (who, Reason.CONFIRMING)
         if sight.reason is not None:
             return None, sight.reason
         if sight.track_id is None:
             return None, Reason.NO_FACE
-        if match is None:
-            return None, Reason.EMPTY_GALLERY
-        if not self._matches(match):
-            return None, Reason.BELOW_THRESHOLD
-        if verdict is Liveness.UNSURE and self._liveness.mode == "passive" and not sight.always:
-            return None, Reason.LIVENESS_UNSURE
-        return match.subject_id, Reason.CONFIRMING
+        return None, Reason.EMPTY_GALLERY if sight.match is None else Reason.BELOW_THRESHOLD
 
     def _votes(self, subject_id: str) -> int:
-        return sum(vote is not None and vote.subject_id == subject_id for vote in self._window)
+        return self._window.count(subject_id)
 
     def _matches(self, match: Match) -> bool:
         return self._needed(match) <= match.similarity <= MAX_COSINE  # False for a NaN
@@ -285,9 +297,6 @@ class Decider:
         if match is None or match.threshold is None:
             return self._rule.threshold
         return match.threshold if not match.threshold < self._rule.threshold else self._rule.threshold
-
-    def _other_subject(self, subject_id: str) -> bool:
-        return any(vote is not None and vote.subject_id != subject_id for vote in self._window)
 
     def _cooling(self, now_s: float) -> bool:
         if self._granted_at_s is None:
