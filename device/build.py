@@ -44,6 +44,7 @@ from device.vision.camera.live import LiveCamera
 from device.vision.camera.source import open_camera
 from device.vision.detect import open_detector
 from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
+from device.vision.finder import Finder
 from device.vision.intent import IntentRule
 from device.vision.liveness import PadScorer
 from device.vision.quality import QualityLimits
@@ -84,8 +85,8 @@ def build_device(
         embedder = build_embedder(config)
         gallery = build_gallery(config, embedder, read_only=True)
         undo.callback(gallery.close)
-        detector = build_detector(config)
-        undo.callback(detector.close)
+        finder = build_finder(config, embedder.manifest.side_px)
+        undo.callback(finder.close)
         decision, intent, liveness = config.decision, config.intent, build_liveness(config)
         clock = Clock(config.policy.require_time_sync)
         parts: list[Closable] = []
@@ -94,15 +95,12 @@ def build_device(
             undo.callback(part.close)
             parts.append(part)
         device = Device(
-            detector=detector,
-            second_face_ratio=decision.second_face_ratio,
+            finder=finder,
             tracker=Tracker(
                 max_gap_s=decision.track_gap_s,
                 min_overlap=decision.track_overlap,
                 same_face=embedder.manifest.threshold(SAME_PERSON_FMR),
             ),
-            aligner=build_aligner(config, embedder.manifest.side_px),
-            limits=quality_limits(config.quality),
             intent=IntentRule(near_share=intent.near_share, max_yaw_deg=intent.max_yaw_deg),
             liveness=liveness,
             embedder=embedder,
@@ -137,11 +135,8 @@ def build_device(
 def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, guided: bool) -> Collector:
     """Put together what an enrollment looks through."""
     return Collector(
-        detector=build_detector(config),
-        aligner=build_aligner(config, embedder.manifest.side_px),
+        finder=build_finder(config, embedder.manifest.side_px),
         embedder=embedder,
-        limits=quality_limits(config.quality),
-        second_face_ratio=config.decision.second_face_ratio,
         same_person=embedder.manifest.threshold(SAME_PERSON_FMR),
         duplicate=config.enrollment.duplicate_similarity,
         samples=samples,
@@ -332,6 +327,16 @@ def build_scene(config: Config) -> SceneWatch:
             min_brightness=quality.min_brightness,
             max_brightness=quality.max_brightness,
         )
+    )
+
+
+def build_finder(config: Config, crop_px: int) -> Finder:
+    """Put together what finds the face of a picture; `crop_px` is the side of the face that the embedder takes."""
+    return Finder(
+        detector=build_detector(config),
+        aligner=build_aligner(config, crop_px),
+        limits=quality_limits(config.quality),
+        second_face_ratio=config.decision.second_face_ratio,
     )
 
 

@@ -1,6 +1,6 @@
 """What happens to one frame: the whole product in one function.
 
-    stale? -> a picture? -> detect -> pick the face -> track -> align -> good enough? wants in? -> alive? -> embed
+    stale? -> a picture? -> find the face (detect, pick, align, good enough?) -> track -> wants in? -> alive? -> embed
     -> still the same? -> match -> decide -> admit -> unlock
 
 The camera is the loop around it (unlock.py), so tests hand in frames. Everyday outcomes are values with a `Reason`;
@@ -20,11 +20,10 @@ from device.errors import LockRefused
 from device.gallery.gallery import Gallery
 from device.health import BoardWatch
 from device.lock.prompt import Prompt
-from device.protocols import Aligner, Closable, Detector, Embedder, LivenessScorer, Lock
-from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason
-from device.vision.finder import pick_face
+from device.protocols import Closable, Embedder, LivenessScorer, Lock
+from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason, Stop
+from device.vision.finder import Finder
 from device.vision.intent import IntentRule, lacks_intent
-from device.vision.quality import QualityLimits, assess
 from device.vision.scene import SceneWatch
 from device.vision.track import Tracker
 
@@ -33,17 +32,14 @@ from device.vision.track import Tracker
 class Device:
     """The stages that a frame goes through; build.py puts them together.
 
-    `second_face_ratio`: a second face at least this wide, as a share of the widest one, stands near. `liveness` None:
-    it is off, which every status line says. `prompt` tells a person what a challenge asks for. `admission` has the
-    last word: policy, PIN, the record; None lets in whomever the decider grants. `scene` watches a live camera (None:
-    a recording), `board` and `clock` what the program runs on. `parts` are what it owns: keypads, the alarm's pin.
+    `liveness` None: it is off, which every status line says. `prompt` tells a person what a challenge asks for.
+    `admission` has the last word: policy, PIN, the record; None lets in whomever the decider grants. `scene` watches a
+    live camera (None: a recording), `board` and `clock` what the program runs on. `parts` are what it owns: keypads,
+    the alarm's pin.
     """
 
-    detector: Detector
-    second_face_ratio: float
+    finder: Finder
     tracker: Tracker
-    aligner: Aligner
-    limits: QualityLimits
     intent: IntentRule
     liveness: LivenessScorer | None
     embedder: Embedder
@@ -87,7 +83,7 @@ class Device:
             for part in (*self.parts, self.prompt):
                 part.close()
             self.gallery.close()
-            self.detector.close()
+            self.finder.close()
 
 
 def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
@@ -113,52 +109,47 @@ def unlock(device: Device, decision: Decision) -> None:
 def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
     """Send one frame through the stages, and say what they came to."""
     started_s = time.monotonic()
-    face: FaceDetection | None = None
+    detection: FaceDetection | None = None
     track_id: int | None = None
-    aligned: AlignedFace | None = None
+    face: AlignedFace | None = None
     score: float | None = None
 
-    def conclude(reason: Reason | None, match: Match | None = None, hint: str = "") -> Decision:
+    def conclude(stop: Stop | None, match: Match | None = None) -> Decision:
         # The stages take time too: a frame that grew old in a slow stage must not open the door.
         decided_at_s = now_s + (time.monotonic() - started_s)
-        matched = aligned if match is not None else None
+        reason = stop.reason if stop is not None else None
+        matched = face if match is not None else None
         always = match is not None and match.challenge
         sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
         decision = device.decider.decide(sight, decided_at_s)
-        return replace(decision, detection=face, hint=challenge_hint(decision) or hint)
+        hint = challenge_hint(decision) or (stop.hint if stop is not None else "")
+        return replace(decision, detection=detection, hint=hint, stop=stop)
 
-    if now_s - frame.captured_at_s > device.decider.rule.max_frame_age_s:
-        return conclude(Reason.STALE_FRAME)
+    if (age_s := now_s - frame.captured_at_s) > (most_s := device.decider.rule.max_frame_age_s):
+        return conclude(Stop(Reason.STALE_FRAME, "", age_s, most_s))
 
     blind = device.scene.judge(frame) if device.scene is not None else None
     if blind is not None:
         return conclude(blind)
 
-    face, reason = pick_face(device.detector.detect(frame.image), device.second_face_ratio)
-    track_id = device.tracker.update(face, frame.captured_at_s)
-    if face is None or reason is not None:
-        return conclude(reason, hint=FACE_HINTS.get(reason, ""))
+    found = device.finder.find(frame.image)
+    detection = found.detection
+    track_id = device.tracker.update(detection, frame.captured_at_s)
+    if isinstance(found.face, Stop):
+        return conclude(found.face)
 
-    aligned = device.aligner.align(frame.image, face)
-    quality = assess(aligned, face, device.limits)
-    if quality.reason is not None:
-        return conclude(quality.reason, hint=quality.hint)
+    stop = lacks_intent(found.width_px, frame.image.shape[1], found.face.pose, device.intent)
+    if stop is not None and stop.reason is Reason.TOO_FAR:
+        return conclude(stop)  # who does not face the door may be answering a challenge, and is looked at
 
-    reason, hint = lacks_intent(face, frame.image.shape[1], aligned.pose, device.intent)
-    if reason is Reason.TOO_FAR:  # who does not face the door may be answering a challenge, and is looked at
-        return conclude(reason, hint=hint)
-
-    score = device.liveness.score(frame.image, aligned) if device.liveness is not None else None
-    probe = device.embedder.embed(aligned.image)
+    face = found.face
+    score = device.liveness.score(frame.image, face) if device.liveness is not None else None
+    probe = device.embedder.embed(face.image)
     track_id = device.tracker.confirm(probe)
     match = device.gallery.match(probe)
-    return conclude(reason, match, hint)
+    return conclude(stop, match)
 
 
-FACE_HINTS: dict[Reason | None, str] = {
-    Reason.NO_FACE: "no face: step before the camera",
-    Reason.SEVERAL_FACES: "two faces: one person at a time",
-}
 CHALLENGE_HINTS = {
     "blink": "close your eyes for a moment",
     "turn_left": "turn your head to your left",

@@ -118,19 +118,29 @@ class AlignedFace:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """What was measured of an aligned face, and the first check that failed (None: all passed).
+class Stop:
+    """Why a stage goes no further with a frame.
 
-    `hint` is a line for a person: "too dark: 31, needs 60".
+    `hint` is a line for the person before the door, "" where nothing would help: "too small: 48 px wide, needs 60".
+    `measured` is the value that broke its `limit`, both in the unit of the hint; None where nothing is measured.
     """
+
+    reason: Reason
+    hint: str = ""
+    measured: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What was measured of an aligned face, and the first check that failed (None: all passed)."""
 
     face_width_px: float
     sharpness: float
     brightness: float
     presence: float
     pose: HeadPose
-    reason: Reason | None
-    hint: str
+    stop: Stop | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +161,8 @@ class Match:
 class Decision:
     """What one frame came to.
 
-    `challenge` is the move that is asked for now. `liveness` is the fused score of the track. It, `similarity` and
-    `detection` stay on the board: drawings and tests use them.
+    `challenge` is the move that is asked for now; `stop` says which stage went no further, and why. `liveness` is the
+    fused score of the track. It, `similarity` and `detection` stay on the board: drawings and tests use them.
     """
 
     granted: bool
@@ -166,3 +176,4 @@ class Decision:
     challenge: str | None = None
     liveness: float | None = None
     detection: FaceDetection | None = None
+    stop: Stop | None = None

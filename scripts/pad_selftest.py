@@ -29,10 +29,8 @@ from device.config import Config, load_config
 from device.errors import FaceUnlockError, UsageError
 from device.gallery.gallery import Gallery
 from device.numeric.geometry import CROP_SIZE_PX
-from device.types import Image, Reason
+from device.types import Image, Stop
 from device.vision.embed import load_manifest
-from device.vision.finder import pick_face
-from device.vision.quality import assess
 from enroll import read_image
 
 LOOKS = 20  # of each species; with fewer, not even a faultless run proves anything
@@ -53,24 +51,17 @@ class Judge:
     def __init__(self, config: Config) -> None:
         self.scorer = liveness_scorer(config)
         self.model_id = load_manifest(build.manifest_path(config.model)).model_id
-        self._limits = build.quality_limits(config.quality)
-        self._second_face_ratio = config.decision.second_face_ratio
-        self._aligner = build.build_aligner(config, CROP_SIZE_PX)
-        self._detector = build.build_detector(config)
+        self._finder = build.build_finder(config, CROP_SIZE_PX)
 
     def look(self, image: Image) -> tuple[bool | None, str]:
         """Return whether the face passes without a challenge, None and why where there is no usable face."""
-        face, reason = pick_face(self._detector.detect(image), self._second_face_ratio)
-        if face is None or reason is not None:
-            return None, str(reason or Reason.NO_FACE).replace("_", " ")
-        aligned = self._aligner.align(image, face)
-        quality = assess(aligned, face, self._limits)
-        if quality.reason is not None:
-            return None, quality.hint
-        return self.scorer.score(image, aligned) >= self.scorer.unsure, ""
+        face = self._finder.find(image).face
+        if isinstance(face, Stop):
+            return None, face.hint
+        return self.scorer.score(image, face) >= self.scorer.unsure, ""
 
     def close(self) -> None:
-        self._detector.close()
+        self._finder.close()
 
 
 def liveness_scorer(config: Config) -> Any:

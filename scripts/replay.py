@@ -53,6 +53,7 @@ from device.protocols import Aligner, Detector, LivenessScorer, Lock
 from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
 from device.vision.camera.source import open_camera
 from device.vision.embed import LiteRTEmbedder
+from device.vision.finder import Finder
 from device.vision.intent import IntentRule
 from device.vision.track import Tracker
 from scripts.stage.actors import HeldPicture, Performer, people
@@ -86,7 +87,7 @@ class Once:
         return self._once("detect", image, lambda: self._detector.detect(image))
 
     def align(self, image: Image, detection: FaceDetection) -> AlignedFace:
-        return self._once("align", image, lambda: self._aligner.align(image, detection))
+        return self._once("align", detection, lambda: self._aligner.align(image, detection))
 
     def embed(self, face: Image) -> Embedding:
         return self._once("embed", face, lambda: self._embedder.embed(face))
@@ -94,11 +95,11 @@ class Once:
     def close(self) -> None:
         self._detector.close()
 
-    def _once(self, stage: str, image: Image, look: Callable[[], Any]) -> Any:
-        seen, found = self._known.get(stage, (None, None))
-        if seen is not image:
+    def _once(self, stage: str, shown: Any, look: Callable[[], Any]) -> Any:
+        last, found = self._known.get(stage, (None, None))
+        if last is not shown:
             found = look()
-            self._known[stage] = (image, found)
+            self._known[stage] = (shown, found)
         return found
 
 
@@ -125,15 +126,17 @@ class Stages:
             refusals=refusals or Refusals(RefusalState(), lambda _: None),
         )
         return Device(
-            detector=self.networks,
-            second_face_ratio=decision.second_face_ratio,
+            finder=Finder(
+                detector=self.networks,
+                aligner=self.networks,
+                limits=quality_limits(config.quality),
+                second_face_ratio=decision.second_face_ratio,
+            ),
             tracker=Tracker(
                 max_gap_s=decision.track_gap_s,
                 min_overlap=decision.track_overlap,
                 same_face=self.networks.manifest.threshold(SAME_PERSON_FMR),
             ),
-            aligner=self.networks,
-            limits=quality_limits(config.quality),
             intent=IntentRule(near_share=config.intent.near_share, max_yaw_deg=config.intent.max_yaw_deg),
             liveness=scorer,
             embedder=self.networks,

@@ -122,11 +122,13 @@ def test_the_door_cuts_faces_as_its_model_takes_them(real_model: None, weights: 
     device = build_device(config, pin_factory=MockFactory())
     try:
         decision = handle_frame(Frame(photo("astronaut"), 0.0), device, 0.0)
-        aligned = device.aligner.align(photo("astronaut"), device.detector.detect(photo("astronaut"))[0])
+        aligned = device.finder.aligner.align(
+            photo("astronaut"), device.finder.detector.detect(photo("astronaut"))[0]
+        )
     finally:
         device.close()
     assert aligned.image.shape == (160, 160, 3)
-    assert isinstance(device.aligner, MeshAligner if alignment == "mesh" else LandmarkAligner)
+    assert isinstance(device.finder.aligner, MeshAligner if alignment == "mesh" else LandmarkAligner)
     # the tiny landmark network sees no face in a photograph, and that must close the door
     assert decision.reason is (Reason.BELOW_THRESHOLD if alignment == "mesh" else Reason.NOT_A_FACE)
 

@@ -19,7 +19,7 @@ from device.lock.prompt import Prompt
 from device.pipeline import Device, handle_frame
 from device.protocols import Aligner, Detector, Embedder, LivenessScorer, Lock
 from device.types import AlignedFace, FaceDetection, Frame, HeadPose, Reason
-from device.vision.finder import pick_face
+from device.vision.finder import Finder
 from device.vision.intent import IntentRule
 from device.vision.quality import QualityLimits
 from device.vision.track import Tracker
@@ -60,11 +60,13 @@ def device(tmp_path: Path) -> Device:
     gallery = Gallery(tmp_path / "gallery.db", model_id="m", dimension=4, read_only=False)
     gallery.enroll("alice", ALICE[None], replace=False)
     made = Device(
-        detector=create_autospec(Detector, instance=True),
-        second_face_ratio=0.5,
+        finder=Finder(
+            detector=create_autospec(Detector, instance=True),
+            aligner=create_autospec(Aligner, instance=True),
+            limits=LIMITS,
+            second_face_ratio=0.5,
+        ),
         tracker=Tracker(max_gap_s=0.5, min_overlap=0.3, same_face=0.5),
-        aligner=create_autospec(Aligner, instance=True),
-        limits=LIMITS,
         intent=IntentRule(near_share=0.1, max_yaw_deg=20),
         liveness=create_autospec(LivenessScorer, instance=True),
         embedder=create_autospec(Embedder, instance=True),
@@ -79,8 +81,8 @@ def device(tmp_path: Path) -> Device:
         prompt=Prompt([]),
         lock=create_autospec(Lock, instance=True),
     )
-    made.detector.detect.return_value = [detection()]
-    made.aligner.align.return_value = aligned()
+    made.finder.detector.detect.return_value = [detection()]
+    made.finder.aligner.align.return_value = aligned()
     made.liveness.score.return_value = 0.9
     made.embedder.embed.return_value = ALICE
     return made
@@ -132,7 +134,7 @@ def test_a_person_who_is_removed_is_out_at_once(device: Device) -> None:
 def test_an_old_frame_is_not_even_looked_at(device: Device) -> None:
     decision = handle_frame(frame(0.0), device, 1.6)
     assert decision.reason is Reason.STALE_FRAME
-    device.detector.detect.assert_not_called()
+    device.finder.detector.detect.assert_not_called()
 
 
 def test_a_frame_that_grows_old_in_a_stage_does_not_open(device: Device) -> None:
@@ -149,15 +151,15 @@ def test_a_frame_that_grows_old_in_a_stage_does_not_open(device: Device) -> None
 
 
 def test_each_check_stops_before_the_network(device: Device) -> None:
-    device.detector.detect.return_value = []
+    device.finder.detector.detect.return_value = []
     assert reasons(device, [0.0]) == [Reason.NO_FACE]
-    device.aligner.align.assert_not_called()
-    device.detector.detect.return_value = [detection()]
+    device.finder.aligner.align.assert_not_called()
+    device.finder.detector.detect.return_value = [detection()]
     for at_s, face, reason in (
         (1.0, aligned(presence=-1.0), Reason.NOT_A_FACE),
         (1.1, aligned(brightness=31), Reason.TOO_DARK),
     ):
-        device.aligner.align.return_value = face
+        device.finder.aligner.align.return_value = face
         decision = handle_frame(frame(at_s), device, at_s)
         assert decision.reason is reason
         assert decision.hint
@@ -167,20 +169,20 @@ def test_each_check_stops_before_the_network(device: Device) -> None:
 def test_a_second_near_face_starts_the_count_anew(device: Device) -> None:
     two = [detection(), detection(width=80, left=400)]
     assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
-    device.detector.detect.return_value = two
+    device.finder.detector.detect.return_value = two
     assert reasons(device, [0.2]) == [Reason.SEVERAL_FACES]
-    device.detector.detect.return_value = two[:1]
+    device.finder.detector.detect.return_value = two[:1]
     assert reasons(device, [0.3, 0.4, 0.5]) == [Reason.CONFIRMING, Reason.CONFIRMING, Reason.GRANTED]
 
 
 def test_a_bystander_far_behind_is_ignored(device: Device) -> None:
-    device.detector.detect.return_value = [detection(), detection(width=50, left=400)]
+    device.finder.detector.detect.return_value = [detection(), detection(width=50, left=400)]
     assert reasons(device, [0.0, 0.1, 0.2])[-1] is Reason.GRANTED
 
 
 def test_whoever_jumps_in_starts_anew(device: Device) -> None:
     assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
-    device.detector.detect.return_value = [detection(left=450)]
+    device.finder.detector.detect.return_value = [detection(left=450)]
     assert reasons(device, [0.2]) == [Reason.CONFIRMING]
 
 
@@ -201,22 +203,7 @@ def test_close_locks_first_and_frees_the_rest_even_when_the_pin_fails(device: De
     device.lock.close.side_effect = LockError("stuck")
     with pytest.raises(LockError):
         device.close()
-    device.detector.close.assert_called_once_with()
-
-
-@pytest.mark.parametrize(
-    ("widths", "picked", "reason"),
-    [
-        ([], None, Reason.NO_FACE),
-        ([100], 100, None),
-        ([40, 100], 100, None),
-        ([100, 50], 100, Reason.SEVERAL_FACES),
-        ([90, 100, 10], 100, Reason.SEVERAL_FACES),
-    ],
-)
-def test_the_widest_face_is_picked(widths: list[float], picked: float | None, reason: Reason | None) -> None:
-    face, why = pick_face([detection(width=width) for width in widths], 0.5)
-    assert (face.box[2] if face else None, why) == (picked, reason)
+    device.finder.detector.close.assert_called_once_with()
 
 
 def test_a_suspected_face_never_opens(device: Device) -> None:
@@ -230,7 +217,7 @@ def test_the_scorer_sees_the_frame_and_its_face_once_a_frame(device: Device) -> 
     handle_frame(seen, device, 0.0)
     ((image, face),) = (call.args for call in device.liveness.score.call_args_list)
     assert image is seen.image
-    assert face is device.aligner.align.return_value
+    assert face is device.finder.aligner.align.return_value
 
 
 def test_an_unsure_face_is_asked_and_a_still_one_never_gets_in(device: Device) -> None:
@@ -256,13 +243,13 @@ def test_a_scorer_that_is_missing_is_no_way_in(device: Device) -> None:
 
 
 def test_who_walks_past_far_away_is_not_even_compared(device: Device) -> None:
-    device.detector.detect.return_value = [detection(width=62)]
+    device.finder.detector.detect.return_value = [detection(width=62)]
     assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.TOO_FAR}
     device.embedder.embed.assert_not_called()
 
 
 def test_who_looks_aside_does_not_open(device: Device) -> None:
-    device.aligner.align.return_value = aligned(yaw_deg=25.0)
+    device.finder.aligner.align.return_value = aligned(yaw_deg=25.0)
     assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.NOT_FACING}
     device.lock.unlock.assert_not_called()
 
@@ -272,8 +259,8 @@ def two_faces(device: Device, stranger_px: float, picture_px: float) -> list[Rea
     stranger, picture = detection(width=stranger_px), detection(width=picture_px, left=350)
     faces = {id(stranger): (aligned(), STRANGER, 0.95), id(picture): (aligned(), ALICE, 0.1)}
     by_crop = {id(face.image): (embedding, score) for face, embedding, score in faces.values()}
-    device.detector.detect.return_value = [stranger, picture]
-    device.aligner.align.side_effect = lambda _, found: faces[id(found)][0]
+    device.finder.detector.detect.return_value = [stranger, picture]
+    device.finder.aligner.align.side_effect = lambda _, found: faces[id(found)][0]
     device.embedder.embed.side_effect = lambda crop: by_crop[id(crop)][0]
     device.liveness.score.side_effect = lambda _, face: by_crop[id(face.image)][1]
     return reasons(device, [0.1 * i for i in range(20)])
@@ -326,7 +313,7 @@ def test_a_swap_ends_a_running_challenge(device: Device) -> None:
 def test_a_second_face_that_comes_near_ends_a_running_challenge(device: Device) -> None:
     device.liveness.score.return_value = 0.5
     assert reasons(device, [0.1 * i for i in range(4)])[-1] is Reason.CHALLENGE
-    device.detector.detect.return_value = [detection(), detection(width=80, left=400)]
+    device.finder.detector.detect.return_value = [detection(), detection(width=80, left=400)]
     assert reasons(device, [0.4]) == [Reason.SEVERAL_FACES]
-    device.detector.detect.return_value = [detection()]
+    device.finder.detector.detect.return_value = [detection()]
     assert reasons(device, [0.5, 0.6]) == [Reason.CONFIRMING] * 2

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from device.numeric.similarity import l2_normalize
-from device.protocols import Aligner, Detector, Embedder
-from device.types import Embedding, HeadPose, Image, Match, Reason
-from device.vision.finder import pick_face
-from device.vision.quality import QualityLimits, assess
+from device.protocols import Embedder
+from device.types import Embedding, HeadPose, Image, Match, Stop
+from device.vision.finder import Finder
 
 PATIENCE_FRAMES = 60  # a pose that is not shown within so many good frames is given up: necks differ
 STRAIGHT_DEG, TURNED_DEG = 8.0, 10.0
@@ -83,21 +82,15 @@ class Collector:
     def __init__(
         self,
         *,
-        detector: Detector,
-        aligner: Aligner,
+        finder: Finder,
         embedder: Embedder,
-        limits: QualityLimits,
-        second_face_ratio: float,
         same_person: float,
         duplicate: float,
         samples: int,
         guided: bool,
     ) -> None:
-        self._detector = detector
-        self._aligner = aligner
+        self._finder = finder
         self._embedder = embedder
-        self._limits = limits
-        self._second_face_ratio = second_face_ratio
         self._same_person = same_person
         self._duplicate = duplicate
         self._wanted = samples
@@ -135,20 +128,14 @@ class Collector:
         return np.stack([sample.embedding for sample in self.samples])
 
     def close(self) -> None:
-        self._detector.close()
+        self._finder.close()
 
     def _look(self, image: Image) -> tuple[Sample | None, str, str]:
         """Return a new sample, or the kind of failure and a hint with this image's own numbers."""
-        face, reason = pick_face(self._detector.detect(image), self._second_face_ratio)
-        if face is None:
-            return None, "no face", "no face: step before the camera"
-        if reason is Reason.SEVERAL_FACES:
-            return None, "two faces", "two faces: one person at a time"
-        aligned = self._aligner.align(image, face)
-        quality = assess(aligned, face, self._limits)
-        if quality.reason is not None:
-            return None, str(quality.reason).replace("_", " "), quality.hint
-        sample = Sample(template(self._embedder, aligned.image), aligned.image, aligned.pose)
+        face = self._finder.find(image).face
+        if isinstance(face, Stop):
+            return None, str(face.reason).replace("_", " "), face.hint
+        sample = Sample(template(self._embedder, face.image), face.image, face.pose)
         kind, hint = self._objection(sample)
         return (None, kind, hint) if kind else (sample, "", "")
 

@@ -1,23 +1,79 @@
-"""Which of the detected faces the door works with."""
+"""Find the face that the door works with: detect -> pick -> align -> good enough?
+
+The door, enrollment and the self-test all look through a `Finder`, so what one of them takes, the others take too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-from device.types import FaceDetection, Reason
+from device.protocols import Aligner, Detector
+from device.types import AlignedFace, FaceDetection, Image, Reason, Stop
+from device.vision.quality import QualityLimits, assess, is_confirmed
+
+NO_FACE = Stop(Reason.NO_FACE, "no face: step before the camera")
 
 
-def pick_face(
-    detections: Sequence[FaceDetection], second_face_ratio: float
-) -> tuple[FaceDetection | None, Reason | None]:
-    """Return the widest face, and the reason why it may not be used.
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a picture shows: a face that may be compared, or the stop that says why there is none.
 
-    A bystander far behind is ignored; a second face at least `second_face_ratio` times as wide as the first is somebody
-    who could walk in, or who holds up a picture, so nobody is let in.
+    `detection` is that of the nearest face, good enough or not; None where there is nobody.
     """
-    if not detections:
-        return None, Reason.NO_FACE
-    widest = max(detections, key=lambda detection: detection.box[2])
-    near_px = second_face_ratio * widest.box[2]
-    near = sum(detection.box[2] >= near_px for detection in detections)
-    return widest, Reason.SEVERAL_FACES if near > 1 else None
+
+    detection: FaceDetection | None
+    face: AlignedFace | Stop
+
+    @property
+    def width_px(self) -> float:
+        """The width of the nearest face, 0 where there is nobody."""
+        return _width_px(self.detection) if self.detection is not None else 0.0
+
+
+class Finder:
+    """Find the one face of a picture.
+
+    The nearest face is the widest one that the points confirm: a detector takes a pattern on a wall for a face now and
+    then. A second face at least `second_face_ratio` times as wide is somebody who could walk in, or who holds up a
+    picture, so the frame stops there. A bystander far behind is ignored.
+    """
+
+    def __init__(
+        self, *, detector: Detector, aligner: Aligner, limits: QualityLimits, second_face_ratio: float
+    ) -> None:
+        self.detector, self.aligner, self.limits = detector, aligner, limits
+        self.second_face_ratio = second_face_ratio
+
+    def find(self, image: Image) -> Found:
+        """Look at an (H, W, 3) uint8 RGB image."""
+        detections = sorted(self.detector.detect(image), key=_width_px, reverse=True)
+        if not detections:
+            return Found(None, NO_FACE)
+        near = self._near(image, detections)
+        if len(near) > 1:
+            share = _width_px(near[1][0]) / _width_px(near[0][0])
+            hint = "two faces: one person at a time"
+            return Found(near[0][0], Stop(Reason.SEVERAL_FACES, hint, share, self.second_face_ratio))
+        widest = detections[0]
+        detection, face = near[0] if near else (widest, self.aligner.align(image, widest))
+        return Found(detection, assess(face, detection, self.limits).stop or face)
+
+    def close(self) -> None:
+        self.detector.close()
+
+    def _near(self, image: Image, detections: list[FaceDetection]) -> list[tuple[FaceDetection, AlignedFace]]:
+        """Return the widest confirmed face and a second one that is near, if there are any; widest first."""
+        near: list[tuple[FaceDetection, AlignedFace]] = []
+        for detection in detections:
+            if near and _width_px(detection) < self.second_face_ratio * _width_px(near[0][0]):
+                break
+            face = self.aligner.align(image, detection)
+            if is_confirmed(face, self.limits):
+                near.append((detection, face))
+            if len(near) == 2:
+                break
+        return near
+
+
+def _width_px(detection: FaceDetection) -> float:
+    return detection.box[2]

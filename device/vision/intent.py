@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from device.types import FaceDetection, HeadPose, Reason
+from device.types import HeadPose, Reason, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +15,14 @@ class IntentRule:
     max_yaw_deg: float
 
 
-def lacks_intent(
-    detection: FaceDetection, frame_width_px: int, pose: HeadPose, rule: IntentRule
-) -> tuple[Reason | None, str]:
-    """Return what speaks against it, None for nothing, and a line for the person; NaN speaks against it."""
+def lacks_intent(face_width_px: float, frame_width_px: int, pose: HeadPose, rule: IntentRule) -> Stop | None:
+    """Return what speaks against it, None for nothing; NaN speaks against it."""
     near_px = rule.near_share * frame_width_px
-    if not detection.box[2] >= near_px:
-        return Reason.TOO_FAR, f"come closer: face is {detection.box[2]:.0f} px wide, needs {near_px:.0f}"
-    if not abs(pose.yaw_deg) <= rule.max_yaw_deg:
-        return Reason.NOT_FACING, f"look at the camera: {abs(pose.yaw_deg):.0f} degrees off"
-    return None, ""
+    if not face_width_px >= near_px:
+        hint = f"come closer: face is {face_width_px:.0f} px wide, needs {near_px:.0f}"
+        return Stop(Reason.TOO_FAR, hint, face_width_px, near_px)
+    aside_deg = abs(pose.yaw_deg)
+    if not aside_deg <= rule.max_yaw_deg:
+        hint = f"look at the camera: {aside_deg:.0f} degrees off"
+        return Stop(Reason.NOT_FACING, hint, aside_deg, rule.max_yaw_deg)
+    return None

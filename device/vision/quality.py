@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from device.types import AlignedFace, FaceDetection, HeadPose, Image, Quality, Reason
+from device.types import AlignedFace, FaceDetection, HeadPose, Image, Quality, Reason, Stop
 
 _FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(26, 86)  # of the aligned crop
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -46,11 +46,9 @@ def assess(face: AlignedFace, detection: FaceDetection, limits: QualityLimits) -
         brightness=float(light.mean()),
         presence=face.presence,
         pose=face.pose,
-        reason=None,
-        hint="",
+        stop=None,
     )
-    reason, hint = next(_failures(measured, limits), (None, ""))
-    return replace(measured, reason=reason, hint=hint)
+    return replace(measured, stop=next(_stops(measured, limits), None))
 
 
 def luminance(crop: Image) -> npt.NDArray[np.float32]:
@@ -68,23 +66,31 @@ def laplacian_variance(light: npt.NDArray[np.float32]) -> float:
     return float(laplacian.var())
 
 
-def _failures(measured: Quality, limits: QualityLimits) -> Iterator[tuple[Reason, str]]:
+def is_confirmed(face: AlignedFace, limits: QualityLimits) -> bool:
+    """Say whether the points confirm that a detection is a face; NaN does not."""
+    return face.presence >= limits.min_presence
+
+
+def _stops(measured: Quality, limits: QualityLimits) -> Iterator[Stop]:
     """Yield what fails, the most useful first; each check is written so that NaN fails it."""
-    width_px, brightness, sharpness = measured.face_width_px, measured.brightness, measured.sharpness
-    if not measured.presence >= limits.min_presence:
-        yield Reason.NOT_A_FACE, "no clear face: look straight into the camera, nothing before the face"
-    if not width_px >= limits.min_face_px:
-        yield Reason.TOO_SMALL, f"come closer: face is {width_px:.0f} px wide, needs {limits.min_face_px:g}"
-    if not brightness >= limits.min_brightness:
-        yield Reason.TOO_DARK, f"too dark: {brightness:.0f}, needs {limits.min_brightness:g}"
-    if not brightness <= limits.max_brightness:
-        yield Reason.TOO_BRIGHT, f"too bright: {brightness:.0f}, at most {limits.max_brightness:g}"
+    width_px, light, sharpness = measured.face_width_px, measured.brightness, measured.sharpness
+    if not measured.presence >= (least := limits.min_presence):
+        hint = "no clear face: look straight into the camera, nothing before the face"
+        yield Stop(Reason.NOT_A_FACE, hint, measured.presence, least)
+    if not width_px >= (least := limits.min_face_px):
+        hint = f"come closer: face is {width_px:.0f} px wide, needs {least:g}"
+        yield Stop(Reason.TOO_SMALL, hint, width_px, least)
+    if not light >= (least := limits.min_brightness):
+        yield Stop(Reason.TOO_DARK, f"too dark: {light:.0f}, needs {least:g}", light, least)
+    if not light <= (most := limits.max_brightness):
+        yield Stop(Reason.TOO_BRIGHT, f"too bright: {light:.0f}, at most {most:g}", light, most)
     yield from _turns(measured.pose, limits)
-    if not sharpness >= limits.min_sharpness:
-        yield Reason.TOO_BLURRED, f"blurred: {sharpness:.0f}, needs {limits.min_sharpness:g}: hold still"
+    if not sharpness >= (least := limits.min_sharpness):
+        hint = f"blurred: {sharpness:.0f}, needs {least:g}: hold still"
+        yield Stop(Reason.TOO_BLURRED, hint, sharpness, least)
 
 
-def _turns(pose: HeadPose, limits: QualityLimits) -> Iterator[tuple[Reason, str]]:
+def _turns(pose: HeadPose, limits: QualityLimits) -> Iterator[Stop]:
     """Tell the person where to turn: left and right are the person's own, the picture is not mirrored."""
     checks = (
         (pose.yaw_deg, limits.max_yaw_deg, "turn a little right", "turn a little left"),
@@ -93,5 +99,6 @@ def _turns(pose: HeadPose, limits: QualityLimits) -> Iterator[tuple[Reason, str]
     )
     for angle_deg, most_deg, when_positive, when_negative in checks:
         if not abs(angle_deg) <= most_deg:
-            hint = when_positive if angle_deg > 0 else when_negative
-            yield Reason.TURNED_AWAY, f"{hint}: {abs(angle_deg):.0f} degrees off, at most {most_deg:g}"
+            what = when_positive if angle_deg > 0 else when_negative
+            hint = f"{what}: {abs(angle_deg):.0f} degrees off, at most {most_deg:g}"
+            yield Stop(Reason.TURNED_AWAY, hint, abs(angle_deg), most_deg)

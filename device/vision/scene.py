@@ -18,7 +18,7 @@ import numpy as np
 
 from device.decide.lasting import Lasting
 from device.errors import CameraLost
-from device.types import Frame, Image, News, Reason
+from device.types import Frame, Image, News, Reason, Stop
 from device.vision.quality import LUMA, laplacian_variance
 
 SMALL_PX = (16, 12)  # width, height of what detail is measured on: noise is averaged away, edges are not
@@ -53,17 +53,18 @@ class SceneWatch:
         self._covered, self._frozen = Lasting(COVERED_S, COVERED_S), Lasting(rule.frozen_s, 0.0)
         self._dark, self._bright = Lasting(LIGHT_S, LIGHT_S), Lasting(LIGHT_S, LIGHT_S)
 
-    def judge(self, frame: Frame) -> Reason | None:
+    def judge(self, frame: Frame) -> Stop | None:
         """Say why a frame may decide nothing, None where it may; CameraLost when only a new start can help."""
         self._at_s = frame.captured_at_s
         self._light, detail = measure(frame.image)
         is_same = self._is_same(frame.image)
-        if detail < self._rule.min_detail:  # black and white without noise repeat themselves too
-            self._verdict = Reason.CAMERA_COVERED
+        if detail < (least := self._rule.min_detail):  # black and white without noise repeat themselves too
+            stop: Stop | None = Stop(Reason.CAMERA_COVERED, "", detail, least)
         else:
-            self._verdict = Reason.SAME_FRAME if is_same else None
+            stop = Stop(Reason.SAME_FRAME) if is_same else None
+        self._verdict = stop.reason if stop is not None else None
         self._give_up_when_frozen()
-        return self._verdict
+        return stop
 
     def news(self, has_face: bool) -> Iterator[News]:
         """Yield what began or ended with the frame that was judged last."""

@@ -62,7 +62,7 @@ class Eyes:
             return None
         detection = nearest_center(detections, frame)
         face = self.aligner.align(frame, detection)
-        if assess(face, detection, self.limits).reason is not None:
+        if assess(face, detection, self.limits).stop is not None:
             return None
         center, width_px = face_place(face.landmarks)
         return face if np.linalg.norm(center - place) < NEAR_PLACE * width_px else None

@@ -10,6 +10,7 @@ import pytest
 from device.enroll.collector import PATIENCE_FRAMES, Collector, Sample, contact_sheet, template
 from device.protocols import Aligner, Detector, Embedder
 from device.types import FaceDetection, HeadPose, Image
+from device.vision.finder import Finder
 from tests.test_pipeline import LIMITS, aligned, detection
 
 IMAGE: Image = np.zeros((480, 640, 3), np.uint8)
@@ -29,11 +30,8 @@ class Scene:
         self.aligner = create_autospec(Aligner, instance=True)
         self.embedder = create_autospec(Embedder, instance=True)
         self.collector = Collector(
-            detector=self.detector,
-            aligner=self.aligner,
+            finder=Finder(detector=self.detector, aligner=self.aligner, limits=LIMITS, second_face_ratio=0.5),
             embedder=self.embedder,
-            limits=LIMITS,
-            second_face_ratio=0.5,
             same_person=0.5,
             duplicate=0.97,
             samples=samples,

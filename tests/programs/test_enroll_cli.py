@@ -371,7 +371,7 @@ def test_two_people_in_a_photograph(options: list[str], tmp_path: Path) -> None:
     pair = tmp_path / "pair.png"
     cv2.imwrite(str(pair), np.hstack([one, one]))
     done = enroll("--name", "alice", "--images", str(pair), "--no-sheet", *options)
-    assert "two faces" in error_of(done, 8)
+    assert "several faces" in error_of(done, 8)
 
 
 def huge_png() -> bytes:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
-from device.types import FaceDetection, HeadPose, Reason
+from device.types import HeadPose, Reason
 from device.vision.intent import IntentRule, lacks_intent
 
 RULE = IntentRule(near_share=0.12, max_yaw_deg=20)
@@ -26,12 +25,12 @@ RULE = IntentRule(near_share=0.12, max_yaw_deg=20)
     ],
 )
 def test_near_enough_and_facing(width_px: float, yaw_deg: float, reason: Reason | None) -> None:
-    detection = FaceDetection((0, 0, width_px, width_px), 0.9, np.zeros((6, 2), np.float32))
-    found, hint = lacks_intent(detection, 640, HeadPose(yaw_deg, 0, 0), RULE)
-    assert found is reason
-    assert bool(hint) == (reason is not None)
+    stop = lacks_intent(width_px, 640, HeadPose(yaw_deg, 0, 0), RULE)
+    assert (stop.reason if stop else None) is reason
+    assert stop is None or stop.hint
 
 
 def test_near_is_a_share_of_the_frame() -> None:
-    detection = FaceDetection((0, 0, 80, 80), 0.9, np.zeros((6, 2), np.float32))
-    assert lacks_intent(detection, 1280, HeadPose(0, 0, 0), RULE)[0] is Reason.TOO_FAR
+    stop = lacks_intent(80, 1280, HeadPose(0, 0, 0), RULE)
+    assert stop is not None
+    assert (stop.reason, stop.measured, stop.limit) == (Reason.TOO_FAR, 80, pytest.approx(153.6))

@@ -13,7 +13,7 @@ import pytest
 from device.errors import ModelError
 from device.numeric.face_shape import NEEDED_POINTS
 from device.numeric.geometry import apply_transform, invert_transform, mesh_region
-from device.types import FaceDetection, Image, Reason
+from device.types import AlignedFace, FaceDetection, Image, Reason
 from device.vision.align import LandmarkAligner, load_landmark_manifest
 from device.vision.quality import QualityLimits, assess
 from tests.support.tiny_model import LANDMARKS, MEAN_SHAPE, write_landmarks
@@ -34,6 +34,11 @@ LIMITS = QualityLimits(
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     return write_landmarks(tmp_path)
+
+
+def reason_of(face: AlignedFace) -> Reason | None:
+    stop = assess(face, detection(), LIMITS).stop
+    return stop.reason if stop is not None else None
 
 
 def change(path: Path, **values: Any) -> None:
@@ -74,13 +79,13 @@ def test_points_come_back_from_the_meshs_own_square(manifest: Path, clockwise_de
 def test_the_shape_of_a_face_is_a_face(manifest: Path) -> None:
     face = LandmarkAligner(manifest=manifest, threads=1).align(GRAY, detection())
     assert 0.8 < face.presence <= 1
-    assert assess(face, detection(), LIMITS).reason is None
+    assert reason_of(face) is None
 
 
 def test_points_without_a_faces_shape_are_refused(manifest: Path) -> None:
     face = LandmarkAligner(manifest=manifest, threads=1).align(patterned(), detection())
     assert face.presence < 0
-    assert assess(face, detection(), LIMITS).reason is Reason.NOT_A_FACE
+    assert reason_of(face) is Reason.NOT_A_FACE
 
 
 def test_the_manifests_largest_misfit_is_the_limit(manifest: Path) -> None:
@@ -89,7 +94,7 @@ def test_the_manifests_largest_misfit_is_the_limit(manifest: Path) -> None:
     for largest, is_face in ((found * 1.01, True), (found * 0.99, False)):
         change(manifest, largest_misfit=largest)
         face = LandmarkAligner(manifest=manifest, threads=1).align(patterned(), detection())
-        assert (assess(face, detection(), LIMITS).reason is not Reason.NOT_A_FACE) is is_face
+        assert (reason_of(face) is not Reason.NOT_A_FACE) is is_face
 
 
 def test_points_all_in_one_place_are_no_face(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +103,7 @@ def test_points_all_in_one_place_are_no_face(manifest: Path, monkeypatch: pytest
     face = aligner.align(GRAY, detection())
     assert face.presence == -math.inf
     assert not face.image.any()
-    assert assess(face, detection(), LIMITS).reason is Reason.NOT_A_FACE
+    assert reason_of(face) is Reason.NOT_A_FACE
 
 
 def test_the_crop_has_the_embedders_side_and_quality_does_not_change(manifest: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from device.errors import CameraLost
 from device.pipeline import Device, handle_frame
-from device.types import Frame, Image, News, Reason
+from device.types import Frame, Image, News, Reason, Stop
 from device.vision.scene import LOST_FRAMES, SceneRule, SceneWatch, measure
 from tests.support.photos import photo
 from tests.test_pipeline import device, reasons  # noqa: F401  (a fixture)
@@ -61,7 +61,10 @@ def run(watch: SceneWatch, frames: list[Image], *, from_s: float = 0.0, has_face
 def test_a_covered_lens_decides_nothing_and_is_told_once(cover: str) -> None:
     shown, word = COVERS[cover]
     watch = SceneWatch(RULE)
-    assert watch.judge(Frame(shown(), 0.0)) is Reason.CAMERA_COVERED
+    stop = watch.judge(Frame(shown(), 0.0))
+    assert stop is not None
+    assert stop.reason is Reason.CAMERA_COVERED
+    assert stop.measured < stop.limit == RULE.min_detail
     assert run(watch, [shown() for _ in range(300)], from_s=0.1) == [("camera_covered", {"reason": word})]
     assert watch.judge(Frame(room(), 31.0)) is None
     assert run(watch, [room() for _ in range(30)], from_s=31.1) == [("camera_clear", {"reason": "covered"})]
@@ -84,7 +87,7 @@ def test_a_frame_that_repeats_is_no_new_evidence_and_frozen_after_a_while() -> N
     watch, still = SceneWatch(RULE), room()
     assert watch.judge(Frame(room(), 0.0)) is None
     assert watch.judge(Frame(still, 0.1)) is None
-    assert watch.judge(Frame(still.copy(), 0.2)) is Reason.SAME_FRAME
+    assert watch.judge(Frame(still.copy(), 0.2)) == Stop(Reason.SAME_FRAME)
     assert run(watch, [still.copy() for _ in range(47)], from_s=0.3) == []
     assert run(watch, [still.copy() for _ in range(20)], from_s=5.0) == [("camera_frozen", {})]
     assert run(watch, [room()], from_s=8.0) == [("camera_clear", {"reason": "frozen"})]
@@ -113,7 +116,7 @@ def test_a_camera_frozen_for_long_is_lost_and_stays_so_until_its_picture_moves()
 def test_old_frames_after_a_camera_that_was_away_do_not_end_it_again() -> None:
     watch, still = SceneWatch(RULE), room()
     run(watch, [still])
-    assert watch.judge(Frame(still, 600.0)) is Reason.SAME_FRAME
+    assert watch.judge(Frame(still, 600.0)) == Stop(Reason.SAME_FRAME)
     assert watch.judge(Frame(room(), 600.1)) is None
 
 
@@ -187,7 +190,7 @@ def test_a_camera_that_gives_each_frame_twice_still_opens(watched: Device) -> No
 def test_nobody_is_looked_for_in_a_covered_frame(watched: Device, cover: str) -> None:
     told = decide(watched, [COVERS[cover][0]() for _ in range(10)])
     assert told == [Reason.CAMERA_COVERED] * 10
-    watched.detector.detect.assert_not_called()
+    watched.finder.detector.detect.assert_not_called()
     watched.lock.unlock.assert_not_called()
 
 
