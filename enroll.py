@@ -433,7 +433,7 @@ def forget_who_is_over(config: Config, output: Output) -> None:
         return
     with open_any_gallery(config, read_only=False) as gallery:
         tell_sealed(gallery, output)
-        for name in gallery.over():
+        for name in gallery.expired_subjects():
             with recording(config, output, "expired", **known_of(gallery, name)):
                 receipt = forget(gallery, config.gallery_path, name)
             output.warn("\n  ".join([f"forgot {name}, whose time is over", *receipt.lines()]))

@@ -26,7 +26,7 @@ from device.build import manifest_path, open_any_gallery, threshold_for
 from device.config import Config, load_config
 from device.decide.threshold import DoorThreshold
 from device.errors import FaceUnlockError, UsageError
-from device.gallery.gallery import Need
+from device.gallery.rows import Need
 from device.numeric.intervals import clopper_pearson
 from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
 

@@ -7,60 +7,34 @@ key sealed is refused and stays as it is.
 
 from __future__ import annotations
 
-import math
 import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from device.access.profile import Profile
-from device.access.selftest import SelfTest, SpeciesCount
+from device.access.selftest import SelfTest
 from device.errors import GalleryError, GalleryKeyError, GallerySealError, UsageError
-from device.gallery.dump import Dump, dump_tables, restore_tables
+from device.gallery.dump import Dump
 from device.gallery.lookalike import LookAlike
-from device.gallery.schema import reading
-from device.gallery.store import SealedFile
-from device.numeric.similarity import best_match
+from device.gallery.matcher import Matcher, TemplateDamaged, are_unit
+from device.gallery.rows import Need, Subject
+from device.gallery.seal import GallerySeal, State
+from device.gallery.store import Store, Version
 from device.types import Embedding, Match
 from device.vault.keys import KeyStore
 
 MAX_SUBJECT_ID = 64  # characters
 ROTATION_S = 0.1  # from one file of a rotated key to the next
-NORM_TOLERANCE = 1e-3  # float32 rounding stays below 1e-6; anything near this is damage
 
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """An enrolled person; `enrolled_at` is UTC, ISO 8601."""
-
-    subject_id: str
-    template_count: int
-    enrolled_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What the matches of a subject with look-alikes need: a similarity of their own, and a challenge or none."""
-
-    threshold: float
-    challenge: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Loaded:
-    """All templates in memory, and the state of the file they were read at."""
-
-    matrix: npt.NDArray[np.float32]  # (N, D), contiguous
-    owners: list[str]  # N subject ids, none whose time to be forgotten has come
-    needs: Mapping[str, Need]  # of the subjects that have look-alikes
-    threshold: float | None  # of a door with so many templates
-    data_version: int
-    holds_until_s: float  # when the next subject is to be forgotten
+Self = TypeVar("Self", bound="Gallery")
 
 
 def check_subject_id(text: str) -> str:
@@ -87,8 +61,10 @@ def check_subject_id(text: str) -> str:
     return name
 
 
-class Gallery(SealedFile):
+class Gallery:
     """Enroll, list, remove and match templates of one model; a context manager.
+
+    It is made of a `Store`, the sealed file, and a `Matcher`, the templates in memory.
 
     Args:
         path: the SQLite file; made, private to its owner, unless `read_only`.
@@ -113,15 +89,39 @@ class Gallery(SealedFile):
         any_generation: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._dimension = dimension
-        self._threshold_for = threshold_for
-        self._loaded: _Loaded | None = None
-        super().__init__(
-            path, model_id=model_id, read_only=read_only, keys=keys, any_generation=any_generation, now=now
+        self._path, self._model_id, self._dimension = Path(path), model_id, dimension
+        self._threshold_for, self._now = threshold_for, now
+        self._matcher: Matcher | None = None
+        self._version: Version | None = None  # of the file, when the matcher was read
+        self._store = Store(
+            path, model_id=model_id, read_only=read_only, keys=keys, any_generation=any_generation
         )
 
-    def _drop_loaded(self) -> None:
-        self._loaded = None
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._matcher = None
+        self._store.close()
+
+    @property
+    def seal(self) -> GallerySeal:
+        """The keys that this gallery is sealed with."""
+        return self._store.seal
+
+    @property
+    def newly_sealed(self) -> int:
+        """How many templates were found in the clear, and sealed, when it was opened."""
+        return self._store.newly_sealed
+
+    def state(self) -> State:
+        """Return the sealed state: change number, known backups, marks of those who were forgotten."""
+        return self._store.state()
 
     def enroll(
         self,
@@ -139,144 +139,125 @@ class Gallery(SealedFile):
         """
         name = check_subject_id(subject_id)
         blobs = [row.tobytes() for row in self._checked(templates).astype("<f4")]
-        with self._changing("enroll into") as change:
-            self._db.execute("INSERT INTO subjects (subject_id) VALUES (?) ON CONFLICT DO NOTHING", [name])
+        with self._store.changing("enroll into") as change:
+            rows = change.rows
+            rows.add_subject(name)
             if replace:
-                self._db.table("templates").delete_where("subject_id = ?", [name])
-            self._insert((name, str(self._model_id), self._dimension, blob) for blob in blobs)
-            self._store_profile(name, profile or self._profiles().get(name) or Profile())
-            self._store_look_alikes(name, look_alikes)
+                rows.remove_templates(name)
+            rows.add_templates((name, str(self._model_id), self._dimension, blob) for blob in blobs)
+            rows.store_profile(name, profile or rows.profile(name) or Profile())
+            rows.store_look_alikes(name, look_alikes)
             change.state = change.state.remembering(name)
         if replace:
-            self._scrub()
+            self._store.scrub()
 
     def remove(self, subject_id: str) -> int:
         """Delete a subject, leaving no byte of the templates in the files; return how many there were."""
         name = unicodedata.normalize("NFC", subject_id)  # as it was enrolled
-        with self._changing("remove from") as change:
-            removed = self._db.table("templates").count_where("subject_id = ?", [name])
-            self._db.table("subjects").delete_where("subject_id = ?", [name])  # cascades
+        with self._store.changing("remove from") as change:
+            removed = change.rows.remove_subject(name)
             change.state = change.state.forgetting(name, self._at())
-        if not self._scrub():
+        if not self._store.scrub():
             raise GalleryError(
                 f"the subject is removed, but {self._path}-wal keeps traces while another program reads the "
                 "gallery: stop it and remove the subject again"
             )
         return removed
 
+    def scrub(self) -> None:
+        """Rewrite the file without what was deleted from it."""
+        if not self._store.scrub():
+            raise GalleryError(
+                f"{self._path}-wal keeps traces while another program reads the gallery: stop it and try again"
+            )
+
     def subjects(self) -> list[Subject]:
         """Return who is enrolled, by name."""
-        with self._faults("read"):
-            rows = self._db.conn.execute(
-                "SELECT s.subject_id, count(t.id), s.enrolled_at FROM subjects s"
-                " LEFT JOIN templates t USING (subject_id) GROUP BY s.subject_id ORDER BY s.subject_id"
-            ).fetchall()
-        return [Subject(*row) for row in rows]
+        with self._store.rows() as rows:
+            return rows.subjects()
 
     def needs(self) -> Mapping[str, Need]:
         """Return what the matches of subjects with look-alikes need."""
-        with self._faults("read"):
-            return self._load_needs()
+        with self._store.rows() as rows:
+            return rows.needs()
 
     def selftest(self) -> SelfTest | None:
         """Return the verdict of the last self-test, None where there was none."""
-        with self._faults("read"):
-            rows = self._db.conn.execute(
-                "SELECT species, shown, wrong, tested_at, liveness_id, model_id FROM selftest ORDER BY rowid"
-            ).fetchall()
-        if not rows:
-            return None
-        tested_at, liveness_id, model_id = rows[0][3:]
-        return SelfTest(tested_at, liveness_id, model_id, tuple(SpeciesCount(*row[:3]) for row in rows))
+        with self._store.rows() as rows:
+            return rows.selftest()
 
     def store_selftest(self, verdict: SelfTest) -> None:
         """Store a verdict in place of the last one."""
-        about = {
-            "tested_at": verdict.tested_at,
-            "liveness_id": verdict.liveness_id,
-            "model_id": verdict.model_id,
-        }
-        counts = [
-            {"species": each.species, "shown": each.shown, "wrong": each.wrong} for each in verdict.counts
-        ]
-        with self._changing("store the self-test in"):
-            self._db.table("selftest").delete_where()
-            self._db.table("selftest").insert_all({**each, **about} for each in counts)
+        with self._store.changing("store the self-test in") as change:
+            change.rows.store_selftest(verdict)
 
     def profile(self, subject_id: str) -> Profile:
-        """Return what is kept of an enrolled subject beside the templates."""
-        with self._faults("read"):
-            found = self._profiles().get(subject_id)
+        """Return what is kept of an enrolled subject beside the templates; no other profile is opened."""
+        with self._store.rows() as rows:
+            found = rows.profile(subject_id)
         if found is None:
             raise GalleryError(f"gallery {self._path} has no profile of {subject_id!r}: enroll the subject")
         return found
 
     def set_profile(self, subject_id: str, profile: Profile) -> None:
         """Store what is kept of an enrolled subject, in place of what was."""
-        with self._changing("change"):
-            self._store_profile(subject_id, profile)
+        with self._store.changing("change") as change:
+            change.rows.store_profile(subject_id, profile)
 
-    def over(self) -> list[str]:
-        """Return whose time to be forgotten has come."""
-        with self._faults("read"):
-            return sorted(name for name, profile in self._profiles().items() if profile.is_over(self._at()))
+    def expired_subjects(self) -> list[str]:
+        """Return the subjects whose consent expired."""
+        with self._store.rows() as rows:
+            return sorted(name for name, profile in rows.profiles().items() if profile.is_over(self._at()))
 
     def reload(self) -> None:
-        """Read the templates anew at the next match: the clock was set, and may let others be forgotten."""
-        self._loaded = None
+        """Read the templates anew at the next match: the clock was set, and other consents may have expired."""
+        self._matcher = None
 
     def aliases(self) -> dict[str, str]:
         """Return the subject of each alias of the audit log."""
-        with self._faults("read"):
-            return {profile.alias: name for name, profile in self._profiles().items()}
+        with self._store.rows() as rows:
+            return {profile.alias: name for name, profile in rows.profiles().items()}
 
     def set_backups(self, backups: Sequence[str]) -> None:
         """Keep which files `remove` is to purge too."""
-        with self._changing("change") as change:
+        with self._store.changing("change") as change:
             change.state = replace(change.state, backups=tuple(backups))
 
     def dump(self) -> Dump:
         """Return the content for a backup, in the clear."""
-        with self._faults("read"), reading(self._db.conn):
-            state = self._check_seal()
-            content = dump_tables(self._db.conn, self._sealed())
-        return {**content, "created_at": self._at().isoformat(), "generation": state.generation}
+        return {**self._store.dump(), "created_at": self._at().isoformat()}
 
     def restore(self, dump: Dump) -> list[str]:
         """Put a backup in the place of the content; return whom it leaves out, for they were removed since."""
         created = datetime.fromisoformat(dump["created_at"])
-        with self._changing("restore") as change:
+        with self._store.changing("restore") as change:
             there = [row["subject_id"] for row in dump["tables"]["subjects"]]
             removed = [name for name in there if change.state.was_forgotten(name, created)]
-            restore_tables(self._db, self._sealed(), dump, removed)
-        self._scrub()
+            self._store.restore(dump, removed)
+        self._store.scrub()
         return removed
 
     def reseal(self) -> None:
         """Seal every row anew, with the newest key."""
-        with self._changing("reseal"):
-            restore_tables(self._db, self._sealed(), dump_tables(self._db.conn, self._sealed()), ())
-        self._scrub()
+        with self._store.changing("reseal"):
+            self._store.reseal()
+        self._store.scrub()
 
     def count(self) -> int:
         """Return the number of templates."""
-        with self._faults("read"):
-            return int(self._db.table("templates").count)
+        with self._store.rows() as rows:
+            return rows.count()
 
     def templates(self, subject_id: str) -> npt.NDArray[np.float32]:
         """Return the templates of one subject, (n, D); none of who is not enrolled."""
-        loaded = self._current()
-        return loaded.matrix[np.array([owner == subject_id for owner in loaded.owners], dtype=bool)]
+        return self._current().templates(subject_id)
 
     def everybody(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the templates of each subject, (n, D)."""
-        loaded, rows = self._current(), dict[str, list[int]]()
-        for row, owner in enumerate(loaded.owners):
-            rows.setdefault(owner, []).append(row)
-        return {owner: loaded.matrix[theirs] for owner, theirs in rows.items()}
+        return self._current().everybody()
 
     def match(self, probe: Embedding) -> Match | None:
-        """Return the template most alike the probe, None where nobody is enrolled; see every commit.
+        """Return the template most like the probe, None where nobody is enrolled; every commit counts at once.
 
         The match carries the similarity that it needs, of a door with as many templates as there are now.
         """
@@ -285,87 +266,36 @@ class Gallery(SealedFile):
                 f"gallery {self._path} expects probes of shape ({self._dimension},), received {probe.shape}: "
                 "use the model it was enrolled with"
             )
-        loaded = self._current()
-        if not loaded.owners:
-            return None
-        index, similarity = best_match(loaded.matrix, probe)
-        need = loaded.needs.get(loaded.owners[index])
-        if need is None:
-            return Match(loaded.owners[index], similarity, loaded.threshold)
-        threshold = need.threshold if loaded.threshold is None else max(need.threshold, loaded.threshold)
-        return Match(loaded.owners[index], similarity, threshold, need.challenge)
+        return self._current().match(probe)
 
-    def _current(self) -> _Loaded:
-        with self._faults("read"):
-            if self._opened not in (None, self._identity()):
-                self.close()  # replaced or written over, by a restored backup say: what we hold is another one
-                self._open()
-            version = self._db.conn.execute("PRAGMA data_version").fetchone()[0]
-            loaded = self._loaded
-            if loaded is None or loaded.data_version != version or self._now() >= loaded.holds_until_s:
-                self._loaded = None  # two matrices of 100,000 templates need not be in memory at once
-                loaded = self._loaded = self._load_twice(version)
-        return loaded
+    def _current(self) -> Matcher:
+        """Return the matcher of the file as it is now."""
+        version = self._store.version()  # before the rows: a change in between is noticed at the next call
+        matcher = self._matcher
+        if matcher is None or self._version != version or self._now() >= matcher.holds_until_s:
+            self._matcher = matcher = None  # two matrices of 100,000 templates need not be in memory at once
+            matcher = self._matcher = self._read_twice()
+            self._version = version
+        return matcher
 
-    def _load_twice(self, data_version: int) -> _Loaded:
-        """Load, once more where it fails: a rotation of the key changes three files, one after the other."""
+    def _read_twice(self) -> Matcher:
+        """Read, once more where it fails: a rotation of the key changes three files, one after the other."""
         try:
-            return self._load(data_version)
+            return self._read()
         except (GalleryKeyError, GallerySealError):
             time.sleep(ROTATION_S)
-            return self._load(data_version)
+            return self._read()
 
-    def _load(self, data_version: int) -> _Loaded:
-        # The version was read before the rows: a change in between is noticed at the next call, not lost.
-        with reading(self._db.conn):
-            self._check_seal()  # first: it knows which change is the newest now
-            self._check_model()
-            profiles = self._profiles()
-            over = {name for name, profile in profiles.items() if profile.is_over(self._at())}
-            owners, matrix = self._open_templates(over)
-            needs = self._load_needs()
-        threshold = self._threshold_for(len(owners)) if self._threshold_for else None
-        ends = [p.retain_until.timestamp() for n, p in profiles.items() if p.retain_until and n not in over]
-        return _Loaded(matrix, owners, needs, threshold, data_version, min(ends, default=math.inf))
+    def _read(self) -> Matcher:
+        with self._store.checked() as (rows, _):
+            self._store.check_model()
+            try:
+                return Matcher.read(rows, self._dimension, self._at(), self._threshold_for)
+            except TemplateDamaged as fault:
+                raise self._store.damaged(str(fault)) from fault
 
-    def _open_templates(self, over: set[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
-        """Return the subjects and the (N, D) templates, one row opened at a time: 100,000 need not lie there twice."""
-        opened, size = self._sealed().open_template, 4 * self._dimension
-        owners: list[str] = []
-        values = bytearray()
-        for name, model, sealed in self._db.conn.execute(
-            "SELECT subject_id, model_id, sealed FROM templates ORDER BY id"
-        ):
-            if name in over:
-                continue
-            embedding = opened(sealed, name, model)
-            if len(embedding) != size:
-                raise self._damaged(f"a template of {name!r} has not {self._dimension} values")
-            owners.append(name)
-            values += embedding
-        matrix = np.frombuffer(values, dtype="<f4").reshape(len(owners), self._dimension)
-        norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
-        bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))  # written so that a NaN is bad
-        if len(bad):
-            raise self._damaged(f"a template of {owners[bad[0]]!r} is not of length 1")
-        return owners, matrix
-
-    def _load_needs(self) -> Mapping[str, Need]:
-        rows = self._db.conn.execute(
-            "SELECT subject_id, max(threshold), max(challenge) FROM look_alikes GROUP BY subject_id"
-        ).fetchall()
-        return {name: Need(threshold, bool(challenge)) for name, threshold, challenge in rows}
-
-    def _store_look_alikes(self, name: str, look_alikes: Sequence[LookAlike]) -> None:
-        table = self._db.table("look_alikes")
-        table.delete_where("subject_id = ? OR other_id = ?", [name, name])
-        pairs = [(name, each.subject_id, each.threshold, not each.is_safe) for each in look_alikes]
-        pairs += [(each.subject_id, name, each.other_threshold, not each.is_safe) for each in look_alikes]
-        columns = ("subject_id", "other_id", "threshold", "challenge")
-        table.insert_all(
-            dict(zip(columns, (one, other, min(threshold, 1.0), int(challenge)), strict=True))
-            for one, other, threshold, challenge in pairs
-        )
+    def _at(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), timezone.utc)
 
     def _checked(self, templates: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._model_id is None:
@@ -376,6 +306,6 @@ class Gallery(SealedFile):
                 f"gallery {self._path} expects templates of shape (n, {self._dimension}), "
                 f"received {rows.shape}: use the model it was opened for"
             )
-        if not (np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1.0) <= NORM_TOLERANCE).all():
+        if not are_unit(rows.astype(np.float64)).all():
             raise GalleryError("templates must be finite and of length 1, received others: L2-normalize them")
         return rows

@@ -11,8 +11,9 @@ import pytest
 
 from device.decide.decider import DecisionRule, Sight
 from device.errors import GalleryError
-from device.gallery.gallery import Gallery, Need
+from device.gallery.gallery import Gallery
 from device.gallery.lookalike import LookAlike, look_alikes, own_reach
+from device.gallery.rows import Need
 from device.numeric.similarity import l2_normalize
 from tests.decide.test_decider import make_decider
 

@@ -22,7 +22,8 @@ import pytest
 import enroll as enroll_program
 from device.build import WEIGHTS, look_alike_margin
 from device.errors import GalleryError
-from device.gallery.gallery import Gallery, Need
+from device.gallery.gallery import Gallery
+from device.gallery.rows import Need
 from device.numeric.similarity import l2_normalize
 from device.vision.embed import load_manifest
 from tests.conftest import ROOT, copy_gallery, run_program

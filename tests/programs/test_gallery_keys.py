@@ -10,7 +10,7 @@ import pytest
 from device.access.policy import Usage
 from device.access.profile import Profile
 from device.errors import GalleryError
-from device.gallery import backup
+from device.gallery import backup, store
 from device.gallery.gallery import Gallery
 from device.gallery.usage import UsageFile
 from device.vault.files import replace_private
@@ -59,7 +59,7 @@ def test_rotation_seals_everything_anew(path, tmp_path, capsys):
     with open_gallery(path) as gallery:
         assert backup.read(tmp_path / "b", gallery.seal.sealer, None)["tables"]["templates"]
         assert UsageFile(usage, lambda: gallery.seal.sealer).of(profile).entries == 3
-        rows = [row[0] for row in gallery._db.conn.execute("SELECT sealed FROM templates")]
+        rows = [row[0] for row in gallery._store._db.conn.execute("SELECT sealed FROM templates")]
     assert not any(row in old_bytes for row in rows)
     assert run(path, "show") == 0
     assert "key 2 seals, 1 open, 1 retired" in capsys.readouterr().out
@@ -92,15 +92,13 @@ def test_a_rotation_that_is_interrupted_loses_nothing_and_goes_on(path, step, mo
 
     target = {
         "keys": (KeyStore, "write", cut),
-        "reseal": (Gallery, "_store_profile", cut),
-        "commit": (type(open_gallery(path)._db), "commit", cut),
+        "reseal": (store, "restore_tables", cut),
+        "commit": (type(open_gallery(path)._store._db), "commit", cut),
         "generation": (gallery_keys.Gallery, "scrub", cut),
         "others": (gallery_keys, "renew_others", cut),
         "last": (KeyStore, "write", last),
     }[step]
     monkeypatch.setattr(*target)
-    if step == "reseal":
-        monkeypatch.setattr("device.gallery.gallery.restore_tables", cut)
     if step == "generation":
         monkeypatch.setattr("device.vault.generation.GenerationFile.raise_to", cut)
     with pytest.raises(PowerCut):
