@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.errors import FaceUnlockError, UsageError
 from device.types import Image
+from device.vision.camera.pixels import silence_opencv
 
 WIDTH_PX, HEIGHT_PX, FPS = 640, 480, 15
 STEP_S = 0.8  # how long a person takes to step in or out
@@ -128,6 +129,7 @@ def film(view: Image, pose: Pose, random: np.random.Generator) -> Image:
 
 def write_clip(path: Path, frames: Iterator[Image], *, fps: float = FPS) -> int:
     """Write an MP4 and return the number of frames; a file that cannot be read again is a UsageError."""
+    silence_opencv()  # FFmpeg reads its level once, at the first clip of a process
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (WIDTH_PX, HEIGHT_PX))
     count = 0
     try:
