@@ -38,7 +38,7 @@ from device.build import (
     shortfall,
 )
 from device.config import Config, load_config
-from device.decide.backoff_file import RefusalFile
+from device.decide.backoff_file import BackoffFile
 from device.errors import (
     CameraLost,
     ConfigError,
@@ -55,15 +55,10 @@ from device.lock.client import RemoteLock
 from device.lock.door import Report, news
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
-from device.types import Decision, Frame, Reason
+from device.types import Decision, Frame, Is, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
 PULSE_GRACE_S = 2.0  # a pulse that lasts longer than it may by this much has nobody who ends it
-# nobody was refused; a challenge and a camera in trouble have lines of their own
-EVERYDAY = (
-    Reason.NO_FACE, Reason.CONFIRMING, Reason.COOLDOWN, Reason.DWELLING, Reason.CHALLENGE,
-    Reason.SAME_FRAME, Reason.CAMERA_COVERED,
-)  # fmt: skip
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
 OUT_OF_MEMORY = "out of memory: stop other programs, or take a smaller camera.width"
 DEMO_MARK = "[demo: no pin is driven] "
@@ -143,8 +138,8 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
     lock = "mock" if args.demo else "lockd" if config.lock.socket else config.lock.driver
     try:
         status.event("started", version=__version__, camera=camera.name, lock=lock)
-        refusals = RefusalFile(None) if args.demo else build_refusal_file(config)
-        pins = RefusalFile(None) if args.demo else build_pin_file(config)
+        refusals = BackoffFile(None) if args.demo else build_refusal_file(config)
+        pins = BackoffFile(None) if args.demo else build_pin_file(config)
         device = build_device(
             config,
             pin_factory=pin_factory,
@@ -248,8 +243,8 @@ class Watch:
         heartbeat_s: float,
         once: bool,
         check_stop: Callable[[], None],
-        refusals: RefusalFile,
-        pins: RefusalFile | None = None,
+        refusals: BackoffFile,
+        pins: BackoffFile | None = None,
     ) -> None:
         self._refusals, self._pins = refusals, pins
         self._fault: str | None = None
@@ -289,8 +284,8 @@ class Watch:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # the grant came in time, and its pulse may end
             self._status.event("granted", subject_id=decision.subject_id)
             self._notifier.status(f"granted {decision.subject_id}")
-        elif decision.reason not in EVERYDAY:
-            self._status.event("refused", reason=str(decision.reason))
+        elif decision.reason.has(Is.REFUSAL):
+            self._status.event("refused", reason=str(decision.reason), wait_s=decision.wait_s)
         self._device.lock.check()
         self._tell_fault()
         self._tell_news(decision)

@@ -10,14 +10,15 @@ from typing import Any
 
 from device.access.admission import Admission, AdmissionRule
 from device.access.clock import Clock
-from device.access.lockout import LockoutRule, PinLockout, is_count
+from device.access.lockout import LockoutRule, PinLockout, is_wrong_pins
 from device.access.pin_entry import PinEntry
 from device.access.selftest import capped_mode, is_proven
 from device.config import MODELS, Config, QualityConfig, check_model
-from device.decide.backoff import Refusals, RefusalState
-from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, RefusalFile
+from device.decide.backoff import Count
+from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
 from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule
+from device.decide.refusals import Refusals
 from device.decide.threshold import Approach, DoorThreshold, door_threshold
 from device.enroll.collector import Collector
 from device.errors import GalleryKeyError, ModelError
@@ -63,9 +64,9 @@ def build_device(
     *,
     pin_factory: Any,
     audit: AuditTrail | None = None,
-    refusal_file: RefusalFile | None = None,
+    refusal_file: BackoffFile | None = None,
     live: bool = False,
-    pin_file: RefusalFile | None = None,
+    pin_file: BackoffFile | None = None,
 ) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -109,7 +110,7 @@ def build_device(
                 config,
                 embedder,
                 liveness,
-                refusal_file or RefusalFile(None),
+                refusal_file or BackoffFile(None),
                 proven=liveness is not None and is_proven(gallery.selftest(), liveness.model_id),
             ),
             prompt=prompt,
@@ -121,7 +122,7 @@ def build_device(
                 entry,
                 parts,
                 clock,
-                pin_file or RefusalFile(None),
+                pin_file or BackoffFile(None),
             ),
             scene=build_scene(config) if live else None,
             board=BoardWatch(BoardRule(config.board.hot_c, config.board.hot_rest_s)) if live else None,
@@ -195,7 +196,7 @@ def build_admission(
     entry: PinEntry,
     parts: Sequence[Closable],
     clock: Clock,
-    pin_file: RefusalFile,
+    pin_file: BackoffFile,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy, path = config.policy, config.gallery_path
@@ -265,7 +266,7 @@ def build_decider(
     config: Config,
     embedder: LiteRTEmbedder,
     scorer: LivenessScorer | None,
-    refusal_file: RefusalFile,
+    refusal_file: BackoffFile,
     *,
     proven: bool,
 ) -> Decider:
@@ -280,22 +281,22 @@ def build_decider(
         ),
         challenge=ChallengeRule(moves=liveness.moves, answer_s=liveness.answer_s, blink=liveness.blink),
         chance=random.SystemRandom(),
-        refusals=Refusals(refusal_file.load(), refusal_file.save),
+        refusals=Refusals.kept_in(refusal_file),
     )
 
 
-def build_refusal_file(config: Config) -> RefusalFile:
+def build_refusal_file(config: Config) -> BackoffFile:
     """Keep the refused approaches of this door beside its gallery."""
-    return RefusalFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
+    return BackoffFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
 
 
-def build_pin_file(config: Config) -> RefusalFile:
+def build_pin_file(config: Config) -> BackoffFile:
     """Keep the wrong PINs of this door beside its gallery; a damaged count is one that just came to its first pause."""
     rule = lockout_rule(config)
-    return RefusalFile(
+    return BackoffFile(
         config.gallery_path.with_name(f"{config.gallery_path.name}.wrong_pins"),
-        RefusalState(rule.wrong_pins, rule.lockout_s, BEYOND_ANY_CLOCK_S),
-        is_count,
+        Count(rule.wrong_pins, rule.lockout_s, BEYOND_ANY_CLOCK_S),
+        is_wrong_pins,
         "wrong PINs",
     )
 

@@ -93,6 +93,7 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
         decision = device.admission.admit(decision)
     if decision.granted:
         unlock(device, decision)
+    device.decider.conclude(decision)
     return decision
 
 
@@ -104,6 +105,8 @@ def unlock(device: Device, decision: Decision) -> None:
         if device.admission is not None:
             device.admission.not_opened(decision, refusal.reason)
         raise
+    if device.admission is not None:
+        device.admission.opened()
 
 
 def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
@@ -122,7 +125,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
         always = match is not None and match.challenge
         sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
         decision = device.decider.decide(sight, decided_at_s)
-        hint = challenge_hint(decision) or (stop.hint if stop is not None else "")
+        hint = challenge_hint(decision) or (stop.hint if stop is not None else "") or decision.reason.hint
         return replace(decision, detection=detection, hint=hint, stop=stop)
 
     if (age_s := now_s - frame.captured_at_s) > (most_s := device.decider.rule.max_frame_age_s):

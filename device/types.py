@@ -7,7 +7,7 @@ Times ending in `_s` are seconds of `time.monotonic()`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, Flag, auto
 from typing import Any
 
 import numpy as np
@@ -19,47 +19,81 @@ Points = npt.NDArray[np.float32]  # (N, 2) x, y in px
 News = tuple[str, dict[str, Any]]  # a status event and its fields
 
 
+class Is(Flag):
+    """What a reason is to those who count, tell and record."""
+
+    PLAIN = 0
+    REFUSAL = auto()  # told as `refused`
+    NOBODY = auto()  # the frame shows no face: it keeps no approach alive
+    LOOK = auto()  # a face was compared and turned away: it costs a look of the budget
+    OPEN = auto()  # a face was compared and is not let in yet: it costs one if it leaves
+    FAILURE = auto()  # of an attempt: after `policy.pin_after_failures` of them a PIN is asked for
+    BY_RULES = auto()  # said by a person's own rules, and recorded with their alias where that happens
+
+
 class Reason(str, Enum):
-    """Why a frame was decided as it was; the value is what the status line says."""
+    """Why a frame was decided as it was; the value is what the status line says, `hint` what a person may do."""
+
+    kind: Is
+    hint: str
+
+    def __new__(cls, word: str, kind: Is = Is.PLAIN, hint: str = "") -> Reason:
+        made = str.__new__(cls, word)
+        made._value_, made.kind, made.hint = word, kind, hint
+        return made
 
     GRANTED = "granted"
-    NO_FACE = "no_face"
-    SEVERAL_FACES = "several_faces"
-    NOT_A_FACE = "not_a_face"  # the detector fired, the points did not confirm it
-    TOO_SMALL = "too_small"
-    TOO_BLURRED = "too_blurred"
-    TOO_DARK = "too_dark"
-    TOO_BRIGHT = "too_bright"
-    TURNED_AWAY = "turned_away"
-    STALE_FRAME = "stale_frame"
-    SAME_FRAME = "same_frame"  # byte for byte one of the last: no new evidence
-    CAMERA_COVERED = "camera_covered"  # a frame without any detail
-    EMPTY_GALLERY = "empty_gallery"
-    BELOW_THRESHOLD = "below_threshold"
-    TOO_FAR = "too_far"  # good enough to be compared, too far away to want in
-    NOT_FACING = "not_facing"
-    SPOOF_SUSPECTED = "spoof_suspected"
-    LIVENESS_UNSURE = "liveness_unsure"  # neither live nor an attack, and no challenge is configured
-    CONFIRMING = "confirming"  # fewer than k matching frames on this track yet
-    DWELLING = "dwelling"  # matches, not long enough before the door yet
-    CHALLENGE = "challenge"  # a challenge runs
-    CHALLENGE_FAILED = "challenge_failed"
+    NO_FACE = "no_face", Is.NOBODY, "no face: step before the camera"
+    SEVERAL_FACES = "several_faces", Is.REFUSAL, "two faces: one person at a time"
+    NOT_A_FACE = "not_a_face", Is.REFUSAL  # the detector fired, the points did not confirm it
+    TOO_SMALL = "too_small", Is.REFUSAL
+    TOO_BLURRED = "too_blurred", Is.REFUSAL
+    TOO_DARK = "too_dark", Is.REFUSAL
+    TOO_BRIGHT = "too_bright", Is.REFUSAL
+    TURNED_AWAY = "turned_away", Is.REFUSAL
+    STALE_FRAME = "stale_frame", Is.REFUSAL | Is.NOBODY
+    SAME_FRAME = "same_frame", Is.NOBODY  # byte for byte one of the last: no new evidence
+    CAMERA_COVERED = "camera_covered", Is.NOBODY  # a frame without any detail
+    EMPTY_GALLERY = "empty_gallery", Is.REFUSAL
+    BELOW_THRESHOLD = "below_threshold", Is.REFUSAL | Is.LOOK | Is.FAILURE
+    TOO_FAR = "too_far", Is.REFUSAL  # good enough to be compared, too far away to want in
+    NOT_FACING = "not_facing", Is.REFUSAL
+    SPOOF_SUSPECTED = "spoof_suspected", Is.REFUSAL | Is.LOOK | Is.FAILURE
+    LIVENESS_UNSURE = "liveness_unsure", Is.REFUSAL | Is.LOOK  # neither live nor an attack, and no challenge
+    CONFIRMING = "confirming", Is.OPEN  # fewer than k matching frames on this track yet
+    DWELLING = "dwelling", Is.OPEN  # matches, not long enough before the door yet
+    CHALLENGE = "challenge", Is.OPEN  # a challenge runs
+    CHALLENGE_FAILED = (
+        "challenge_failed",
+        Is.REFUSAL | Is.FAILURE,
+    )  # counts by itself, however many frames it had
     COOLDOWN = "cooldown"
-    WAITING = "waiting"  # after too many refused approaches
+    WAITING = "waiting", Is.REFUSAL  # after too many refused approaches
+    STILL_THERE = "still_there", Is.PLAIN, "refused, and has not moved since: step aside, then come again"
     # What a subject's policy says to a face that was granted (policy.py):
-    DISABLED = "disabled"
-    NOT_VALID = "not_valid"  # before the first or after the last valid day
-    OUTSIDE_HOURS = "outside_hours"
-    NO_ENTRIES_LEFT = "no_entries_left"
-    CLOCK_NOT_SET = "clock_not_set"
-    PIN_NEEDED = "pin_needed"  # the face is right; the PIN is awaited
-    NO_PIN = "no_pin"  # the PIN would be asked for, and there is none
-    WRONG_PIN = "wrong_pin"
-    PIN_LOCKED = "pin_locked"  # too many wrong ones: none is looked at for a while
-    NOT_RECORDED = "not_recorded"  # the record that has to come first could not be written
+    DISABLED = "disabled", Is.REFUSAL | Is.LOOK | Is.BY_RULES
+    NOT_VALID = (
+        "not_valid",
+        Is.REFUSAL | Is.LOOK | Is.BY_RULES,
+    )  # before the first or after the last valid day
+    OUTSIDE_HOURS = "outside_hours", Is.REFUSAL | Is.LOOK | Is.BY_RULES
+    NO_ENTRIES_LEFT = "no_entries_left", Is.REFUSAL | Is.LOOK | Is.BY_RULES
+    CLOCK_NOT_SET = "clock_not_set", Is.REFUSAL | Is.LOOK | Is.BY_RULES
+    PIN_NEEDED = "pin_needed", Is.REFUSAL | Is.BY_RULES  # the face is right; the PIN is awaited
+    NO_PIN = "no_pin", Is.REFUSAL | Is.LOOK | Is.BY_RULES  # the PIN would be asked for, and there is none
+    WRONG_PIN = "wrong_pin", Is.REFUSAL | Is.BY_RULES
+    PIN_LOCKED = "pin_locked", Is.REFUSAL | Is.BY_RULES  # too many wrong ones: none is looked at for a while
+    NOT_RECORDED = (
+        "not_recorded",
+        Is.REFUSAL | Is.BY_RULES,
+    )  # the record that has to come first was not written
 
     def __str__(self) -> str:
         return self.value
+
+    def has(self, kind: Is) -> bool:
+        """Say whether it is of one of these kinds."""
+        return bool(self.kind & kind)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,8 +195,9 @@ class Match:
 class Decision:
     """What one frame came to.
 
-    `challenge` is the move that is asked for now; `stop` says which stage went no further, and why. `liveness` is the
-    fused score of the track. It, `similarity` and `detection` stay on the board: drawings and tests use them.
+    `challenge` is the move that is asked for now; `wait_s` is what is left of a wait, s; `stop` says which stage went
+    no further, and why. `liveness` is the fused score of the track. It, `similarity` and `detection` stay on the board:
+    drawings and tests use them.
     """
 
     granted: bool
@@ -174,6 +209,7 @@ class Decision:
     threshold: float | None = None
     hint: str = ""
     challenge: str | None = None
+    wait_s: float | None = None
     liveness: float | None = None
     detection: FaceDetection | None = None
     stop: Stop | None = None

@@ -41,10 +41,11 @@ from device.build import (
     quality_limits,
 )
 from device.config import Config, DetectorConfig, LivenessConfig
-from device.decide.backoff import Refusals, RefusalState
+from device.decide.backoff import Count
 from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, LivenessRule
 from device.decide.parallax import measure
+from device.decide.refusals import Refusals
 from device.errors import FaceUnlockError, UsageError
 from device.gallery.gallery import Gallery
 from device.lock.prompt import Prompt
@@ -123,7 +124,7 @@ class Stages:
             liveness=LivenessRule(mode=mode, unsure=scorer.unsure, attack=scorer.attack),
             challenge=ChallengeRule(moves=liveness.moves, answer_s=liveness.answer_s, blink=liveness.blink),
             chance=random.Random(seed),
-            refusals=refusals or Refusals(RefusalState(), lambda _: None),
+            refusals=refusals or Refusals(Count(), lambda _: None),
         )
         return Device(
             finder=Finder(

@@ -37,10 +37,10 @@ from device.config import (
     PolicyConfig,
     QualityConfig,
 )
-from device.decide.backoff import Refusals
-from device.decide.backoff_file import RefusalFile
+from device.decide.backoff_file import BackoffFile
 from device.decide.challenge import ChallengeRule
 from device.decide.decider import LivenessRule
+from device.decide.refusals import Refusals
 from device.errors import ConfigError, FaceUnlockError, GalleryError, LockError, ModelError
 from device.gallery.gallery import Gallery
 from device.pipeline import handle_frame
@@ -200,7 +200,7 @@ def test_the_rules_follow_the_config(weights: Path, real_model: None) -> None:
     settings = LivenessConfig(mode="always", moves=3, answer_s=4.0, blink=False)
     config = Config(liveness=settings, intent=IntentConfig(dwell_s=1.5))
     scorer, embedder = build_liveness(config), build_embedder(config)
-    decider = build_decider(config, embedder, scorer, RefusalFile(None), proven=False)
+    decider = build_decider(config, embedder, scorer, BackoffFile(None), proven=False)
     assert decider.liveness == LivenessRule(mode="always", unsure=0.7, attack=0.3)
     assert decider._challenge_rule == ChallengeRule(moves=3, answer_s=4.0, blink=False)
     assert isinstance(decider._chance, random.SystemRandom)  # nobody can foresee it
@@ -223,7 +223,7 @@ def test_an_unproven_door_challenges_everybody(
     write_pad(weights)
     config = Config(liveness=LivenessConfig(mode=mode, unproven=unproven))
     scorer = build_liveness(config)
-    decider = build_decider(config, build_embedder(config), scorer, RefusalFile(None), proven=proven)
+    decider = build_decider(config, build_embedder(config), scorer, BackoffFile(None), proven=proven)
     assert decider.liveness.mode == used
 
 
@@ -231,8 +231,7 @@ def test_the_refusals_of_a_door_are_kept_beside_its_gallery(weights: Path, real_
     config = Config(gallery=str(weights / "gallery.db"))
     file = build_refusal_file(config)
     for _ in range(5):
-        state = file.load()
-        Refusals(state, file.save).refuse(100.0)
+        Refusals.kept_in(file).refuse(100.0)
     assert (weights / "gallery.db.refusals").is_file()
     decider = build_decider(config, build_embedder(config), None, build_refusal_file(config), proven=True)
     assert decider._refusals.left_s(100.0) == 30

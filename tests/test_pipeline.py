@@ -10,10 +10,11 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from device.decide.backoff import Refusals, RefusalState
+from device.decide.backoff import Count
 from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule
-from device.errors import GalleryError, LockError
+from device.decide.refusals import Refusals
+from device.errors import GalleryError, LockError, LockRefused
 from device.gallery.gallery import Gallery
 from device.lock.prompt import Prompt
 from device.pipeline import Device, handle_frame
@@ -76,7 +77,7 @@ def device(tmp_path: Path) -> Device:
             liveness=LivenessRule(mode="challenge", unsure=0.8, attack=0.2),
             challenge=ChallengeRule(moves=1, answer_s=2.5, blink=True),
             chance=random.Random(0),
-            refusals=Refusals(RefusalState(), lambda _: None),
+            refusals=Refusals(Count(), lambda _: None),
         ),
         prompt=Prompt([]),
         lock=create_autospec(Lock, instance=True),
@@ -190,6 +191,29 @@ def test_after_a_lost_camera_the_count_starts_anew(device: Device) -> None:
     reasons(device, [0.0, 0.1])
     device.forget()
     assert reasons(device, [0.2]) == [Reason.CONFIRMING]
+
+
+def test_only_a_bolt_that_moved_forgives_refused_approaches(device: Device) -> None:
+    device.embedder.embed.return_value = STRANGER
+    for visit in range(4):
+        reasons(device, [visit * 3 + 0.1 * i for i in range(8)])
+    device.embedder.embed.return_value = ALICE
+    device.lock.unlock.side_effect = LockRefused("budget")
+    with pytest.raises(LockRefused):
+        reasons(device, [12.0, 12.1, 12.2])
+    assert device.decider._refusals.count.wrong == 4
+    device.lock.unlock.side_effect = None
+    assert reasons(device, [20.0, 20.1, 20.2])[-1] is Reason.GRANTED
+    assert device.decider._refusals.count.wrong == 0
+
+
+def test_a_challenge_under_way_when_the_camera_is_lost_was_refused(device: Device) -> None:
+    device.liveness.score.return_value = 0.5
+    for index in range(60):
+        if handle_frame(frame(0.1 * index), device, 0.1 * index).challenge:
+            break
+    device.forget()
+    assert device.decider._refusals.count.wrong == 1
 
 
 def test_a_fault_is_an_exception_and_no_grant(device: Device) -> None:

@@ -19,10 +19,7 @@ from device.access.policy import Usage, judge
 from device.access.profile import Profile
 from device.errors import GalleryError
 from device.journal.trail import AuditTrail
-from device.types import Decision, Reason
-
-# What counts, once a track, toward the failures after which a PIN is asked for.
-FAILURES = (Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED, Reason.CHALLENGE_FAILED)
+from device.types import Decision, Is, Reason
 
 
 class Profiles(Protocol):
@@ -61,7 +58,7 @@ class Admission:
     Args:
         usage: None in a demo: nothing is counted.
         entry: where PINs come from, None without a keypad.
-        lockout: counts wrong PINs.
+        lockout: counts each person's wrong PINs.
         clock: the time of day, None while it is not set.
         alarm: told of a duress PIN.
     """
@@ -83,14 +80,14 @@ class Admission:
         self._usage, self._entry, self._lockout = usage, entry, lockout
         self._clock, self._alarm, self._now_s = clock, alarm, now_s
         self._awaited: _Awaited | None = None
-        self._failures = 0  # since the last grant
+        self._failures = 0  # since the door was opened last
         self._failed_track: int | None = None
 
     def admit(self, decision: Decision) -> Decision:
         """Return the decision that the door acts on; call it for every frame, for a PIN may have come meanwhile."""
         if decision.granted:
             return self._face(decision)
-        if decision.reason in FAILURES and decision.track_id != self._failed_track:
+        if decision.reason.has(Is.FAILURE) and decision.track_id != self._failed_track:
             self._failed_track = decision.track_id
             self._failures += 1
         if self._awaited is None or decision.reason is Reason.STALE_FRAME:
@@ -101,6 +98,10 @@ class Admission:
         """Record that the lock process refused, so that what was granted to this person opened nothing."""
         alias = self._gallery.profile(str(decision.subject_id)).alias
         self._audit.record("command_refused", subject=alias, reason=reason)
+
+    def opened(self) -> None:
+        """Forget the failures before this grant: the door was opened."""
+        self._failures = 0
 
     def reset(self) -> None:
         """Await nobody's PIN any longer: the camera was lost."""
@@ -114,6 +115,8 @@ class Admission:
             return self._grant(decision, name, profile, by="face")
         if verdict is Reason.PIN_NEEDED:
             self._await(name)
+            if self._lockout.left_s(profile.alias, self._now_s()):
+                verdict = Reason.PIN_LOCKED
         return self._refuse(decision, name, profile, verdict)
 
     def _await(self, name: str) -> None:
@@ -126,19 +129,22 @@ class Admission:
             self._awaited = None
             return decision
         pin = self._entry.take() if self._entry is not None else None
+        name, profile = awaited.subject_id, self._gallery.profile(awaited.subject_id)
+        if self._lockout.left_s(profile.alias, self._now_s()):
+            if pin is not None:
+                return self._refuse(decision, name, profile, Reason.PIN_LOCKED)
+            told = decision.reason.has(Is.REFUSAL)  # an attack is one, whatever pause there is
+            return decision if told else self._say(decision, name, profile, Reason.PIN_LOCKED)
         if pin is None:
             return decision
-        name, profile = awaited.subject_id, self._gallery.profile(awaited.subject_id)
-        if self._lockout.left_s(self._now_s()):
-            return self._refuse(decision, name, profile, Reason.PIN_LOCKED)
-        self._lockout.tried(self._now_s())
+        self._lockout.tried(profile.alias, self._now_s())
         # Both are tried, so that the time does not tell a duress PIN from the other.
         right, duress = is_pin(profile.pin_hash, pin), is_pin(profile.duress_hash, pin)
         if not (right or duress):
             self._failures += 1
             return self._refuse(decision, name, profile, Reason.WRONG_PIN)
         self._awaited = None
-        self._lockout.right()
+        self._lockout.right(profile.alias)
         verdict = self._judge(profile)  # it may have changed meanwhile
         if verdict not in (Reason.GRANTED, Reason.PIN_NEEDED):
             return self._refuse(decision, name, profile, verdict)
@@ -166,7 +172,6 @@ class Admission:
         if duress:
             self._audit.record("duress", subject=profile.alias)
             self._alarm()
-        self._failures = 0
         return replace(decision, granted=True, reason=Reason.GRANTED, subject_id=name)
 
     def _count(self, profile: Profile, by_pin: bool) -> bool:
@@ -184,4 +189,9 @@ class Admission:
 
     def _refuse(self, decision: Decision, name: str, profile: Profile, reason: Reason) -> Decision:
         self._audit.record("refused", subject=profile.alias, reason=str(reason))
-        return replace(decision, granted=False, reason=reason, subject_id=name)
+        return self._say(decision, name, profile, reason)
+
+    def _say(self, decision: Decision, name: str, profile: Profile, reason: Reason) -> Decision:
+        left_s = self._lockout.left_s(profile.alias, self._now_s()) if reason is Reason.PIN_LOCKED else None
+        hint = f"no PIN is looked at for {left_s:.0f} s" if left_s else reason.hint
+        return replace(decision, granted=False, reason=reason, subject_id=name, wait_s=left_s, hint=hint)

@@ -1,17 +1,19 @@
-"""Count wrong PINs, and look at none for a while after too many: `lockout_s`, then twice as long each time.
+"""Count wrong PINs of each person, and look at none of theirs for a while after too many.
 
-Pure: times are handed in. What has to survive a restart is a `RefusalState`, as for refused approaches, kept by the
-same kind of file (device/decide/backoff_file.py): no wall clock, so none that jumps. A try is counted before it is
-looked at and forgiven when it was right, so whoever cuts the power at the right moment wins no try.
+`lockout_s` first, then twice as long each time. Each person has a count and a pause of their own at each door: one
+person's mistakes keep nobody else out, and nobody's right PIN forgives another's wrong ones. Pure: times are handed in;
+device/decide/backoff_file.py keeps the counts. A try is counted before it is looked at and forgiven when it was right,
+so whoever cuts the power at the right moment wins no try.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from device.decide.backoff import RefusalState
+from device.decide.backoff import Backoff, Count
+from device.decide.backoff_file import EVERYBODY
 
 DOUBLINGS = 10  # the longest lockout is 1,024 times the first
 
@@ -28,44 +30,50 @@ class LockoutRule:
         rounds, rest = divmod(wrong, self.wrong_pins)
         return self.lockout_s * 2 ** min(rounds - 1, DOUBLINGS) if rounds and not rest else 0.0
 
+    @property
+    def longest_s(self) -> float:
+        return float(self.lockout_s * 2**DOUBLINGS)
+
 
 class PinLockout:
-    """Follow the PINs of a door.
+    """Follow the PINs of a door, by the alias of whose they are.
 
     Args:
-        state: what an earlier run left; under another rule its wait is the new rule's.
-        save: is handed each new state; it never raises.
+        counts: what an earlier run left, by alias; that of EVERYBODY is where a person without one begins.
+        save: is handed all counts after each change; it never raises.
     """
 
-    def __init__(self, rule: LockoutRule, state: RefusalState, save: Callable[[RefusalState], None]) -> None:
+    def __init__(
+        self, rule: LockoutRule, counts: Mapping[str, Count], save: Callable[[dict[str, Count]], None]
+    ) -> None:
         self._rule, self._save = rule, save
-        self._state = state
-        if state.wait_s:
-            self._state = replace(state, wait_s=min(state.wait_s, rule.lockout_s * 2**DOUBLINGS))
+        self._counts = dict(counts)
+        self._people: dict[str, Backoff] = {}
 
-    def left_s(self, now_s: float) -> float:
-        """Return how long none is looked at; after a start of the machine the whole wait begins with the first call."""
-        wait_s, left_s = self._state.wait_s, self._state.until_s - now_s
-        if wait_s and not left_s <= wait_s:
-            self._state = replace(self._state, until_s=now_s + wait_s)
-            return wait_s
-        return max(left_s, 0.0) if wait_s else 0.0
+    def left_s(self, alias: str, now_s: float) -> float:
+        """Return how long none of a person's PINs is looked at; after a start of the machine the whole pause."""
+        return self._of(alias).left_s(now_s)
 
-    def tried(self, now_s: float) -> None:
+    def tried(self, alias: str, now_s: float) -> None:
         """Count a PIN as wrong, before it is looked at."""
-        wrong = self._state.refusals + 1
-        wait_s = self._rule.wait_after(wrong)
-        self._set(RefusalState(wrong, wait_s, now_s + wait_s if wait_s else 0.0))
+        self._of(alias).add(now_s)
 
-    def right(self) -> None:
-        """Forget all: the PIN was right."""
-        self._set(RefusalState())
+    def right(self, alias: str) -> None:
+        """Forget a person's wrong PINs: this one was right."""
+        self._of(alias).forgive()
 
-    def _set(self, state: RefusalState) -> None:
-        self._state = state
-        self._save(state)
+    def _of(self, alias: str) -> Backoff:
+        if alias not in self._people:
+            count = self._counts.get(alias, self._counts.get(EVERYBODY, Count()))
+
+            def save(count: Count) -> None:
+                self._counts[alias] = count
+                self._save(self._counts)
+
+            self._people[alias] = Backoff(self._rule.wait_after, self._rule.longest_s, count, save)
+        return self._people[alias]
 
 
-def is_count(state: RefusalState) -> bool:
-    """Say whether a `PinLockout`, under whichever rule, can have written a state."""
-    return state.refusals >= 0 and math.isfinite(state.until_s) and 0 <= state.wait_s < math.inf
+def is_wrong_pins(count: Count) -> bool:
+    """Say whether wrong PINs, under whichever rule, can have come to this count."""
+    return count.wrong >= 0 and math.isfinite(count.until_s) and 0 <= count.wait_s < math.inf

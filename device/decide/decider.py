@@ -14,9 +14,10 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-from device.decide.backoff import Refusals
 from device.decide.challenge import Challenge, ChallengeRule, Outcome, glance_at
 from device.decide.fused_score import FusedScore, is_score
+from device.decide.refusals import Refusals
+from device.decide.stillness import Stillness
 from device.errors import ConfigError
 from device.types import AlignedFace, Decision, Match, Reason
 
@@ -126,6 +127,8 @@ class Decider:
         self._window: deque[str | None] = deque(maxlen=rule.n)
         self._fused = FusedScore(rule.n)
         self._subject_id: str | None = None  # whom the track matched last
+        self._stillness = Stillness()
+        self._now_s = -math.inf  # of the newest frame that was handed in
         self._track_id: int | None = None
         self._track_since_s = math.inf
         self._newest_s = -math.inf
@@ -142,7 +145,8 @@ class Decider:
         return self._liveness
 
     def decide(self, sight: Sight, now_s: float) -> Decision:
-        """Return the decision about one frame; call it once for every frame, in order."""
+        """Return the decision about one frame; call it once for every frame, in order, and then `conclude`."""
+        self._now_s = now_s
         reason = self._judge(sight, now_s)
         match, asks = sight.match, self._challenge.asks if self._challenge else None
         return Decision(
@@ -154,14 +158,31 @@ class Decider:
             similarity=match.similarity if match else None,
             threshold=self._needed(match),
             challenge=str(asks) if asks else None,
+            wait_s=self._refusals.left_s(now_s) if reason is Reason.WAITING else None,
             liveness=self._fused.value,
         )
 
+    def conclude(self, decision: Decision) -> None:
+        """Take what the door made of the newest decision: only a door that was opened forgives refusals."""
+        if decision.granted:
+            self._refusals.opened()
+        elif math.isfinite(self._now_s):
+            self._refusals.see(decision.reason, self._now_s, in_progress=self._is_in_progress)
+
     def reset(self) -> None:
-        """Forget the frames seen so far, not cooldown and refusals: for a camera that was lost."""
-        self._window.clear()
-        self._fused.clear()
-        self._track_id = self._subject_id = self._challenge = self._proven = None
+        """Forget the frames seen so far, not cooldown and refusals: for a camera that was lost.
+
+        A challenge that asked for a move and is dropped by that counts as refused, as one that was left.
+        """
+        self._start_another(self._now_s)
+        self._track_id = None
+
+    @property
+    def _is_in_progress(self) -> bool:
+        """Whether a move was asked for and the challenge is not over, or was just answered."""
+        if self._proven is not None:
+            return self._now_s - self._proven[1] <= PROOF_S
+        return self._challenge is not None and self._challenge.has_asked
 
     def _judge(self, sight: Sight, now_s: float) -> Reason:
         if sight.reason is Reason.SEVERAL_FACES:
@@ -173,9 +194,16 @@ class Decider:
         if sight.track_id is not None and self._refusals.left_s(now_s) > 0:
             self._start_anew(now_s)
             return Reason.WAITING
-        reason = self._weigh(sight, now_s)
-        self._refusals.see(reason, now_s)
-        return reason
+        if self._is_left_alone(sight):
+            self._start_another(now_s)
+            return Reason.STILL_THERE
+        return self._weigh(sight, now_s)
+
+    def _is_left_alone(self, sight: Sight) -> bool:
+        """Say whether the face was refused and has not moved since; who is asked for a move may hold still."""
+        if sight.face is None or self._challenge is not None or self._proven is not None:
+            return False
+        return self._stillness.see(sight.face.landmarks, sight.captured_at_s, self._refusals.total)
 
     def _is_fresh(self, captured_at_s: float, now_s: float) -> bool:
         age_s = now_s - captured_at_s

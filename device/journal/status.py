@@ -79,6 +79,7 @@ FIELDS: dict[str, type] = {
     "pulse_s": float,
     "retry_s": float,
     "uptime_s": float,
+    "wait_s": float,
 }
 REFUSED_EVERY_S = 5.0
 QUEUE_LINES = 256

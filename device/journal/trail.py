@@ -8,13 +8,13 @@ from typing import Any
 
 from device.errors import AuditError
 from device.journal.audit import Audit
+from device.types import Is, Reason
 
 # Status events that are records too, with the fields that go along. Grants are not among them: their record comes
 # before the bolt moves, and what the lock process refused names the same person (admission.py). Texts of faults stay
 # in the status lines: they may hold a name.
 # A refusal by the subject's policy is recorded there too, with the alias.
-BY_POLICY = {"disabled", "not_valid", "outside_hours", "no_entries_left", "clock_not_set", "pin_needed", "no_pin",
-             "wrong_pin", "pin_locked", "not_recorded"}  # fmt: skip
+BY_RULES = {str(reason) for reason in Reason if reason.has(Is.BY_RULES)}
 RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
     "started": ("started", ("version",)),
     "stopping": ("stopped", ("reason", "exit_code")),
@@ -71,7 +71,7 @@ class AuditTrail:
 
     def put(self, line: dict[str, Any]) -> None:
         """Record a status line, if it is one to be recorded."""
-        if line["event"] in RECORDED and line.get("reason") not in BY_POLICY:
+        if line["event"] in RECORDED and line.get("reason") not in BY_RULES:
             event, names = RECORDED[line["event"]]
             event = "fault" if "error" in line and event == "stopped" else event
             self.record(event, **{name: line.get(name) for name in names})

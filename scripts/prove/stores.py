@@ -21,7 +21,7 @@ from device.build import build_keys, open_any_gallery, open_audit
 from device.config import Config
 from device.errors import FaceUnlockError
 from device.gallery.usage import UsageFile
-from device.journal.trail import BY_POLICY, RECORDED
+from device.journal.trail import BY_RULES, RECORDED
 from device.journal.verify import Line, Verdict, read_lines, verify
 
 GUEST = "Eileen"
@@ -127,7 +127,7 @@ def _untold(records: Sequence[dict[str, Any]], lines: Iterable[bytes]) -> list[s
         event = _event(line)
         if event.get("event") == "audit_lost":
             break
-        if event.get("event") in (*RECORDED, "granted") and event.get("reason") not in BY_POLICY:
+        if event.get("event") in (*RECORDED, "granted") and event.get("reason") not in BY_RULES:
             told[RECORDED.get(event["event"], (event["event"],))[0]] += 1
     known = Counter("stopped" if each["event"] == "fault" else each["event"] for each in records)
     return [f"{count} {event} told, {known[event]} recorded" for event, count in (told - known).items()]

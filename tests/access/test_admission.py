@@ -18,14 +18,14 @@ import pytest
 from gpiozero.pins.mock import MockFactory
 
 from device.access.admission import Admission, AdmissionRule
-from device.access.lockout import LockoutRule, PinLockout, is_count
+from device.access.lockout import LockoutRule, PinLockout, is_wrong_pins
 from device.access.pin import check_pin, hash_pin, is_pin
 from device.access.pin_entry import ENTRY_S, PinEntry
 from device.access.policy import Policy
 from device.access.profile import Profile
 from device.decide import backoff_file
-from device.decide.backoff import RefusalState
-from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, RefusalFile
+from device.decide.backoff import Count
+from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
 from device.errors import LockError, LockRefused, UsageError
 from device.gallery.gallery import Gallery
 from device.gallery.usage import UsageFile
@@ -59,8 +59,8 @@ class Door:
         self.restart(rule)
 
     def restart(self, rule: AdmissionRule = RULE, lockout: LockoutRule = LOCKOUT) -> None:
-        damaged = RefusalState(lockout.wrong_pins, lockout.lockout_s, BEYOND_ANY_CLOCK_S)
-        self.pins = RefusalFile(self.folder / "wrong_pins", damaged, is_count, "wrong PINs")
+        damaged = Count(lockout.wrong_pins, lockout.lockout_s, BEYOND_ANY_CLOCK_S)
+        self.pins = BackoffFile(self.folder / "wrong_pins", damaged, is_wrong_pins, "wrong PINs")
         self.admission = Admission(
             rule,
             self.gallery,
@@ -81,10 +81,16 @@ class Door:
         self.gallery.enroll(name, np.eye(4, dtype=np.float32)[:1], replace=True, profile=profile)
 
     def face(self, name: str = "alice") -> Decision:
-        return self.admission.admit(Decision(True, Reason.GRANTED, self.seconds, name, track_id=1))
+        return self.admit(Decision(True, Reason.GRANTED, self.seconds, name, track_id=1))
 
     def nobody(self, reason: Reason = Reason.NO_FACE, track_id: int | None = None) -> Decision:
-        return self.admission.admit(Decision(False, reason, self.seconds, track_id=track_id))
+        return self.admit(Decision(False, reason, self.seconds, track_id=track_id))
+
+    def admit(self, decision: Decision) -> Decision:
+        admitted = self.admission.admit(decision)
+        if admitted.granted:
+            self.admission.opened()
+        return admitted
 
     def type(self, pin: str) -> Decision:
         for key in pin + "#":
@@ -259,7 +265,7 @@ def test_a_power_cut_begins_the_pause_anew_and_never_makes_it_longer(door, boot)
     assert pauses(door) == 60
 
 
-def test_a_try_is_counted_before_it_is_looked_at(door, boot, monkeypatch):
+def test_a_try_is_wrong_pinsed_before_it_is_looked_at(door, boot, monkeypatch):
     """Whoever cuts the power when the PIN was wrong, and nothing has told so yet, wins no try."""
     door.enroll(access="face+pin")
 
@@ -286,7 +292,7 @@ def test_the_longest_pause_is_the_documented_one_whatever_the_file_says(door, bo
     for state in states:
         (tmp_path / "wrong_pins").write_text(json.dumps({**state, "boot_id": "first"}))
         door.restart()
-        assert door.admission._lockout.left_s(door.seconds) == 60 * 1024
+        assert door.admission._lockout.left_s("anybody", door.seconds) == 60 * 1024
     for count in (3 * 11, 3 * 12, 3 * 1000):
         assert LOCKOUT.wait_after(count) == 60 * 1024
     assert "1,024 times" in Path("docs/owner/secrets.md").read_text()
@@ -309,6 +315,86 @@ def test_a_count_that_cannot_be_kept_is_said(door, boot, tmp_path):
     wrong(door, 3)
     assert "wrong PINs are counted until the next start only" in door.pins.fault
     assert pauses(door) == 60
+
+
+def enroll_bob(door: Door) -> None:
+    profile = Profile(pin_hash=hash_pin("1379"), policy=Policy(access="face+pin"))
+    door.gallery.enroll("bob", np.eye(4, dtype=np.float32)[1:2], replace=True, profile=profile)
+
+
+def test_nobody_elses_right_pin_forgives_wrong_ones(door):
+    """Two guesses as one person, then one's own PIN, was 360 guesses an hour."""
+    door.enroll(access="face+pin")
+    enroll_bob(door)
+    door.face(), door.type("1111"), door.face(), door.type("2222")
+    door.face("bob")
+    assert door.type("1379").granted
+    door.face()
+    assert door.type("3333").reason is Reason.WRONG_PIN
+    door.face()
+    assert door.type(PIN).reason is Reason.PIN_LOCKED
+
+
+def test_one_persons_mistakes_lock_nobody_elses_pin(door, boot):
+    door.enroll(access="face+pin")
+    enroll_bob(door)
+    wrong(door, 3)
+    for _ in range(2):
+        door.face("bob")
+        assert door.type("1379").granted
+        assert door.face().reason is Reason.PIN_LOCKED
+        door.restart()  # the counts of both are kept
+    assert pauses(door) == 60
+
+
+def test_the_pause_is_said_with_what_is_left_and_lasts_until_it_is_over(door):
+    door.enroll(access="face+pin")
+    wrong(door, 3)
+    said = []
+    for _ in range(59):
+        said += [door.face(), door.nobody(), door.nobody(Reason.COOLDOWN)]
+        door.seconds += 1
+    assert {each.reason for each in said} == {Reason.PIN_LOCKED}
+    assert [said[0].wait_s, said[-1].wait_s] == [60, 2]
+    assert "60 s" in said[0].hint
+    door.seconds += 1
+    assert door.nobody().reason is Reason.NO_FACE
+    assert door.face().reason is Reason.PIN_NEEDED
+    assert door.type(PIN).granted
+
+
+def test_an_attack_during_the_pause_is_still_said(door):
+    door.enroll(access="face+pin")
+    wrong(door, 3)
+    door.face()
+    assert door.nobody(Reason.SPOOF_SUSPECTED).reason is Reason.SPOOF_SUSPECTED
+
+
+def test_the_count_of_an_earlier_release_holds_for_everybody(door, boot, tmp_path):
+    door.enroll(access="face+pin")
+    enroll_bob(door)
+    old = {"refusals": 3, "wait_s": 60.0, "until_s": door.seconds + 40, "boot_id": "first"}
+    (tmp_path / "wrong_pins").write_text(json.dumps(old))
+    door.restart()
+    for name in ("alice", "bob"):
+        assert door.face(name).wait_s == 40
+    assert pauses(door) == 40
+    door.restart()
+    assert door.face("bob").reason is Reason.PIN_NEEDED
+    door.type("1111"), door.face("bob"), door.type("1111"), door.face("bob"), door.type("1111")
+    assert door.face("bob").wait_s == 120  # his own right PIN has forgiven nothing yet
+
+
+def test_failures_at_the_door_are_forgiven_by_an_opening_alone(door):
+    """The lock process refused: nothing opened, so the next face still needs its PIN."""
+    door.enroll(pin_after_failures=2)
+    for track in (8, 9):
+        door.nobody(Reason.BELOW_THRESHOLD, track_id=track)
+    assert door.face().reason is Reason.PIN_NEEDED
+    for key in PIN + "#":
+        door.entry.press(key)
+    assert door.admission.admit(Decision(False, Reason.NO_FACE, door.seconds)).granted
+    assert door.face().reason is Reason.PIN_NEEDED
 
 
 def test_a_rule_that_changed_meanwhile_counts(door):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from device.access.clock import JUMP_S, Clock
-from device.decide.backoff import Refusals, RefusalState
-from device.decide.backoff_file import RefusalFile
+from device.decide.backoff_file import BackoffFile
+from device.decide.refusals import Refusals
 from device.journal.audit import Audit
 from device.journal.verify import read_lines, verify
 from device.pipeline import Device
@@ -190,12 +190,12 @@ def test_a_wait_after_refusals_outlives_a_restart_as_long_as_without_a_jump(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
 ) -> None:
     file = tmp_path / "refusals"
-    before = Refusals(RefusalState(), RefusalFile(file).save)
+    before = Refusals.kept_in(BackoffFile(file))
     for _ in range(5):
         before.refuse(100.0)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + jump_s)
-    after = Refusals(RefusalFile(file).load(), RefusalFile(file).save)
+    after = Refusals.kept_in(BackoffFile(file))
     assert (before.left_s(110.0), after.left_s(110.0)) == (20.0, 20.0)
 
 

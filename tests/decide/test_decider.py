@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decide.backoff import Refusals, RefusalState
+from device.decide.backoff import Count
 from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule, Sight
+from device.decide.refusals import Refusals
 from device.errors import ConfigError
-from device.types import Decision, Match, Reason
+from device.types import AlignedFace, Decision, HeadPose, Match, Reason
 
 RULE = {"threshold": 0.5, "k": 3, "n": 5, "cooldown_s": 2.0, "max_frame_age_s": 1.5}
 
@@ -23,7 +26,7 @@ def make_decider(rule: DecisionRule, mode: str = "passive") -> Decider:
         liveness=LivenessRule(mode=mode, unsure=0.8, attack=0.2),
         challenge=ChallengeRule(moves=1, answer_s=2.5, blink=True),
         chance=random.Random(0),
-        refusals=Refusals(RefusalState(), lambda _: None),
+        refusals=Refusals(Count(), lambda _: None),
     )
 
 
@@ -50,7 +53,9 @@ class Door:
         self.now_s += step_s
         match = None if subject is None else Match(subject, similarity)
         sight = Sight(self.now_s - age_s, track, match, reason, score=score, always=always)
-        return self.decider.decide(sight, self.now_s)
+        decision = self.decider.decide(sight, self.now_s)
+        self.decider.conclude(decision)
+        return decision
 
     def reasons(self, *subjects: str | None) -> list[str]:
         return [
@@ -473,19 +478,140 @@ def test_the_door_waits_after_five_refused_approaches_and_lets_nobody_in():
 def test_a_challenge_that_is_left_after_a_move_was_asked_for_is_a_refusal():
     counted = []
     door = Door("always")
-    door.decider._refusals = Refusals(RefusalState(), counted.append)
+    door.decider._refusals = Refusals(Count(), counted.append)
     door.see("alice"), door.see("alice"), door.see("alice")
     door.see("alice", track=2)
     assert counted == []  # nothing was asked yet
     door.see("alice", track=2), door.see("alice", track=2)
     door.decider._challenge.has_asked = True
     door.see("alice", track=3)
-    assert [state.refusals for state in counted] == [1]
+    assert [count.wrong for count in counted] == [1]
 
 
-def test_a_challenge_that_asked_nothing_refuses_nothing():
-    """Whoever moves about before the door is not settled, and may go on trying without making it wait."""
+def test_a_challenge_that_asked_nothing_refuses_no_more_than_the_stay_it_was_asked_in():
+    """Whoever moves about before the door is not settled: that is an approach of ten seconds as any other."""
     door = Door("always")  # no face is handed on: nobody settles
     reasons = {door.see("alice").reason for _ in range(200)}
     assert reasons == {Reason.CONFIRMING, Reason.CHALLENGE}
-    assert door.decider._refusals.state == RefusalState()
+    assert door.decider._refusals.count.wrong == 1
+
+
+def test_only_a_door_that_opened_forgives():
+    door = Door(k=1)
+    for approach in range(4):
+        for _ in range(8):
+            door.see("bob", 0.1, track=approach)
+        door.now_s += 3.0
+    sight = Sight(door.now_s, 9, Match("alice", 0.9), None, score=0.9)
+    granted = door.decider.decide(sight, door.now_s)
+    assert granted.granted
+    door.decider.conclude(replace(granted, granted=False, reason=Reason.DISABLED))
+    assert door.decider._refusals.count.wrong == 4
+    door.decider.conclude(granted)
+    assert door.decider._refusals.count.wrong == 0
+
+
+@pytest.mark.parametrize("how", ["the camera is lost", "time runs backwards"])
+def test_a_challenge_that_is_dropped_after_a_move_was_asked_for_is_a_refusal(how):
+    door = Door("always")
+    door.see("alice"), door.see("alice"), door.see("alice")
+    door.decider._challenge.has_asked = True
+    if how == "the camera is lost":
+        door.decider.reset()
+    else:
+        door.see("alice", age_s=0.4)
+    assert door.decider._refusals.count.wrong == 1
+    assert door.see("alice").reason is Reason.CONFIRMING
+
+
+def face_at(x: float, y: float = 200.0, size: float = 1.0) -> AlignedFace:
+    image = np.zeros((112, 112, 3), np.uint8)
+    points = np.array([[0, 0], [50, 0], [25, 30], [5, 55], [45, 55]], np.float32) * size + (x, y)
+    return AlignedFace(
+        image=image,
+        measured=image,
+        landmarks=points.astype(np.float32),
+        mesh=np.full((468, 3), np.nan, np.float32),
+        presence=5.0,
+        pose=HeadPose(0, 0, 0),
+        eye_openness=(0.3, 0.3),
+    )
+
+
+class Room(Door):
+    """A door before which faces have a place."""
+
+    def look(
+        self, who: str, similarity: float, x: float, seconds: float, *, track: int = 1, sway: float = 0.0
+    ):
+        """Return how often each reason was given."""
+        given = Counter()
+        for number in range(round(seconds * 10)):
+            self.now_s += 0.1
+            face = face_at(x + sway * math.sin(number / 7))
+            sight = Sight(self.now_s, track, Match(who, similarity), None, face=face, score=0.9)
+            decision = self.decider.decide(sight, self.now_s)
+            self.decider.conclude(decision)
+            given[decision.reason] += 1
+        return given
+
+    @property
+    def refused(self) -> int:
+        return self.decider._refusals.count.wrong
+
+
+def test_a_poster_is_one_approach_however_long_it_hangs_there():
+    door = Room()
+    for hour in range(3):
+        given = door.look(
+            "bob", 0.1, 100, 1200, sway=2.0, track=hour
+        )  # the detector flickers by a pixel or two
+        assert door.refused == 1
+    assert given == {Reason.STILL_THERE: 12_000}
+    assert door.decider._refusals.left_s(door.now_s) == 0
+
+
+def test_another_face_beside_a_poster_gets_a_look_of_its_own_and_gets_in():
+    door = Room()
+    for visit in range(5):
+        door.look("bob", 0.1, 100, 60, sway=2.0, track=10 * visit)
+        given = door.look("alice", 0.9, 300, 0.3, track=10 * visit + 1)
+        assert given[Reason.GRANTED] == 1
+        door.look("carol", 0.1, 300, 3, track=10 * visit + 2)
+        assert door.refused == 1  # carol's own, the poster costs nothing any more
+        door.now_s += 5
+
+
+def test_a_still_picture_of_an_enrolled_person_is_left_alone_too():
+    door = Room("passive")
+    for _ in range(100):
+        door.now_s += 0.1
+        sight = Sight(door.now_s, 1, Match("alice", 0.9), None, face=face_at(100), score=0.1)
+        door.decider.conclude(door.decider.decide(sight, door.now_s))
+    given = door.look("alice", 0.9, 100, 30)
+    assert Reason.GRANTED not in given
+    assert door.refused == 1
+
+
+def test_a_face_that_was_refused_and_moves_is_looked_at_again():
+    door = Room()
+    door.look("alice", 0.1, 100, 15)
+    assert door.look("alice", 0.9, 140, 1)[Reason.GRANTED] == 1
+
+
+def test_a_stranger_who_moves_about_is_an_approach_every_ten_seconds():
+    door = Room()
+    door.look("bob", 0.1, 100, 45, sway=120.0)
+    assert door.refused >= 4
+
+
+def test_a_person_who_stands_still_and_was_never_refused_is_let_in():
+    door = Room(cooldown_s=1.0)
+    assert door.look("alice", 0.9, 100, 60)[Reason.GRANTED] > 30
+
+
+def test_a_place_is_forgotten_a_minute_after_its_face_is_gone():
+    door = Room()
+    door.look("bob", 0.1, 100, 20)
+    door.now_s += 61
+    assert door.look("alice", 0.9, 100, 1)[Reason.GRANTED] == 1

@@ -24,7 +24,7 @@ import pytest
 
 import unlock
 from device.access.policy import Policy
-from device.decide.backoff_file import RefusalFile
+from device.decide.backoff_file import BackoffFile
 from device.decide.challenge import Move
 from device.errors import CameraLost, LockError, LockRefused
 from device.gallery.gallery import Gallery
@@ -499,7 +499,7 @@ def watch(camera: Camera, calls: list[str], *, once: bool) -> unlock.Watch:
         heartbeat_s=60.0,
         once=once,
         check_stop=lambda: None,
-        refusals=RefusalFile(None),
+        refusals=BackoffFile(None),
     )
 
 
@@ -567,7 +567,7 @@ def test_a_count_that_cannot_be_kept_is_told_once(monkeypatch: pytest.MonkeyPatc
     decide(monkeypatch, calls, granted=False)
     door.run()
     assert calls.count("warning") == 1
-    door._refusals.fault, door._pins = None, RefusalFile(None)
+    door._refusals.fault, door._pins = None, BackoffFile(None)
     door._pins.fault = "gallery.db.wrong_pins: no space left on device"
     door._tell_fault()
     door._tell_fault()

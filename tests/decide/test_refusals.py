@@ -12,24 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.decide import backoff_file
-from device.decide.backoff import FRAMES, Refusals, RefusalState, wait_after
-from device.decide.backoff_file import RefusalFile
+from device.decide.backoff import Count, wait_after_refusals
+from device.decide.backoff_file import BackoffFile
+from device.decide.refusals import LOOKS, Refusals
 from device.types import Reason
 
 
 class Door:
     """Refusals fed ten frames a second."""
 
-    def __init__(self, file: RefusalFile | None = None, now_s: float = 1000.0) -> None:
-        self.file = file or RefusalFile(None)
-        self.refusals = Refusals(self.file.load(), self.file.save)
+    def __init__(self, file: BackoffFile | None = None, now_s: float = 1000.0) -> None:
+        self.file = file or BackoffFile(None)
+        self.refusals = Refusals.kept_in(self.file)
         self.now_s = now_s
 
     def see(self, reason: Reason, frames: int = 1) -> int:
         for _ in range(frames):
             self.now_s += 0.1
-            self.refusals.see(reason, self.now_s)
-        return self.refusals.state.refusals
+            if reason is Reason.GRANTED:
+                self.refusals.opened()
+            else:
+                self.refusals.see(reason, self.now_s)
+        return self.refusals.count.wrong
 
     def fail(self, times: int) -> None:
         for _ in range(times):
@@ -42,14 +46,14 @@ class Door:
 
 
 def test_the_wait_doubles_up_to_a_quarter_of_an_hour() -> None:
-    waits = [wait_after(refusals) for refusals in (0, 4, 5, 6, 7, 8, 9, 10, 11, 10**6)]
+    waits = [wait_after_refusals(refusals) for refusals in (0, 4, 5, 6, 7, 8, 9, 10, 11, 10**6)]
     assert waits == [0, 0, 30, 60, 120, 240, 480, 900, 900, 900]
 
 
 @pytest.mark.parametrize("reason", [Reason.BELOW_THRESHOLD, Reason.SPOOF_SUSPECTED, Reason.LIVENESS_UNSURE])
 def test_an_approach_is_refused_once_however_many_frames_it_has(reason: Reason) -> None:
     door = Door()
-    assert door.see(reason, FRAMES - 1) == 0
+    assert door.see(reason, LOOKS - 1) == 0
     assert door.see(reason) == 1
     assert door.see(reason, 50) == 1
 
@@ -62,43 +66,106 @@ def test_whoever_stays_is_another_approach_after_ten_seconds() -> None:
 
 def test_whoever_comes_back_after_two_seconds_is_another_approach() -> None:
     door = Door()
-    door.see(Reason.BELOW_THRESHOLD, FRAMES)
+    door.see(Reason.BELOW_THRESHOLD, LOOKS)
     door.see(Reason.NO_FACE, 15)
-    assert door.see(Reason.BELOW_THRESHOLD, FRAMES) == 1
+    assert door.see(Reason.BELOW_THRESHOLD, LOOKS) == 1
     door.see(Reason.NO_FACE, 21)
-    assert door.see(Reason.BELOW_THRESHOLD, FRAMES) == 2
+    assert door.see(Reason.BELOW_THRESHOLD, LOOKS) == 2
 
 
 @pytest.mark.parametrize("reason", [Reason.SAME_FRAME, Reason.CAMERA_COVERED, Reason.STALE_FRAME])
 def test_frames_that_show_nobody_keep_no_approach_alive(reason: Reason) -> None:
     door = Door()
-    door.see(Reason.BELOW_THRESHOLD, FRAMES - 1)
+    door.see(Reason.BELOW_THRESHOLD, LOOKS)
     door.see(reason, 25)
-    assert door.see(Reason.BELOW_THRESHOLD, FRAMES - 1) == 0
+    assert door.see(Reason.BELOW_THRESHOLD, LOOKS) == 2
 
 
-def test_a_passer_by_and_bad_light_refuse_nothing() -> None:
+PATTERNS: dict[str, list[tuple[Reason, int]]] = {
+    "seven looks, then away": [(Reason.BELOW_THRESHOLD, LOOKS - 1), (Reason.NO_FACE, 21)],
+    "one look, then away": [(Reason.BELOW_THRESHOLD, 1), (Reason.NO_FACE, 21)],
+    "another reason each time": [
+        (Reason.BELOW_THRESHOLD, 4),
+        (Reason.SPOOF_SUSPECTED, 3),
+        (Reason.NO_FACE, 21),
+    ],
+    "away before it is judged": [(Reason.CONFIRMING, 2), (Reason.NO_FACE, 21)],
+    "never still enough to be asked": [(Reason.CONFIRMING, 2), (Reason.CHALLENGE, 55), (Reason.NO_FACE, 21)],
+    "somebody whose rules say no": [(Reason.CONFIRMING, 2), (Reason.DISABLED, 1), (Reason.COOLDOWN, 50)],
+    "somebody disabled in between": [(Reason.BELOW_THRESHOLD, 7), (Reason.DISABLED, 1), (Reason.NO_FACE, 21)],
+    "the lens covered in between": [(Reason.BELOW_THRESHOLD, 7), (Reason.CAMERA_COVERED, 21)],
+    "frames too dark in between": [(Reason.SPOOF_SUSPECTED, 2), (Reason.TOO_DARK, 9)],
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_whatever_the_pattern_an_hour_holds_few_looks_and_fewer_the_next_one(pattern: str) -> None:
+    """As many as twelve approaches in the first hour, each of eight looks or ten seconds; four in the next."""
     door = Door()
-    for _ in range(20):
-        door.see(Reason.BELOW_THRESHOLD, FRAMES - 1)
-        for reason in (
-            Reason.TOO_FAR,
-            Reason.NOT_FACING,
-            Reason.TOO_DARK,
-            Reason.CONFIRMING,
-            Reason.COOLDOWN,
-        ):
+    looks = []
+    for hour in (1, 2):
+        end_s, seen = 1000.0 + 3600 * hour, 0
+        while door.now_s < end_s:
+            if left_s := door.left_s:
+                door.now_s += left_s
+            for reason, frames in PATTERNS[pattern]:
+                for _ in range(frames):
+                    if not door.left_s:
+                        door.see(reason)
+                        seen += reason not in (Reason.NO_FACE, Reason.CAMERA_COVERED, Reason.COOLDOWN)
+        looks.append(seen)
+    assert door.refusals.count.wrong >= 12
+    assert looks[0] < 12 * 100
+    assert looks[1] < looks[0] / 2
+
+
+def test_the_rules_of_an_enrolled_person_forgive_nothing() -> None:
+    door = Door()
+    door.fail(4)
+    for reason in (
+        Reason.DISABLED,
+        Reason.OUTSIDE_HOURS,
+        Reason.PIN_NEEDED,
+        Reason.WRONG_PIN,
+        Reason.COOLDOWN,
+    ):
+        assert door.see(reason) >= 4
+
+
+def test_whoever_is_asked_for_a_pin_is_not_refused_by_that() -> None:
+    door = Door()
+    for _ in range(4):  # the face is granted every five seconds, and its PIN is awaited for twenty
+        door.see(Reason.CONFIRMING, 2), door.see(Reason.PIN_NEEDED), door.see(Reason.COOLDOWN, 20)
+    assert door.see(Reason.GRANTED) == 0
+
+
+def test_a_challenge_that_runs_is_not_cut_by_the_time_of_an_approach() -> None:
+    door = Door()
+    door.fail(4)
+    for _ in range(150):
+        door.now_s += 0.1
+        door.refusals.see(Reason.CHALLENGE, door.now_s, in_progress=True)
+    assert door.left_s == 0
+    assert door.see(Reason.GRANTED) == 0
+
+
+def test_a_passer_by_now_and_then_and_bad_light_refuse_nothing() -> None:
+    door = Door()
+    for _ in range(60):
+        door.see(Reason.BELOW_THRESHOLD, 4)
+        for reason in (Reason.TOO_FAR, Reason.NOT_FACING, Reason.TOO_DARK, Reason.COOLDOWN):
             door.see(reason, 10)
         door.see(Reason.NO_FACE, 30)
+        door.now_s += 300
     assert door.left_s == 0
-    assert door.refusals.state == RefusalState()
+    assert door.refusals.count == Count()
 
 
 def test_each_failed_challenge_counts() -> None:
     door = Door()
     assert [door.see(Reason.CHALLENGE_FAILED) for _ in range(3)] == [1, 2, 3]
     door.refusals.refuse(door.now_s)
-    assert door.refusals.state.refusals == 4
+    assert door.refusals.count.wrong == 4
 
 
 def test_five_refusals_wait_30_s_and_a_grant_forgets_all() -> None:
@@ -115,44 +182,44 @@ def test_five_refusals_wait_30_s_and_a_grant_forgets_all() -> None:
     assert door.left_s == pytest.approx(60)
     door.now_s += 61
     door.see(Reason.GRANTED)
-    assert door.refusals.state == RefusalState()
+    assert door.refusals.count == Count()
 
 
 def test_a_restart_of_the_program_goes_on_waiting(tmp_path: Path) -> None:
     path = tmp_path / "gallery.db.refusals"
-    door = Door(RefusalFile(path))
+    door = Door(BackoffFile(path))
     door.fail(5)
-    again = Door(RefusalFile(path), now_s=door.now_s + 12)
+    again = Door(BackoffFile(path), now_s=door.now_s + 12)
     assert again.left_s == pytest.approx(18)
-    assert again.refusals.state.refusals == 5
+    assert again.refusals.count.wrong == 5
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == [path.name]  # no half of a file is left
 
 
 def test_a_restart_of_the_machine_waits_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    door = Door(RefusalFile(tmp_path / "x"))
+    door = Door(BackoffFile(tmp_path / "x"))
     door.fail(7)
     (tmp_path / "boot").write_text("another start\n")
     monkeypatch.setattr(backoff_file, "BOOT_ID", tmp_path / "boot")
     for now_s in (3.0, door.now_s + 1e6):  # its clock began anew, and may say anything
-        again = Door(RefusalFile(tmp_path / "x"), now_s=now_s)
+        again = Door(BackoffFile(tmp_path / "x"), now_s=now_s)
         assert again.left_s == 120
         again.now_s += 121
         assert again.left_s == 0
-        assert again.refusals.state.refusals == 7
+        assert again.refusals.count.wrong == 7
 
 
 def test_without_a_boot_id_the_wait_is_never_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff_file, "BOOT_ID", tmp_path / "missing")
-    door = Door(RefusalFile(tmp_path / "x"))
+    door = Door(BackoffFile(tmp_path / "x"))
     door.fail(5)
-    assert Door(RefusalFile(tmp_path / "x"), now_s=door.now_s + 1e6).left_s == 30
+    assert Door(BackoffFile(tmp_path / "x"), now_s=door.now_s + 1e6).left_s == 30
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(), st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
 def test_no_clock_locks_out_for_longer_than_the_wait(until_s: float, now_s: float) -> None:
-    refusals = Refusals(RefusalState(6, 60.0, until_s), lambda _: None)
+    refusals = Refusals(Count(6, 60.0, until_s), lambda _: None)
     first_s = refusals.left_s(now_s)
     assert 0 <= first_s <= 60
     assert refusals.left_s(now_s + 61) == 0 or abs(now_s) > 1e12
@@ -185,7 +252,7 @@ BROKEN = {
 def test_a_damaged_file_waits_once_and_goes_on(tmp_path: Path, case: str) -> None:
     path = tmp_path / "x"
     path.write_text(BROKEN[case])
-    door = Door(RefusalFile(path))
+    door = Door(BackoffFile(path))
     assert door.file.fault is not None
     assert str(path) in door.file.fault
     assert "\n" not in door.file.fault
@@ -193,19 +260,19 @@ def test_a_damaged_file_waits_once_and_goes_on(tmp_path: Path, case: str) -> Non
     door.now_s += 31
     assert door.left_s == 0
     door.see(Reason.GRANTED)
-    assert Door(RefusalFile(path)).refusals.state == RefusalState()
+    assert Door(BackoffFile(path)).refusals.count == Count()
     assert door.file.fault is None
 
 
 def test_a_file_that_may_not_be_read_waits_once(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.mkdir()  # also for root, who may read everything
-    door = Door(RefusalFile(path))
+    door = Door(BackoffFile(path))
     assert (door.left_s, door.file.fault is None) == (30, False)
 
 
 def test_a_folder_that_cannot_be_written_counts_in_memory_and_says_so(tmp_path: Path) -> None:
-    door = Door(RefusalFile(tmp_path / "gone" / "x"))
+    door = Door(BackoffFile(tmp_path / "gone" / "x"))
     door.fail(5)
     assert door.left_s == pytest.approx(30)
     assert "until the next start only" in (door.file.fault or "")
@@ -215,13 +282,13 @@ def test_a_power_cut_while_writing_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x"
-    Door(RefusalFile(path)).fail(4)
+    Door(BackoffFile(path)).fail(4)
 
     def cut(_: int) -> None:
         raise OSError(5, "the test's own power cut")
 
     monkeypatch.setattr(os, "fsync", cut)
-    door = Door(RefusalFile(path))
+    door = Door(BackoffFile(path))
     door.fail(1)
     assert json.loads(path.read_text())["refusals"] == 4
     assert door.left_s == pytest.approx(30)
@@ -229,7 +296,7 @@ def test_a_power_cut_while_writing_leaves_the_old_file(
 
 
 def test_no_file_is_a_new_door_and_none_is_made_before_a_refusal(tmp_path: Path) -> None:
-    door = Door(RefusalFile(tmp_path / "x"))
+    door = Door(BackoffFile(tmp_path / "x"))
     door.see(Reason.CONFIRMING, 5)
     door.see(Reason.GRANTED)
     assert (door.left_s, math.isclose(door.now_s, 1000.6)) == (0, True)
