@@ -36,13 +36,12 @@ from device.lock.prompt import Prompt, RemotePrompt, check_prompt_pins, open_pro
 from device.lock.wiring import check_pins
 from device.paths import expand
 from device.pipeline import Device
-from device.protocols import Aligner, Closable, Detector, LivenessScorer, Lock
+from device.protocols import Aligner, Camera, Closable, Detector, LivenessScorer, Lock
 from device.vault.keys import KeyRing, KeyStore
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.vision.camera.clip import ClipCamera
-from device.vision.camera.live import LiveCamera
 from device.vision.camera.source import open_camera
+from device.vision.camera.turned import TurnedCamera
 from device.vision.detect import open_detector
 from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
 from device.vision.finder import Finder
@@ -51,6 +50,7 @@ from device.vision.liveness import PadScorer
 from device.vision.quality import QualityLimits
 from device.vision.scene import SceneRule, SceneWatch
 from device.vision.track import Tracker
+from device.vision.turn_search import TurnSearch
 
 SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
 # By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve
@@ -102,6 +102,7 @@ def build_device(
                 min_overlap=decision.track_overlap,
                 same_face=embedder.manifest.threshold(SAME_PERSON_FMR),
             ),
+            search=TurnSearch(finder, rotation_deg=config.camera.rotation, mirror=config.camera.mirror),
             intent=IntentRule(near_share=intent.near_share, max_yaw_deg=intent.max_yaw_deg),
             liveness=liveness,
             embedder=embedder,
@@ -305,10 +306,10 @@ def lockout_rule(config: Config) -> LockoutRule:
     return LockoutRule(config.policy.wrong_pins, config.policy.lockout_s)
 
 
-def build_camera(config: Config) -> LiveCamera | ClipCamera:
-    """Open the configured source; a clip plays at its own speed."""
+def build_camera(config: Config) -> Camera:
+    """Open the configured source, turned as configured; a clip plays at its own speed."""
     camera = config.camera
-    return open_camera(
+    opened = open_camera(
         camera.source,
         width=camera.width,
         height=camera.height,
@@ -316,6 +317,9 @@ def build_camera(config: Config) -> LiveCamera | ClipCamera:
         controls=camera.controls,
         paced=True,
     )
+    if camera.rotation == 0 and not camera.mirror:
+        return opened
+    return TurnedCamera(opened, rotation_deg=camera.rotation, mirror=camera.mirror)
 
 
 def build_scene(config: Config) -> SceneWatch:

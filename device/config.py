@@ -87,6 +87,14 @@ class CameraConfig:
         low=0,
         high=1000,
     )
+    rotation: int = setting(
+        0, "the picture is turned clockwise by so many degrees", choices=(0, 90, 180, 270)
+    )
+    mirror: bool = setting(
+        False,
+        "true: the picture is mirrored left to right after turning; for a camera that hands out mirrored pictures, "
+        "else a challenge asks for the wrong side",
+    )
     controls: dict[str, Any] = setting(
         {}, "libcamera controls, handed to picamera2 as they are (`AeExposureMode`, `AfMode` ...)"
     )

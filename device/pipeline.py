@@ -26,6 +26,7 @@ from device.vision.finder import Finder
 from device.vision.intent import IntentRule, lacks_intent
 from device.vision.scene import SceneWatch
 from device.vision.track import Tracker
+from device.vision.turn_search import TurnSearch
 
 
 @dataclass(kw_only=True, eq=False)
@@ -34,11 +35,12 @@ class Device:
 
     `liveness` None: it is off, which every status line says. `prompt` tells a person what a challenge asks for.
     `admission` has the last word: policy, PIN, the record; None lets in whomever the decider grants. `scene` watches a
-    live camera (None: a recording), `board` and `clock` what the program runs on. `parts` are what it owns: keypads,
-    the alarm's pin.
+    live camera (None: a recording), `search` finds out whether it hangs on its side, `board` and `clock` what the
+    program runs on. `parts` are what it owns: keypads, the alarm's pin.
     """
 
     finder: Finder
+    search: TurnSearch | None = None
     tracker: Tracker
     intent: IntentRule
     liveness: LivenessScorer | None
@@ -69,6 +71,8 @@ class Device:
         """Yield what began or ended around the last decision; None for it while the camera is lost."""
         if self.scene is not None and decision is not None:
             yield from self.scene.news(has_face=decision.detection is not None)
+        if self.search is not None:
+            yield from self.search.news()
         if self.board is not None:
             yield from self.board.news(now_s)
         for each in self.clock.news() if self.clock is not None else ():
@@ -137,6 +141,8 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
 
     found = device.finder.find(frame.image)
     detection = found.detection
+    if device.search is not None:
+        device.search.see(frame, found)
     track_id = device.tracker.update(detection, frame.captured_at_s)
     if isinstance(found.face, Stop):
         return conclude(found.face)

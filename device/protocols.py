@@ -41,6 +41,10 @@ class Detector(Protocol):
 class Aligner(Protocol):
     def align(self, image: Image, detection: FaceDetection) -> AlignedFace: ...
 
+    def is_upright(self, image: Image, detection: FaceDetection, face: AlignedFace) -> bool:
+        """Say whether the aligned face of a detection stands upright, and not on its head."""
+        ...
+
 
 class LivenessScorer(Protocol):
     @property

@@ -90,6 +90,9 @@ class Once:
     def align(self, image: Image, detection: FaceDetection) -> AlignedFace:
         return self._once("align", detection, lambda: self._aligner.align(image, detection))
 
+    def is_upright(self, image: Image, detection: FaceDetection, face: AlignedFace) -> bool:
+        return self._aligner.is_upright(image, detection, face)
+
     def embed(self, face: Image) -> Embedding:
         return self._once("embed", face, lambda: self._embedder.embed(face))
 

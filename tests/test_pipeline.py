@@ -43,7 +43,7 @@ def detection(width: float = 120.0, left: float = 100.0) -> FaceDetection:
     return FaceDetection(box=(left, 80.0, width, width), score=0.9, keypoints=np.zeros((6, 2), np.float32))
 
 
-def aligned(brightness: int = 120, presence: float = 5.0, yaw_deg: float = 0.0) -> AlignedFace:
+def aligned(brightness: int = 120, presence: float = 20.0, yaw_deg: float = 0.0) -> AlignedFace:
     image = np.full((112, 112, 3), brightness, np.uint8)
     return AlignedFace(
         image=image,

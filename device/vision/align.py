@@ -7,7 +7,7 @@ The mesh network: "Real-time Facial Surface Geometry from Monocular Video on Mob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,17 @@ from device.vision.network import ManifestKeys, Network, NetworkManifest, is_int
 from device.vision.runtime import load_interpreter, tensor_indexes
 
 MESH_INPUT_PX = 192
+# Logit from which on the mesh is not asked again: the surest of 1,343 inverted LFW faces had 15.7, four in five of the
+# upright ones have more than 18.
+SURE_PRESENCE = 18.0
+EYES_EXCHANGED = [
+    1,
+    0,
+    2,
+    3,
+    5,
+    4,
+]  # this order of the keypoints turns the square about a face by 180 degrees
 _INPUT_SHAPE = (1, MESH_INPUT_PX, MESH_INPUT_PX, 3)
 _MESH_SHAPE, _PRESENCE_SHAPE = (1, 1, 1, MESH_POINTS * 3), (1, 1, 1, 1)
 
@@ -55,6 +66,18 @@ class MeshAligner:
         region, to_frame = _cut_region(image, detection, MESH_INPUT_PX)
         mesh, presence = self._run(region, to_frame)
         return _aligned(image, mesh, presence, head_pose(mesh), self._crop_px)
+
+    def is_upright(self, image: Image, detection: FaceDetection, face: AlignedFace) -> bool:
+        """Say whether the aligned face of a detection stands upright, and not on its head; NaN does not.
+
+        The detector finds inverted faces too and puts the eyes where it expects them, on top; the points that follow
+        pass every other check. But the mesh is surer of such a face when it sees it the right way up.
+        """
+        if face.presence >= SURE_PRESENCE:
+            return True
+        inverted = replace(detection, keypoints=detection.keypoints[EYES_EXCHANGED])
+        _, presence = self._run(*_cut_region(image, inverted, MESH_INPUT_PX))
+        return face.presence > presence
 
     def _run(self, region: Image, to_frame: Floats) -> tuple[npt.NDArray[np.float32], float]:
         """Return the (468, 3) mesh in frame pixels, z in the same unit, and the presence logit."""
@@ -111,6 +134,10 @@ class LandmarkAligner:
         self._crop_px = crop_px
         self.manifest = load_landmark_manifest(manifest)
         self._network = Network(self.manifest, threads)
+
+    def is_upright(self, image: Image, detection: FaceDetection, face: AlignedFace) -> bool:
+        """Say yes: on its head a face fits the mean shape as well, so this network cannot tell."""
+        return True
 
     def align(self, image: Image, detection: FaceDetection) -> AlignedFace:
         """Return the aligned face of a detection in an (H, W, 3) uint8 RGB image; what lies outside is black.

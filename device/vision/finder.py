@@ -56,10 +56,17 @@ class Finder:
             return Found(near[0][0], Stop(Reason.SEVERAL_FACES, hint, share, self.second_face_ratio))
         widest = detections[0]
         detection, face = near[0] if near else (widest, self.aligner.align(image, widest))
-        return Found(detection, assess(face, detection, self.limits).stop or face)
+        stop = assess(face, detection, self.limits).stop or self._upside_down(image, detection, face)
+        return Found(detection, stop or face)
 
     def close(self) -> None:
         self.detector.close()
+
+    def _upside_down(self, image: Image, detection: FaceDetection, face: AlignedFace) -> Stop | None:
+        if self.aligner.is_upright(image, detection, face):
+            return None
+        hint = "the face is upside down: camera.rotation turns the picture"
+        return Stop(Reason.TURNED_AWAY, hint, 180.0, self.limits.max_roll_deg)
 
     def _near(self, image: Image, detections: list[FaceDetection]) -> list[tuple[FaceDetection, AlignedFace]]:
         """Return the widest confirmed face and a second one that is near, if there are any; widest first."""

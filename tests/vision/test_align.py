@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import random
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ import pytest
 from device.errors import ModelError
 from device.numeric.geometry import REFERENCE_POINTS, apply_transform, similarity_transform
 from device.types import AlignedFace, FaceDetection, Image
-from device.vision.align import MeshAligner, crop_face
+from device.vision.align import EYES_EXCHANGED, MeshAligner, crop_face
 from device.vision.assets import FACE_DETECTOR, FACE_MESH
 from device.vision.detect import LiteRTDetector
 from tests.support.photos import model_file, photo, rotated
@@ -152,6 +154,20 @@ def test_the_crop_follows_the_embedder_and_quality_does_not(
     assert small.measured is small.image
     assert large.eye_openness == small.eye_openness
     assert all(0.15 < share < 0.5 for share in small.eye_openness)  # both portraits look
+
+
+@pytest.mark.parametrize("name", ["hopper", "astronaut"])
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_a_face_is_upright_the_right_way_up_only(
+    name: str, is_sure: bool, detector: LiteRTDetector, aligner: MeshAligner
+) -> None:
+    """Whichever way up the detector puts the eyes; the mesh that is not sure looks twice."""
+    (found,) = detector.detect(photo(name))
+    face = aligner.align(photo(name), found)
+    assert aligner.is_upright(photo(name), found, face if is_sure else replace(face, presence=17.0))
+    inverted = replace(found, keypoints=found.keypoints[EYES_EXCHANGED])
+    assert not aligner.is_upright(photo(name), inverted, aligner.align(photo(name), inverted))
+    assert not aligner.is_upright(photo(name), inverted, replace(face, presence=math.nan))
 
 
 def test_what_is_no_face_has_no_presence(aligner: MeshAligner) -> None:

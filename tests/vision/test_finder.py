@@ -50,18 +50,18 @@ def outcome(found: Found) -> tuple[float | None, Reason | None]:
     ],
 )
 def test_the_widest_face_is_picked(widths: list[float], picked: float | None, reason: Reason | None) -> None:
-    found, _ = look(*((width, 15.0) for width in widths))
+    found, _ = look(*((width, 20.0) for width in widths))
     assert outcome(found) == (picked, reason)
 
 
 def test_a_second_face_counts_only_when_the_mesh_confirms_it() -> None:
-    assert outcome(look((100, 15), (90, PATTERN))[0]) == (100, None)
-    assert outcome(look((100, 15), (90, math.nan))[0]) == (100, None)
-    assert outcome(look((100, 15), (90, PATTERN), (80, 15))[0]) == (100, Reason.SEVERAL_FACES)
+    assert outcome(look((100, 20), (90, PATTERN))[0]) == (100, None)
+    assert outcome(look((100, 20), (90, math.nan))[0]) == (100, None)
+    assert outcome(look((100, 20), (90, PATTERN), (80, 20))[0]) == (100, Reason.SEVERAL_FACES)
 
 
 def test_a_pattern_that_is_wider_than_the_person_does_not_take_their_place() -> None:
-    assert outcome(look((200, PATTERN), (90, 15))[0]) == (90, None)
+    assert outcome(look((200, PATTERN), (90, 20))[0]) == (90, None)
 
 
 def test_a_pattern_alone_is_not_a_face() -> None:
@@ -69,13 +69,13 @@ def test_a_pattern_alone_is_not_a_face() -> None:
 
 
 def test_a_crowd_costs_two_looks_of_the_mesh_and_a_single_face_one() -> None:
-    assert look((100, 15))[1] == 1
-    assert look(*[(100.0, 15.0)] * 10)[1] == 2
-    assert look((100, 15), *[(40.0, 15.0)] * 10)[1] == 1
+    assert look((100, 20))[1] == 1
+    assert look(*[(100.0, 20.0)] * 10)[1] == 2
+    assert look((100, 20), *[(40.0, 20.0)] * 10)[1] == 1
 
 
 def test_a_stop_says_what_was_measured_and_its_limit() -> None:
-    stop = look((100, 15), (80, 15))[0].face
+    stop = look((100, 20), (80, 20))[0].face
     assert isinstance(stop, Stop)
     assert (stop.measured, stop.limit) == (pytest.approx(0.8), 0.5)
 
@@ -92,3 +92,18 @@ def test_two_people_in_a_photograph_are_two_faces_and_one_is_one() -> None:
     both = np.concatenate([one[:, :320], other[:, 320:]], axis=1)
     assert outcome(finder.find(one))[1] is None
     assert outcome(finder.find(both))[1] is Reason.SEVERAL_FACES
+
+
+@pytest.mark.parametrize("is_upright", [True, False])
+def test_a_face_that_stands_on_its_head_is_refused(is_upright: bool) -> None:
+    detector, aligner = create_autospec(Detector, instance=True), create_autospec(Aligner, instance=True)
+    detector.detect.return_value = [detection()]
+    aligner.align.return_value = aligned()
+    aligner.is_upright.return_value = is_upright
+    face = Finder(detector=detector, aligner=aligner, limits=LIMITS, second_face_ratio=0.5).find(IMAGE).face
+    if is_upright:
+        assert not isinstance(face, Stop)
+    else:
+        assert isinstance(face, Stop)
+        assert (face.reason, face.measured) == (Reason.TURNED_AWAY, 180)
+        assert "camera.rotation" in face.hint

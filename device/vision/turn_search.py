@@ -1,0 +1,56 @@
+"""Find out whether the camera hangs on its side or upside down: are there faces only after the picture was turned?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from device.types import Frame, News, Reason, Stop
+from device.vision.camera.turned import ROTATIONS_DEG, turn
+from device.vision.finder import Finder, Found
+
+EVERY_S = 0.5  # one turned picture is looked at: an empty hall must not cost much
+ENOUGH = 3  # faces at one turn, and none upright: not somebody who bends down once
+NOT_UPRIGHT = (Reason.NO_FACE, Reason.NOT_A_FACE, Reason.TURNED_AWAY)
+
+
+class TurnSearch:
+    """Look into turned pictures until a face is seen upright, or the answer is known; then never again.
+
+    Args:
+        rotation_deg, mirror: what is done to the pictures already.
+    """
+
+    def __init__(self, finder: Finder, *, rotation_deg: int, mirror: bool) -> None:
+        self._finder, self._rotation_deg, self._mirror = finder, rotation_deg, mirror
+        self._turns: tuple[int, ...] = ROTATIONS_DEG[1:]
+        self._seen: Counter[int] = Counter()
+        self._next_s = -float("inf")
+        self._over = False
+        self._news: list[News] = []
+
+    def see(self, frame: Frame, found: Found) -> None:
+        """Take a frame and what was found in it as it is."""
+        is_upright = not (isinstance(found.face, Stop) and found.face.reason in NOT_UPRIGHT)
+        self._over = self._over or is_upright
+        if self._over or frame.captured_at_s < self._next_s:
+            return
+        self._next_s = frame.captured_at_s + EVERY_S
+        first, *rest = self._turns
+        if isinstance(self._finder.find(turn(frame.image, first)).face, Stop):
+            self._turns = (*rest, first)
+            return
+        self._seen[first] += 1
+        if self._seen[first] == ENOUGH:
+            self._over = True
+            self._news.append(("warning", {"error": self._advice(first)}))
+
+    def news(self) -> Iterator[News]:
+        """Yield the advice, once."""
+        told, self._news = self._news, []
+        yield from told
+
+    def _advice(self, turn_deg: int) -> str:
+        # a mirrored picture turns the other way round
+        rotation_deg = (self._rotation_deg + (-turn_deg if self._mirror else turn_deg)) % 360
+        return f"faces are seen only after turning the picture: set camera.rotation = {rotation_deg}"
