@@ -51,8 +51,6 @@ from device.errors import (
 from device.journal.status import LineWriter, StatusLog, Writer, serial_writer, stdout_writer
 from device.journal.systemd import Notifier
 from device.journal.trail import AuditTrail
-from device.lock.client import RemoteLock
-from device.lock.door import Report, news
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
 from device.types import Decision, Frame, Is, Reason
@@ -216,13 +214,8 @@ def announce(device: Device, config: Config, status: StatusLog, notifier: Notifi
     def tell(locked: bool) -> None:
         status.event("locked") if locked else status.event("unlocked", pulse_s=config.lock.pulse_s)
 
-    def tell_door(before: Report, after: Report) -> None:
-        for name, details in news(before, after):
-            status.event(name, **details)
-
     device.lock.on_change = tell
-    if isinstance(device.lock, RemoteLock):
-        device.lock.on_door = tell_door
+    device.lock.on_news = lambda name, details: status.event(name, **details)
     people, templates = len(device.gallery.subjects()), device.gallery.count()
     model, is_locked = device.embedder.model_id, device.lock.is_locked
     status.event("ready", model=model, subjects=people, templates=templates, is_locked=is_locked)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,13 @@ from device.gallery.usage import UsageFile
 from device.health import BoardRule, BoardWatch
 from device.journal.audit import Audit, Limits
 from device.journal.trail import AuditTrail
-from device.lock.alarm import AlarmPin, RemoteAlarm
-from device.lock.bolt import board_text, open_lock
 from device.lock.client import RemoteLock
+from device.lock.front import LocalFront, Prompt, raise_alarm
 from device.lock.keypad import KeypadThread, SerialKeypad
-from device.lock.panel import open_keypad
-from device.lock.prompt import Prompt, RemotePrompt, check_prompt_pins, open_prompt, prompt_pins
-from device.lock.wiring import check_pins
+from device.lock.panel import prompt_pins
 from device.paths import expand
 from device.pipeline import Device
-from device.protocols import Aligner, Camera, Closable, Detector, LivenessScorer, Lock
+from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer
 from device.vault.keys import KeyRing, KeyStore
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
@@ -79,10 +77,9 @@ def build_device(
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
-        lock = build_lock(config, pin_factory=pin_factory)
-        undo.callback(lock.close)
-        prompt = build_prompt(config, lock, pin_factory=pin_factory)
-        undo.callback(prompt.close)
+        front = build_front(config, pin_factory=pin_factory)
+        undo.callback(front.close)
+        prompt = build_prompt(config, front)
         embedder = build_embedder(config)
         gallery = build_gallery(config, embedder, read_only=True)
         undo.callback(gallery.close)
@@ -92,7 +89,7 @@ def build_device(
         clock = Clock(config.policy.require_time_sync)
         parts: list[Closable] = []
         entry = PinEntry()
-        for part in build_parts(config, entry, lock, pin_factory):
+        for part in build_parts(config, entry, front):
             undo.callback(part.close)
             parts.append(part)
         device = Device(
@@ -115,13 +112,13 @@ def build_device(
                 proven=liveness is not None and is_proven(gallery.selftest(), liveness.model_id),
             ),
             prompt=prompt,
-            lock=lock,
+            lock=front,
             admission=build_admission(
                 config,
                 gallery,
                 audit or AuditTrail(lambda: None, demo=False),
                 entry,
-                parts,
+                front,
                 clock,
                 pin_file or BackoffFile(None),
             ),
@@ -195,13 +192,12 @@ def build_admission(
     gallery: Gallery,
     audit: AuditTrail,
     entry: PinEntry,
-    parts: Sequence[Closable],
+    front: Front,
     clock: Clock,
     pin_file: BackoffFile,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy, path = config.policy, config.gallery_path
-    alarm = next((part for part in parts if isinstance(part, AlarmPin | RemoteAlarm)), None)
     return Admission(
         AdmissionRule(
             pin_timeout_s=policy.pin_timeout_s,
@@ -213,46 +209,29 @@ def build_admission(
         entry=entry,
         lockout=PinLockout(lockout_rule(config), pin_file.load(), pin_file.save),
         clock=clock.now,
-        alarm=alarm.sound if alarm is not None else lambda: None,
+        alarm=partial(raise_alarm, front.signal) if policy.alarm_pin >= 0 else lambda: None,
     )
 
 
-def build_parts(config: Config, entry: PinEntry, lock: Lock, pin_factory: Any) -> Iterator[Closable]:
-    """Start what PINs are entered on, and claim the alarm's pin; nothing where nothing is configured.
-
-    Where the lock process holds the pins, its keypad is heard and its alarm asked for.
-    """
-    keypad, alarm_pin = config.keypad, config.policy.alarm_pin
-    if isinstance(lock, RemoteLock):
-        lock.on_key = entry.press
-    elif keypad.rows:
-        matrix = open_keypad(config, entry.press, pin_factory=pin_factory)
-        yield KeypadThread(matrix.scan, matrix.close)
+def build_parts(config: Config, entry: PinEntry, front: Front) -> Iterator[Closable]:
+    """Hear the door's keypad, and start the serial one; nothing where nothing is configured."""
+    keypad = config.keypad
+    front.on_key = entry.press
     if keypad.serial_port:
         port = SerialKeypad(keypad.serial_port, keypad.baud, entry.press)
         yield KeypadThread(port.step, port.close)
-    if alarm_pin >= 0:
-        yield (
-            RemoteAlarm(lock)
-            if isinstance(lock, RemoteLock)
-            else AlarmPin(alarm_pin, pin_factory=pin_factory)
-        )
 
 
-def build_lock(config: Config, *, pin_factory: Any) -> Lock:
-    """Claim the pin, locked, or reach the lock process that holds it; given pins are the only ones driven."""
+def build_front(config: Config, *, pin_factory: Any) -> Front:
+    """Claim the door's pins, locked, or reach the lock process that holds them; given pins are the only ones driven."""
     if config.lock.socket and pin_factory is None:
         return RemoteLock(expand(config.lock.socket), life_s=config.decision.max_frame_age_s)
-    check_pins(config.lock, config.door, config.status.serial_port, board_text())
-    return open_lock(config.lock, pin_factory=pin_factory)
+    return LocalFront(config, pin_factory=pin_factory)
 
 
-def build_prompt(config: Config, lock: Lock, *, pin_factory: Any) -> Prompt:
-    """Claim the pins that tell a challenge, none by default; where the lock process holds them, ask it."""
-    check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
-    if isinstance(lock, RemoteLock):
-        return RemotePrompt(lock) if prompt_pins(config.liveness) else Prompt([])
-    return open_prompt(config.liveness, pin_factory=pin_factory)
+def build_prompt(config: Config, front: Front) -> Prompt:
+    """Have the moves of a challenge told, where a buzzer or an LED is configured."""
+    return Prompt(front.signal if prompt_pins(config.liveness) else None)
 
 
 def build_liveness(config: Config) -> PadScorer | None:

@@ -231,17 +231,25 @@ class LockConfig:
     """What opens the door."""
 
     driver: str = setting(
-        "gpiozero", "`gpiozero` (Raspberry Pi) or `jetson` (libgpiod)", choices=("gpiozero", "jetson")
+        "gpiozero",
+        "`gpiozero` (Raspberry Pi) or `gpiochip` (a line of any kernel's GPIO chip, a Jetson's too: libgpiod); "
+        "`jetson` is its old name",
+        choices=("gpiozero", "gpiochip", "jetson"),
     )
     pin: int = setting(17, "GPIO number (BCM) of the lock's relay, gpiozero", low=0, high=27)
     active_high: bool = setting(True, "true: a high pin unlocks; false: a low pin unlocks")
     pulse_s: float = setting(5.0, "the door stays unlocked this long", unit="s", low=0.1, high=60)
-    chip: str = setting("/dev/gpiochip0", "GPIO chip of the lock's relay, jetson")
-    line: int = setting(105, "line of that chip, jetson", low=0, high=511)
+    chip: str = setting("/dev/gpiochip0", "GPIO chip of the lock's relay, gpiochip")
+    line: int = setting(105, "line of that chip, gpiochip", low=0, high=511)
     socket: str = setting(
         "",
         "socket of the lock process (`python -m device.lockd`), which then drives the pin; empty: this program does",
     )
+
+    @property
+    def is_gpiochip(self) -> bool:
+        """True where the relay hangs on a line of a GPIO chip and not on gpiozero's pin."""
+        return self.driver != "gpiozero"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -573,18 +581,31 @@ def _check_pins(config: Config, origin: str) -> None:
         raise ConfigError(
             f"{origin}: keypad.rows: expected 4 rows and 3 or 4 columns, received {len(rows)} and {len(columns)}"
         )
-    uses = [("keypad.rows", pin) for pin in rows] + [("keypad.columns", pin) for pin in columns]
+    check_pins_once(pins_in_use(config), f"{origin}: ")
+
+
+def pins_in_use(config: Config) -> list[tuple[str, int]]:
+    """List every GPIO number of a configuration with its key, of whatever kind: the one list that checks go by."""
+    uses = [
+        (f"keypad.{key}", pin)
+        for key in ("rows", "columns")
+        for pin in pins_of(getattr(config.keypad, key), key)
+    ]
     for name in SECTIONS:
         section = getattr(config, name)
         keys = [each.name for each in fields(section) if each.name == "pin" or each.name.endswith("_pin")]
         uses += [(f"{name}.{key}", getattr(section, key)) for key in keys]
+    unused = "lock.pin" if config.lock.is_gpiochip else ""
+    return [(key, pin) for key, pin in uses if pin >= 0 and key != unused]
+
+
+def check_pins_once(uses: list[tuple[str, int]], origin: str) -> None:
+    """Refuse a pin with two uses."""
     taken: dict[int, str] = {}
     for key, pin in uses:
-        if pin < 0 or (key == "lock.pin" and config.lock.driver != "gpiozero"):
-            continue
         if pin in taken:
             raise ConfigError(
-                f"{origin}: {key}: GPIO{pin} has two uses, it is {taken[pin]} too: choose another"
+                f"{origin}{key}: GPIO{pin} has two uses, it is {taken[pin]} too: choose another"
             )
         taken[pin] = key
 

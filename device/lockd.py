@@ -1,16 +1,17 @@
 """The lock process: owns the pin, and unlocks it for one pulse when the recognizer asks; `python -m device.lockd`.
 
-It loads no numpy, no camera and no network, and writes no file, so that little can go wrong in it. What holds,
-whatever the recognizer does:
+It loads no numpy, no camera and no network, and writes no file but the pin that it claimed (device/lock/claim.py), so
+that little can go wrong in it. What holds, whatever the recognizer does:
 
 - Only root and the named user are heard, one connection at a time. A pulse carries the nonce given out last, and the
   time of a frame that is young and has not opened before (device/lock/wire.py).
-- No pulse is longer than `lock.pulse_s`, and however many follow each other, the bolt is locked again 30 s
-  after the first one began. No configuration exceeds that.
-- It locks when the recognizer hangs up, stops beating while unlocked, floods, or sends what is no command.
+- No pulse is longer than `lock.pulse_s`, and of any minute the recognizer's pulses have the bolt drawn for 30 s at
+  most (device/lock/budget.py); more is refused, and an alarm. No configuration exceeds that.
+- Its pulse ends when the recognizer hangs up, stops beating, floods, or sends what is no command.
 - A signal (buzzer, LED, silent alarm) is one of a closed set, bounded in time, and moves no bolt; keys of the keypad go
   to the recognizer and nowhere else.
-- The exit button works with the recognizer dead, and its pulse does not end when the recognizer does.
+- The exit button works with the recognizer dead, and nothing the recognizer does or asks for ends its pulse. It works
+  without a buzzer, LED, alarm or keypad that cannot be claimed, too.
 - Pin and switches are read again and again; what cannot be confirmed is `jammed`, and locked anew until it is.
 
 Killed by SIGKILL it can do none of this: its unit relocks after any death (`python -m device.lock --relock`), and
@@ -35,13 +36,14 @@ from device.config import Config, load_config
 from device.errors import ConfigError, FaceUnlockError, LockError, UsageError
 from device.journal.status import StatusLog, stdout_writer
 from device.journal.systemd import Notifier
-from device.lock.bolt import MAX_OPEN_S, board_text, open_lock
+from device.lock.bolt import MAX_OPEN_S
+from device.lock.claim import ClaimFile, own_folder
 from device.lock.door import DoorRule
+from device.lock.drivers import board_pins, open_lock
 from device.lock.panel import Outputs
-from device.lock.prompt import check_prompt_pins
 from device.lock.server import LockServer
 from device.lock.switches import DoorPins
-from device.lock.wiring import check_pins
+from device.lock.wiring import board_text, check_wiring
 
 
 def listen(address: Path) -> socket.socket:
@@ -114,12 +116,20 @@ def serve(config: Config, args: argparse.Namespace, pin_factory: Any, stopped: C
     notifier = Notifier.from_environment(os.environ)
     status = StatusLog(writers=[stdout_writer()], demo=False)
     door = DoorRule(held_open_s=config.door.held_open_s, settle_s=config.door.settle_s)
+
+    def warn(text: str) -> None:
+        status.event("warning", error=text)
+
     try:
-        with open_lock(config.lock, pin_factory=pin_factory) as lock, contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo:
+            factory = undo.enter_context(board_pins(pin_factory, driver=config.lock.driver))
+            # The bolt first: until everything else stands, the door is held locked.
+            record = ClaimFile(own_folder())
+            lock = undo.enter_context(open_lock(config.lock, pin_factory=factory, record=record, warn=warn))
             lock.on_change = lambda locked: tell_bolt(status, locked, config.lock.pulse_s)
-            pins = DoorPins(config.door, pin_factory=pin_factory)
+            pins = DoorPins(config.door, pin_factory=factory, warn=warn)
             undo.callback(pins.close)
-            outputs = Outputs(config, pin_factory=pin_factory)
+            outputs = Outputs(config, pin_factory=factory, warn=warn)
             undo.callback(outputs.close)
             listener = undo.enter_context(listen(address))
             undo.callback(address.unlink, missing_ok=True)
@@ -151,8 +161,7 @@ def tell_bolt(status: StatusLog, locked: bool, pulse_s: float) -> None:
 
 def check(config: Config, args: argparse.Namespace) -> Path:
     """Refuse what cannot be safe; return the address to listen on."""
-    check_pins(config.lock, config.door, config.status.serial_port, board_text())
-    check_prompt_pins(config.liveness, config.lock, config.status.serial_port)
+    check_wiring(config, board_text())
     if config.lock.pulse_s > MAX_OPEN_S:
         raise ConfigError(
             f"lock.pulse_s: expected at most {MAX_OPEN_S:g} s with a lock process, received {config.lock.pulse_s:g}"

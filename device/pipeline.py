@@ -19,8 +19,8 @@ from device.decide.decider import Decider, Sight
 from device.errors import LockRefused
 from device.gallery.gallery import Gallery
 from device.health import BoardWatch
-from device.lock.prompt import Prompt
-from device.protocols import Closable, Embedder, LivenessScorer, Lock
+from device.lock.front import Prompt
+from device.protocols import Closable, Embedder, Front, LivenessScorer
 from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason, Stop
 from device.vision.finder import Finder
 from device.vision.intent import IntentRule, lacks_intent
@@ -48,7 +48,7 @@ class Device:
     gallery: Gallery
     decider: Decider
     prompt: Prompt
-    lock: Lock
+    lock: Front
     admission: Admission | None = None
     scene: SceneWatch | None = None
     board: BoardWatch | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from device.types import AlignedFace, Embedding, FaceDetection, Frame, Image
 
@@ -97,4 +97,17 @@ class Lock(Protocol):
 
     def close(self) -> None:
         """Lock, then give the pin back."""
+        ...
+
+
+class Front(Lock, Protocol):
+    """The bolt with what surrounds it at the door: signals to people, keys, news."""
+
+    on_news: Callable[[str, dict[str, Any]], None] | None
+    """Told of the door, its alarms and what is amiss, each as a status event and its fields."""
+    on_key: Callable[[str], None] | None
+    """Told of each key of the keypad."""
+
+    def signal(self, name: str) -> None:
+        """Play a pattern of wire.py, or raise the silent alarm; raise LockRefused when it came too late."""
         ...

@@ -35,8 +35,8 @@ from device.build import (
     build_aligner,
     build_detector,
     build_embedder,
+    build_front,
     build_gallery,
-    build_lock,
     decision_rule,
     quality_limits,
 )
@@ -48,7 +48,7 @@ from device.decide.parallax import measure
 from device.decide.refusals import Refusals
 from device.errors import FaceUnlockError, UsageError
 from device.gallery.gallery import Gallery
-from device.lock.prompt import Prompt
+from device.lock.front import Prompt
 from device.pipeline import Device, handle_frame
 from device.protocols import Aligner, Detector, LivenessScorer, Lock
 from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
@@ -146,7 +146,7 @@ class Stages:
             embedder=self.networks,
             gallery=self.gallery,
             decider=decider,
-            prompt=Prompt([]),
+            prompt=Prompt(),
             lock=self.lock,
         )
 
@@ -162,7 +162,7 @@ def stages(actor: Actor, config: Config) -> Iterator[Stages]:
         undo.callback(networks.close)
         gallery = build_gallery(config, embedder, read_only=False)
         undo.callback(gallery.close)
-        lock = build_lock(config, pin_factory=MockFactory())
+        lock = build_front(config, pin_factory=MockFactory())
         undo.callback(lock.close)
         frame = actor.head(Look())
         face = networks.align(frame, networks.detect(frame)[0])

@@ -104,7 +104,10 @@ MISTAKES = {
         'alignment = "landmarks"\n[quality]\nmin_presence = 5',
         "quality.min_presence: expected less than 1 with alignment",
     ),
-    "a mock lock": ('[lock]\ndriver = "mock"', 'expected one of "gpiozero", "jetson", received "mock"'),
+    "a mock lock": (
+        '[lock]\ndriver = "mock"',
+        'expected one of "gpiozero", "gpiochip", "jetson", received "mock"',
+    ),
     "k above n": ("[decision]\nk = 6", "decision.k: expected at most decision.n = 5, received 6"),
     "dark above bright": (
         "[quality]\nmin_brightness = 200\nmax_brightness = 100",

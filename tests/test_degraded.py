@@ -19,9 +19,9 @@ import unlock
 from device.access.policy import Policy
 from device.gallery.gallery import Gallery
 from tests.conftest import ROOT, copy_gallery, run_program
-from tests.lock.test_lockd import Process
 from tests.programs.test_unlock_cli import LONG_PULSE_S, Door, door, events, names, own_gallery  # noqa: F401  (a fixture)
 from tests.programs.test_unlock_lockd import await_level
+from tests.support.lock_bench import Process
 
 FROZEN = "[camera]\nfrozen_s = 1\n"
 

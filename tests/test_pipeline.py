@@ -16,7 +16,7 @@ from device.decide.decider import Decider, DecisionRule, LivenessRule
 from device.decide.refusals import Refusals
 from device.errors import GalleryError, LockError, LockRefused
 from device.gallery.gallery import Gallery
-from device.lock.prompt import Prompt
+from device.lock.front import Prompt
 from device.pipeline import Device, handle_frame
 from device.protocols import Aligner, Detector, Embedder, LivenessScorer, Lock
 from device.types import AlignedFace, FaceDetection, Frame, HeadPose, Reason
@@ -79,7 +79,7 @@ def device(tmp_path: Path) -> Device:
             chance=random.Random(0),
             refusals=Refusals(Count(), lambda _: None),
         ),
-        prompt=Prompt([]),
+        prompt=Prompt(),
         lock=create_autospec(Lock, instance=True),
     )
     made.finder.detector.detect.return_value = [detection()]

@@ -35,6 +35,8 @@ EVENTS = (
     "alarm",
     "alarm_over",
     "command_refused",
+    "lock_lost",
+    "lock_back",
     "camera_lost",
     "camera_back",
     "camera_covered",

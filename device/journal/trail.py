@@ -24,6 +24,8 @@ RECORDED: dict[str, tuple[str, tuple[str, ...]]] = {
     "camera_covered": ("camera_covered", ("reason",)),
     "camera_frozen": ("camera_frozen", ()),
     "camera_clear": ("camera_clear", ("reason",)),
+    "lock_lost": ("lock_lost", ()),
+    "lock_back": ("lock_back", ()),
     "clock_jumped": ("clock_jumped", ("jump_s",)),
     "clock_ok": ("clock_ok", ()),
     "door": ("door", ("door",)),

@@ -2,6 +2,6 @@
 
 import sys
 
-from device.lock.bolt import main
+from device.lock.relock import main
 
 sys.exit(main())

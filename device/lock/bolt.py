@@ -1,69 +1,80 @@
-"""Lock: an output pin that unlocks for one pulse and locks itself again; `python -m device.lock --relock`.
+"""Bolt: an output pin that unlocks for one pulse and locks itself again.
 
 What holds, whatever the program does:
 
 - The pin is driven to locked while it is claimed, again after it, and first thing when it is given back:
   gpiozero's `close()` in mid-pulse leaves the output energized.
 - A thread of the lock's own ends each pulse by monotonic time, whether the main thread hangs, raises or is
-  busy.
-- A second `unlock()` starts the pulse anew, it never stacks; without a pause the bolt stays open for at most
-  max(30 s, one pulse), then it locks and only a fresh `unlock()` opens it again.
+  busy. Nothing ends that thread, not even memory that runs out; `check()`, which every loop calls, looks after it.
+- A pulse belongs to who asked for it. A second `unlock()` of the same asker starts the pulse anew, it never stacks;
+  without a pause one asker has the bolt open for at most max(30 s, one pulse), then it locks. `end()` ends the pulse
+  of one asker and leaves the other's as it is.
 - Each write is read back from the pin. A pin that does not obey is a `LockError`, and the relock is tried
   again until it succeeds.
 
 A killed process (SIGKILL, power) runs none of this: a Raspberry Pi keeps the output driven after its owner's
-death, so the service runs `--relock` afterwards, and the relay wants a pull resistor to its locked side
+death, so the service runs relock.py afterwards, and the relay wants a pull resistor to its locked side
 (docs/owner/install.md).
 """
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
-import os
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING
 
-from device.config import LockConfig, load_config
-from device.errors import ConfigError, FaceUnlockError, LockError
-from device.lock.wiring import BOOT_FILE
+from device.errors import ConfigError, LockError
+from device.lock.claim import Claim, ClaimFile
 
 if TYPE_CHECKING:
     from typing import Self
 
-MAX_OPEN_S = 30.0  # restarted pulses never add up to more, unless one pulse alone is longer
+MAX_OPEN_S = 30.0  # one asker's restarted pulses never add up to more, unless one pulse alone is longer
 RETRY_S = 0.2  # a relock that failed is tried again this often
+PAUSE_S = 0.02  # after a wait that failed: the relock thread must neither end nor spin
+
+
+class Asker(str, Enum):
+    """Who a pulse belongs to."""
+
+    OUTSIDE = "outside"  # the recognizer
+    INSIDE = "inside"  # the exit button
 
 
 class PulseLock(ABC):
     """The pulse and its end, for a pin that a subclass writes and reads.
 
     `on_change(locked)` may be set to be told of each change of the pin, from the thread that caused it; what
-    it raises is dropped.
+    it raises is dropped. `record`, where set, hears that the pin was given back locked.
     """
 
     def __init__(self, *, pulse_s: float) -> None:
         if not 0 < pulse_s <= 60:
             raise ConfigError(f"lock.pulse_s: expected above 0 and at most 60 s, received {pulse_s:g}")
         self.on_change: Callable[[bool], None] | None = None
-        self._pulse_s = pulse_s
+        self.record: ClaimFile | None = None
+        self.pulse_s = pulse_s
         # An RLock, because a signal handler may call lock() while unlock() holds it.
         self._wake = threading.Condition(threading.RLock())
         self._relock_at_s: float | None = None
-        self._opened_at_s = 0.0
+        self._ends_s: dict[Asker, float] = {}  # of each asker's pulse
+        self._began_s: dict[Asker, float] = {}  # of each asker's first pulse since the bolt was locked
         self._fault = ""
         self._closed = False
         self._drive(False)
         # The thread exists before the first pulse, so no pulse can start that nobody ends.
-        self._timer = threading.Thread(target=self._end_pulses, name="relock", daemon=True)
-        self._timer.start()
+        self._timer = self._start_timer()
         atexit.register(self.close)
+
+    @property
+    @abstractmethod
+    def claim(self) -> Claim:
+        """The pin, in words that relock.py understands."""
 
     @abstractmethod
     def _write(self, unlocked: bool) -> None:
@@ -87,7 +98,11 @@ class PulseLock(ABC):
         return None
 
     def check(self) -> None:
-        """Raise LockError when the last relock failed: the door may stand open."""
+        """Look after the relock thread; raise LockError when the last relock failed: the door may stand open."""
+        with contextlib.suppress(LockError):
+            self.end_overdue()
+        if not (self._timer.is_alive() or self._closed):
+            self._timer = self._start_timer()
         if fault := self._fault:
             raise LockError(f"the last relock failed: {fault}: check the wiring, then restart")
 
@@ -96,19 +111,23 @@ class PulseLock(ABC):
         """True from unlock() until the pin was locked again."""
         return self._relock_at_s is not None
 
-    def unlock(self, frame_at_s: float | None = None) -> None:
+    def runs(self, asker: Asker) -> bool:
+        """Say whether a pulse of this asker runs."""
+        with self._wake:
+            return self.is_pulsing and self._ends_s.get(asker, 0.0) > time.monotonic()
+
+    def unlock(self, frame_at_s: float | None = None, *, asker: Asker = Asker.OUTSIDE) -> None:
         """Unlock for one pulse; raise LockError, locked as far as the pin obeys, when it cannot."""
         with self._wake:
             if self._closed:
                 raise LockError("unlock() after close(): build a new lock")
             self.check()
             now_s = time.monotonic()
-            was_open = self._relock_at_s is not None
-            if not was_open:
-                self._opened_at_s = now_s
-            # The end is set before the pin: an exception between the two lines still ends locked.
-            bound_s = self._opened_at_s + max(MAX_OPEN_S, self._pulse_s)
-            self._relock_at_s = min(now_s + self._pulse_s, bound_s)
+            was_open = self.is_pulsing
+            # The end is set before the pin: an exception between the lines still ends locked.
+            bound_s = self._began_s.setdefault(asker, now_s) + max(MAX_OPEN_S, self.pulse_s)
+            self._ends_s[asker] = min(now_s + self.pulse_s, bound_s)
+            self._relock_at_s = max(self._ends_s.values())
             self._wake.notify_all()
             try:
                 self._drive(True)
@@ -119,12 +138,23 @@ class PulseLock(ABC):
         if not was_open:
             self._tell(False)
 
+    def end(self, asker: Asker) -> None:
+        """End this asker's pulse: lock, unless somebody else's still runs. Raises what `lock()` raises."""
+        with self._wake:
+            self._ends_s.pop(asker, None)
+            last_s = max(self._ends_s.values(), default=0.0)
+            if self.is_pulsing and not self._fault and last_s > time.monotonic():
+                self._relock_at_s = last_s
+                self._wake.notify_all()
+                return
+            self.lock()
+
     def lock(self) -> None:
         """Lock now; raise LockError when the pin does not obey (the relock thread keeps trying)."""
         with self._wake:
             if self._closed:
                 return
-            was_open = self._relock_at_s is not None
+            was_open = self.is_pulsing
             try:
                 self._drive(False)
             except LockError as error:
@@ -134,15 +164,24 @@ class PulseLock(ABC):
                 raise
             self._fault = ""
             self._relock_at_s = None
+            self._ends_s.clear()
+            self._began_s.clear()
         if was_open:
             self._tell(True)
+
+    def end_overdue(self) -> None:
+        """Lock when the last pulse is over and its end was missed; raise what `lock()` raises."""
+        # Held from the look at the clock to the write, so that an unlock() in between keeps its pulse.
+        with self._wake:
+            if self._relock_at_s is not None and self._relock_at_s <= time.monotonic():
+                self.lock()
 
     def close(self) -> None:
         """Lock, then give the pin back; a second call does nothing."""
         with self._wake:
             if self._closed:
                 return
-            was_open = self._relock_at_s is not None
+            was_open = self.is_pulsing
             try:
                 self._drive(False)  # first: closing alone would leave an energized relay energized
             except BaseException:
@@ -156,6 +195,8 @@ class PulseLock(ABC):
                 atexit.unregister(self.close)
                 with contextlib.suppress(Exception):
                     self._release()
+            if self.record is not None:
+                self.record.release()
         if was_open:
             self._tell(True)
 
@@ -175,189 +216,35 @@ class PulseLock(ABC):
         if not obeyed:
             raise LockError(f"{self}: driven to {wanted}, reads back as the opposite: check for a short")
 
-    def _end_pulses(self) -> None:
-        while not self._closed:
-            with self._wake:
-                left_s = None if self._relock_at_s is None else self._relock_at_s - time.monotonic()
-                if left_s is None or left_s > 0:
-                    self._wake.wait(left_s)
-                    continue
-            with contextlib.suppress(Exception):  # lock() has noted the fault and the time of the next try
-                self._lock_if_due()
+    def _start_timer(self) -> threading.Thread:
+        timer = threading.Thread(target=self._end_pulses, name="relock", daemon=True)
+        try:
+            timer.start()
+        except RuntimeError as error:
+            raise LockError(f"{self}: no thread to end a pulse: {error}: stop other programs") from error
+        return timer
 
-    def _lock_if_due(self) -> None:
-        # Held from the look at the clock to the write, so that an unlock() in between keeps its pulse.
+    def _end_pulses(self) -> None:
+        """End each pulse. Whatever is raised (no memory, say), this thread goes on, and neither ends nor spins."""
+        while not self._closed:
+            try:
+                self._await_end()
+            except BaseException:
+                time.sleep(PAUSE_S)
+            try:
+                self.end_overdue()
+            except LockError:
+                pass  # lock() has noted the fault and the time of the next try
+            except BaseException:
+                time.sleep(PAUSE_S)
+
+    def _await_end(self) -> None:
         with self._wake:
-            if self._relock_at_s is not None and self._relock_at_s <= time.monotonic():
-                self.lock()
+            left_s = None if self._relock_at_s is None else self._relock_at_s - time.monotonic()
+            if not self._closed and (left_s is None or left_s > 0):
+                self._wake.wait(left_s)
 
     def _tell(self, locked: bool) -> None:
         if self.on_change is not None:
             with contextlib.suppress(Exception):
                 self.on_change(locked)
-
-
-class GpioLock(PulseLock):
-    """A relay on a Raspberry Pi's GPIO, through gpiozero.
-
-    Args:
-        pin: BCM number.
-        active_high: True when a high pin unlocks. Prefer it: lgpio claims an output low, which energizes an
-            active-low relay for some microseconds.
-        pulse_s: seconds of one unlock.
-        pin_factory: gpiozero's pins; None takes lgpio, or what GPIOZERO_PIN_FACTORY names.
-    """
-
-    def __init__(self, *, pin: int, active_high: bool, pulse_s: float, pin_factory: Any) -> None:
-        set_lgpio_folder()  # before lgpio is imported: it reads the variable once
-        self._name = f"GPIO{pin}"
-        self._own_factory = None
-        try:
-            from gpiozero import DigitalOutputDevice
-
-            if pin_factory is None and not os.environ.get("GPIOZERO_PIN_FACTORY"):
-                # gpiozero's own search would end at factories that write a wrong register on newer boards
-                from gpiozero.pins.lgpio import LGPIOFactory
-
-                pin_factory = self._own_factory = LGPIOFactory()
-            self._pin = DigitalOutputDevice(
-                pin, active_high=active_high, initial_value=False, pin_factory=pin_factory
-            )
-        except ImportError as error:
-            raise LockError(f"{self}: {error}: apt install python3-lgpio, or run with --demo") from error
-        except Exception as error:
-            self._close_factory()
-            raise LockError(
-                f"{self}: cannot be claimed: {error}: check lock.pin and the gpio group, or run with --demo"
-            ) from error
-        try:
-            super().__init__(pulse_s=pulse_s)
-        except BaseException:
-            self._release()
-            raise
-
-    def __str__(self) -> str:
-        return self._name
-
-    def _write(self, unlocked: bool) -> None:
-        if unlocked:
-            self._pin.on()
-        else:
-            self._pin.off()
-
-    def _read(self) -> bool:
-        return bool(self._pin.value)
-
-    def _release(self) -> None:
-        self._pin.close()
-        self._close_factory()
-
-    def _close_factory(self) -> None:
-        if self._own_factory is not None:
-            self._own_factory.close()
-
-
-class JetsonLock(PulseLock):
-    """A relay on a Jetson's GPIO, through libgpiod's own Python bindings (`gpiod` 2.x).
-
-    Tests run it on a double of that module; it was not run on a Jetson. The Jetson kernel lets go of a line
-    when its owner dies, so the relay's pull resistor locks it.
-
-    Args:
-        chip: such as `/dev/gpiochip0`.
-        line: offset on that chip (`gpioinfo` lists them).
-        active_high: True when a high line unlocks.
-        pulse_s: seconds of one unlock.
-        gpiod: the module; None imports it.
-    """
-
-    def __init__(self, *, chip: str, line: int, active_high: bool, pulse_s: float, gpiod: Any) -> None:
-        self._name = f"{chip} line {line}"
-        self._line = line
-        try:
-            if gpiod is None:
-                import gpiod
-            values = gpiod.line.Value
-            self._value = {True: values.ACTIVE, False: values.INACTIVE}
-            settings = gpiod.LineSettings(
-                direction=gpiod.line.Direction.OUTPUT,
-                output_value=values.INACTIVE,  # the kernel claims the line with this level: no glitch
-                active_low=not active_high,
-            )
-            self._request = gpiod.request_lines(chip, consumer="face-unlock", config={line: settings})
-        except ImportError as error:
-            raise LockError(f"{self}: {error}: pip install 'gpiod>=2', or run with --demo") from error
-        except Exception as error:
-            raise LockError(
-                f"{self}: cannot be claimed: {error}: check lock.chip, lock.line and the gpio group"
-            ) from error
-        try:
-            super().__init__(pulse_s=pulse_s)
-        except BaseException:
-            self._release()
-            raise
-
-    def __str__(self) -> str:
-        return self._name
-
-    def _write(self, unlocked: bool) -> None:
-        self._request.set_value(self._line, self._value[unlocked])
-
-    def _read(self) -> bool:
-        return bool(self._request.get_value(self._line) == self._value[True])
-
-    def _release(self) -> None:
-        self._request.release()
-
-
-def board_text() -> str:
-    """Return the Raspberry Pi's config.txt, empty where there is none or it may not be read."""
-    with contextlib.suppress(OSError):
-        return Path(BOOT_FILE).read_text(encoding="utf-8", errors="replace")
-    return ""
-
-
-def set_lgpio_folder() -> None:
-    """Let lgpio put its pipes into the service's RuntimeDirectory: its working folder is read-only there."""
-    folder = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    if folder:
-        os.environ.setdefault("LG_WD", folder)
-
-
-def open_lock(settings: LockConfig, *, pin_factory: Any) -> PulseLock:
-    """Build the lock that a `[lock]` section describes; given pins are the only ones driven, whatever the driver."""
-    if settings.driver == "jetson" and pin_factory is None:
-        return JetsonLock(
-            chip=settings.chip,
-            line=settings.line,
-            active_high=settings.active_high,
-            pulse_s=settings.pulse_s,
-            gpiod=None,
-        )
-    # Without this a forgotten variable of a test leaves a door that reports grants and never moves.
-    if pin_factory is None and os.environ.get("GPIOZERO_PIN_FACTORY", "").lower() == "mock":
-        raise LockError(
-            "GPIOZERO_PIN_FACTORY=mock drives no pin, expected real ones: unset it, or run with --demo"
-        )
-    return GpioLock(
-        pin=settings.pin,
-        active_high=settings.active_high,
-        pulse_s=settings.pulse_s,
-        pin_factory=pin_factory,
-    )
-
-
-def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
-    """Drive the configured pin to locked, give it back, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m device.lock", description=main.__doc__)
-    parser.add_argument("--relock", action="store_true", required=True, help="lock the door now")
-    parser.add_argument("--config", type=Path, help="TOML file; without it the service's, else the defaults")
-    args = parser.parse_args(arguments)
-    try:
-        lock = open_lock(load_config(args.config).lock, pin_factory=pin_factory)
-        lock.close()
-    except FaceUnlockError as error:
-        print(f"relock: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"locked: {lock}")
-    return 0

@@ -1,30 +1,51 @@
 """RemoteLock: the bolt of another process, device/lockd.py, spoken to over its socket.
 
-Each command waits for its answer. `check()`, which the camera loop calls for every frame, sends the beat: a loop that
-hangs stops beating, and the lock process locks. When that process is gone every call is a `LockError`; the program
-ends, and its service starts it anew.
+Two things are told apart. The *beat* says that this program lives: a thread sends it, as long as the camera loop has
+called `check()` within `HANGS_S`, so a slow frame cuts no pulse and a loop that hangs stops beating. The time of the
+*frame* behind a pulse says that it is fresh, and goes along with each request.
+
+When the lock process goes, it is connected to anew. Meanwhile nothing is unlocked: a request is refused as `gone`. Only
+when it stays away for `patience_s` it is a `LockError`, and the program ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from device.errors import LockError, LockRefused
-from device.lock.door import Report
-from device.lock.wire import LONGEST_BYTES, NEWS, SIGNAL, Answer, Command, Refusal, read_answer, write_command
+from device.lock.door import Report, news
+from device.lock.wire import (
+    LONGEST_BYTES,
+    NEWS,
+    RELEASED,
+    SIGNAL,
+    Answer,
+    Command,
+    Refusal,
+    read_answer,
+    write_command,
+)
 
 ANSWER_S = 1.0  # the lock process answers within milliseconds
 BEAT_S = 0.5  # a quarter of what the lock process waits for
+HANGS_S = 10.0  # a loop that did not turn for this long hangs; a frame on a slow, hot board takes less
 PATIENCE_S = 10.0  # both services start together at boot, and a predecessor has to be missed first
+RETRY_S = 0.2  # a lock process that is gone is looked for this often
+GONE = "gone"  # the reason of a request that reached no lock process
 NEXT_STEP = "see `systemctl status face-unlock-lock`, or run without --lock-socket"
 
 
 class RemoteLock:
     """A connection to the lock process.
+
+    `on_news(event, details)` hears of the door, of alarms, and of a lock process that went or came back. Listeners are
+    called from the beat's thread too; what they raise is dropped.
 
     Args:
         address: its socket.
@@ -34,15 +55,23 @@ class RemoteLock:
 
     def __init__(self, address: Path, *, life_s: float, patience_s: float = PATIENCE_S) -> None:
         self.on_change: Callable[[bool], None] | None = None
-        self.on_door: Callable[[Report, Report], None] | None = None
+        self.on_news: Callable[[str, dict[str, Any]], None] | None = None
         self.on_key: Callable[[str], None] | None = None
-        self._address, self._life_s = address, life_s
+        self._address, self._life_s, self._patience_s = address, life_s, patience_s
+        self._guard = threading.RLock()  # one command at a time, of the loop or of the beat
         self._socket: socket.socket | None = None
         self._report, self._bolt, self._nonce = Report(), "jammed", ""
         self._told_locked = True
         self._unanswered = False
-        self._beat_s = 0.0
+        self._closed = threading.Event()
+        self._lost_s: float | None = None  # since when the lock process is gone
+        self._lost: Exception | None = None
+        self._fault: LockError | None = None  # what the beat's thread was told, for the loop to raise
+        self._beat_s = self._tried_s = 0.0
+        self._turned_s = time.monotonic()
         self._connect(time.monotonic() + patience_s)
+        self._thread = threading.Thread(target=self._beat, name="beat", daemon=True)
+        self._thread.start()
 
     def __str__(self) -> str:
         return f"lock process at {self._address}"
@@ -50,24 +79,23 @@ class RemoteLock:
     @property
     def is_locked(self) -> bool | None:
         """True locked, False unlocked, None when jammed or the lock process is gone."""
-        with contextlib.suppress(LockError):
+        with self._guard:
             self._drain()
-            if self._socket is not None:
-                return {"locked": True, "unlocked": False}.get(self._bolt)
-        return None
+            if self._socket is None:
+                return None
+            return {"locked": True, "unlocked": False, RELEASED: False}.get(self._bolt)
 
     def check(self) -> None:
-        """Beat; raise LockError when the lock process is gone."""
-        self._drain()
-        if time.monotonic() - self._beat_s >= BEAT_S:
-            self._beat_s = time.monotonic()
-            with contextlib.suppress(
-                LockRefused
-            ):  # a beat that came late on a busy board; the next one tells
-                self._ask("beat", time.monotonic())
+        """Say that the loop turns; raise LockError when the lock process stays away."""
+        self._turned_s = time.monotonic()
+        with self._guard:
+            if self._closed.is_set():
+                return
+            self._tend()
+            self._raise_if_away()
 
     def unlock(self, frame_at_s: float | None = None) -> None:
-        """Ask for one pulse; raise LockRefused when this one may not be, LockError when the process is gone."""
+        """Ask for one pulse; raise LockRefused when this one may not be, or reaches no lock process."""
         self._ask("pulse", time.monotonic() if frame_at_s is None else frame_at_s)
 
     def signal(self, name: str) -> None:
@@ -75,32 +103,99 @@ class RemoteLock:
         self._ask(f"{SIGNAL}{name}", time.monotonic())
 
     def lock(self) -> None:
-        """Have it locked now; raise LockError when that is not confirmed.
+        """Have this program's pulse ended now; raise LockError when that is not confirmed.
 
-        It waits for no earlier answer, which a signal's exception may have swallowed: `lock` needs no nonce. Where the
-        lock process hung up meanwhile it is connected to anew.
+        It waits for no earlier answer, which a signal's exception may have swallowed: `lock` needs no nonce. The pulse
+        of the exit button goes on. A lock process that is gone has locked, or its unit has.
         """
-        if self._socket is None:
-            return
-        until_s = time.monotonic() + ANSWER_S
-        try:
-            self._send("lock", time.monotonic())
-            while (answer := self._receive()).word in NEWS or answer.bolt != "locked":
-                if time.monotonic() > until_s:
-                    break
-        except TimeoutError:
-            pass
-        except OSError as error:
-            self._come_back(error)
-        if self._bolt != "locked":
-            raise LockError(f"{self}: the bolt is {self._bolt}, expected locked: check the wiring")
+        self._turned_s = time.monotonic()
+        with self._guard:
+            if self._closed.is_set() or not self._is_there():
+                return
+            until_s = time.monotonic() + ANSWER_S
+            try:
+                self._send("lock", time.monotonic())
+                while (answer := self._receive()).word in NEWS or answer.bolt not in ("locked", RELEASED):
+                    if time.monotonic() > until_s:
+                        break
+            except TimeoutError:
+                pass
+            except OSError as error:
+                self._lose(error)
+                if not self._is_there():
+                    return
+            if self._bolt not in ("locked", RELEASED):
+                raise LockError(f"{self}: the bolt is {self._bolt}, expected locked: check the wiring")
 
     def close(self) -> None:
         """Have it locked and hang up; the lock process locks when it hears that, too."""
+        with self._guard:
+            if self._closed.is_set():
+                return
+            try:
+                self.lock()
+                if self._socket is None:
+                    raise LockError(f"{self}: is gone: {self._lost}: {NEXT_STEP}")
+            finally:
+                self._closed.set()
+                self._hang_up()
+
+    def _beat(self) -> None:
+        """Beat while the loop turns; whatever is raised here, the loop hears it at its next `check()`."""
+        while not self._closed.wait(BEAT_S / 2):
+            if time.monotonic() - self._turned_s > HANGS_S:
+                continue
+            try:
+                with self._guard:
+                    self._tend()
+            except LockError as error:
+                self._fault = error
+            except Exception:
+                continue
+
+    def _tend(self) -> None:
+        """Take news, beat, or look for a lock process that is gone."""
+        self._drain()
+        now_s = time.monotonic()
+        if self._socket is None:
+            self._is_there()
+        elif now_s - self._beat_s >= BEAT_S:
+            self._beat_s = now_s
+            with contextlib.suppress(LockRefused):  # it came late on a busy board; the next one tells
+                self._ask("beat", now_s)
+
+    def _is_there(self) -> bool:
+        """Return whether the lock process is connected; one that is gone is looked for now and then."""
+        now_s = time.monotonic()
+        if self._socket is not None or self._closed.is_set():
+            return self._socket is not None
+        if now_s - self._tried_s < RETRY_S:
+            return False
+        self._tried_s = now_s
         try:
-            self.lock()
-        finally:
+            self._try_to_connect()
+        except (OSError, LockError) as error:
             self._hang_up()
+            self._lost = error
+            return False
+        self._lost_s, self._unanswered = None, False
+        self._tell_news("lock_back", {})
+        return True
+
+    def _lose(self, error: Exception) -> None:
+        """Note that the lock process is gone, and look for it at once: after a slow frame it only hung up."""
+        self._hang_up()
+        self._lost = error
+        self._bolt, self._tried_s = "jammed", 0.0
+        if self._lost_s is None:
+            self._lost_s = time.monotonic()
+            self._tell_news("lock_lost", {"error": f"{error}: {NEXT_STEP}"})
+
+    def _raise_if_away(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+        if self._lost_s is not None and time.monotonic() - self._lost_s >= self._patience_s:
+            raise LockError(f"{self}: is gone: {self._lost}: {NEXT_STEP}")
 
     def _connect(self, until_s: float) -> None:
         while True:
@@ -121,35 +216,29 @@ class RemoteLock:
         if answer.word != "hello":
             raise LockError(str(answer.refusal or answer.word))
 
-    def _come_back(self, error: OSError) -> None:
-        """Connect anew: a lock process that hung up has locked, and its greeting tells; a camera that hangs is enough.
-
-        Whoever waits for a frame in mid-pulse is silent, and hung up on before the frame is missed.
-        """
-        before = self._socket
-        try:
-            self._try_to_connect()
-        except (OSError, LockError):
-            self._hang_up()
-            self._socket = before  # nobody may take this lock for one that was closed
-            raise LockError(f"{self}: is gone: {error}: {NEXT_STEP}") from error
-        self._unanswered = False
-        if before is not None:
-            before.close()
-
     def _ask(self, verb: str, frame_at_s: float) -> None:
         """Send a command and wait for its answer."""
-        if self._socket is None:
-            raise LockError(f"{self}: {verb} after close(): build a new lock")
-        try:
-            if self._unanswered:  # a signal's exception came between a command and its answer
-                with contextlib.suppress(TimeoutError):
-                    self._wait_for_answer()
-            self._unanswered = True
-            self._send(verb, frame_at_s)
-            refusal = self._wait_for_answer()
-        except OSError as error:
-            raise LockError(f"{self}: does not answer: {error}: {NEXT_STEP}") from error
+        self._turned_s = self._turned_s if verb == "beat" else time.monotonic()
+        with self._guard:
+            if self._closed.is_set():
+                raise LockError(f"{self}: {verb} after close(): build a new lock")
+            self._drain()
+            if not self._is_there():
+                raise LockRefused(GONE)
+            try:
+                if self._unanswered:  # a signal's exception came between a command and its answer
+                    with contextlib.suppress(TimeoutError):
+                        self._wait_for_answer()
+                self._unanswered = True
+                self._send(verb, frame_at_s)
+            except OSError as error:
+                self._lose(error)
+                raise LockRefused(GONE) from error
+            try:
+                refusal = self._wait_for_answer()
+            except OSError as error:
+                self._lose(error)  # it may have been done, and counts as done
+                return
         if refusal is not None:
             raise LockRefused(str(refusal))
 
@@ -175,9 +264,10 @@ class RemoteLock:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise LockError(f"{self}: is gone: {error}: {NEXT_STEP}") from error
+            self._lose(error)
         finally:
-            self._socket.settimeout(ANSWER_S)
+            if self._socket is not None:
+                self._socket.settimeout(ANSWER_S)
 
     def _receive(self) -> Answer:
         assert self._socket is not None
@@ -198,16 +288,20 @@ class RemoteLock:
         return answer
 
     def _tell(self, before: Report) -> None:
-        """Tell of a bolt that moved and a door that changed; what a listener raises is dropped."""
-        locked = self._bolt != "unlocked"
+        """Tell of a bolt that moved and a door that changed."""
+        locked = self._bolt not in ("unlocked", RELEASED)
         if locked != self._told_locked:
             self._told_locked = locked
             if self.on_change is not None:
                 with contextlib.suppress(Exception):
                     self.on_change(locked)
-        if self._report != before and self.on_door is not None:
+        for name, details in news(before, self._report):
+            self._tell_news(name, details)
+
+    def _tell_news(self, name: str, details: dict[str, Any]) -> None:
+        if self.on_news is not None:
             with contextlib.suppress(Exception):
-                self.on_door(before, self._report)
+                self.on_news(name, details)
 
     def _hang_up(self) -> None:
         if self._socket is not None:

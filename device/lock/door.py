@@ -38,6 +38,7 @@ class Alarm(str, Enum):
     FORCED = "forced"
     JAMMED = "jammed"
     TAMPER = "tamper"
+    TOO_OFTEN = "too_often"  # the recognizer asks for more than its budget: a rush, or it was taken over
 
     def __str__(self) -> str:
         return self.value

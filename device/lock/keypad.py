@@ -1,15 +1,22 @@
-"""Where keys come from: a keypad (matrix_keypad.py, by the lock process where there is one), or a serial port."""
+"""Where keys come from: a matrix keypad on GPIO, which the lock process scans where there is one, or a serial port.
+
+They know keys, and of PINs nothing.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from device.lock.matrix_keypad import SCAN_S
+from device.errors import LockError
 
+SCAN_S = 0.02  # a key that bounces does so for less
 REOPEN_S = 2.0
+
+KEYS_4X3 = ("123", "456", "789", "*0#")
+KEYS_4X4 = ("123A", "456B", "789C", "*0#D")
 
 
 class KeypadThread:
@@ -60,3 +67,49 @@ class SerialKeypad:
         with suppress(Exception):
             if opened is not None:
                 opened.close()
+
+
+class MatrixKeypad:
+    """Scan a keypad: one row is driven at a time, and the columns say which of its keys are down."""
+
+    def __init__(
+        self, rows: Sequence[int], columns: Sequence[int], on_key: Callable[[str], None], *, pin_factory: Any
+    ) -> None:
+        from gpiozero import DigitalInputDevice, DigitalOutputDevice
+
+        keys = {3: KEYS_4X3, 4: KEYS_4X4}.get(len(columns))
+        if len(rows) != 4 or keys is None:
+            raise LockError(
+                f"keypad: expected 4 rows and 3 or 4 columns, received {len(rows)} and {len(columns)}"
+            )
+        self._keys, self._on_key = keys, on_key
+        self._rows: list[Any] = []
+        self._columns: list[Any] = []
+        self._down: set[str] = set()
+        try:
+            self._rows += [DigitalOutputDevice(pin, pin_factory=pin_factory) for pin in rows]
+            self._columns += [
+                DigitalInputDevice(pin, pull_up=False, pin_factory=pin_factory) for pin in columns
+            ]
+        except Exception as error:
+            self.close()
+            raise LockError(
+                f"keypad: a pin cannot be claimed: {error}: check keypad.rows and .columns"
+            ) from error
+
+    def scan(self) -> None:
+        """Look at every key once, and tell those that went down since the last scan."""
+        down: set[str] = set()
+        for row, keys in zip(self._rows, self._keys, strict=True):
+            row.on()
+            down |= {key for key, column in zip(keys, self._columns, strict=True) if column.value}
+            row.off()
+        new, self._down = down - self._down, down
+        if len(down) == 1:  # with several down a matrix shows keys that nobody touched
+            for key in new:
+                self._on_key(key)
+
+    def close(self) -> None:
+        for pin in (*self._rows, *self._columns):
+            with suppress(Exception):
+                pin.close()

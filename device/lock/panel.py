@@ -1,46 +1,57 @@
 """Outputs: the buzzer, LED, silent alarm and keypad of a door, held by the lock process for the recognizer.
 
-The recognizer names a signal and hears keys; which pin that is, and for how long it is high, is decided here.
+The recognizer names a signal and hears keys; which pin that is, and for how long it is high, is decided here. What a
+challenge asks for is played on buzzer and LED alike:
+
+blink        two short
+turn left    one long
+turn right   two long
+nod          three short
+
+None of them may keep a door from working: one that cannot be claimed is told, and left out.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from device.config import Config, pins_of
+from device.config import Config, LivenessConfig, pins_of
 from device.errors import LockError
-from device.lock.alarm import AlarmPin
-from device.lock.bolt import set_lgpio_folder
-from device.lock.matrix_keypad import SCAN_S, MatrixKeypad
-from device.lock.prompt import Prompt, open_prompt
+from device.lock.keypad import SCAN_S, MatrixKeypad
 from device.lock.wire import ALARM, QUIET
+
+SHORT_S, LONG_S, PAUSE_S = 0.12, 0.5, 0.15
+PATTERNS = {"blink": (2, SHORT_S), "turn_left": (1, LONG_S), "turn_right": (2, LONG_S), "nod": (3, SHORT_S)}
+ALARM_S = 60.0
+
+
+def prompt_pins(settings: LivenessConfig) -> dict[str, int]:
+    """Return the configured pins of buzzer and LED by their key."""
+    pins = {"liveness.buzzer_pin": settings.buzzer_pin, "liveness.led_pin": settings.led_pin}
+    return {key: pin for key, pin in pins.items() if pin >= 0}
 
 
 class Outputs:
     """What is configured of them, claimed and silent; nothing at all is fine.
 
     Args:
-        pin_factory: gpiozero's pins; None takes lgpio, or what GPIOZERO_PIN_FACTORY names.
+        pin_factory: gpiozero's pins, as `board_pins()` yields them.
+        warn: hears in a line what cannot be claimed.
     """
 
-    def __init__(self, config: Config, *, pin_factory: Any) -> None:
-        self._prompt: Prompt | None = None
-        self._alarm: AlarmPin | None = None
-        self._keypad: MatrixKeypad | None = None
-        self._own_factory: Any = None
+    def __init__(
+        self, config: Config, *, pin_factory: Any, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._pin_factory, self._warn = pin_factory, warn
         self._pressed: list[str] = []
         self._scanned_s = 0.0
-        try:
-            self._claim(config, pin_factory)
-        except ImportError as error:
-            self.close()
-            raise LockError(f"outputs: {error}: apt install python3-lgpio") from error
-        except BaseException:
-            self.close()
-            raise
+        hints = [self._output(key, pin) for key, pin in prompt_pins(config.liveness).items()]
+        self._hints = [each for each in hints if each is not None]
+        alarm_pin = config.policy.alarm_pin
+        self._alarm = self._output("policy.alarm_pin", alarm_pin) if alarm_pin >= 0 else None
+        self._keypad = self._open_keypad(config) if config.keypad.rows else None
 
     @property
     def scanned(self) -> bool:
@@ -49,13 +60,17 @@ class Outputs:
 
     def play(self, signal: str) -> None:
         """Give a signal of the protocol once; an output that does not obey must not keep the door from locking."""
-        with suppress(Exception):
-            if signal == ALARM:
-                if self._alarm is not None:
-                    self._alarm.sound()
-            elif self._prompt is not None:
-                self._prompt.show(None)  # the same move again is a pattern again
-                self._prompt.show(None if signal == QUIET else signal)
+        if signal == ALARM:
+            if self._alarm is not None:
+                with suppress(Exception):
+                    self._alarm.blink(on_time=ALARM_S, off_time=0.1, n=1)
+            return
+        for output in self._hints:
+            with suppress(Exception):
+                output.off()
+                if signal != QUIET:
+                    count, on_s = PATTERNS[signal]
+                    output.blink(on_time=on_s, off_time=PAUSE_S, n=count, background=True)
 
     def keys(self, now_s: float) -> list[str]:
         """Return the keys that went down since the last look; looked at closer together they would bounce."""
@@ -68,36 +83,32 @@ class Outputs:
 
     def close(self) -> None:
         """Switch all off and give the pins back."""
-        for part in (self._prompt, self._alarm, self._keypad, self._own_factory):
-            if part is not None:
+        for output in (*self._hints, self._alarm):
+            if output is not None:
                 with suppress(Exception):
-                    part.close()
+                    output.off()
+                with suppress(Exception):
+                    output.close()
+        if self._keypad is not None:
+            self._keypad.close()
 
-    def _claim(self, config: Config, pin_factory: Any) -> None:
-        keypad, liveness = config.keypad, config.liveness
-        alarm_pin = config.policy.alarm_pin
-        if not (keypad.rows or alarm_pin >= 0 or max(liveness.buzzer_pin, liveness.led_pin) >= 0):
-            return
-        if pin_factory is None and not os.environ.get("GPIOZERO_PIN_FACTORY"):
-            pin_factory = self._own_factory = _lgpio()
-        self._prompt = open_prompt(liveness, pin_factory=pin_factory)
-        if alarm_pin >= 0:
-            self._alarm = AlarmPin(alarm_pin, pin_factory=pin_factory)
-        if keypad.rows:
-            self._keypad = open_keypad(config, self._pressed_key, pin_factory=pin_factory)
+    def _output(self, key: str, pin: int) -> Any:
+        try:
+            from gpiozero import DigitalOutputDevice
 
-    def _pressed_key(self, key: str) -> None:
-        self._pressed.append(key)
+            return DigitalOutputDevice(pin, initial_value=False, pin_factory=self._pin_factory)
+        except Exception as error:
+            self._warn(
+                f"{key}: GPIO{pin} cannot be claimed: {error}: the door works without it: check the pin"
+            )
+            return None
 
-
-def open_keypad(config: Config, on_key: Callable[[str], None], *, pin_factory: Any) -> MatrixKeypad:
-    """Claim the configured keypad."""
-    rows, columns = (pins_of(getattr(config.keypad, key), f"keypad.{key}") for key in ("rows", "columns"))
-    return MatrixKeypad(rows, columns, on_key, pin_factory=pin_factory)
-
-
-def _lgpio() -> Any:
-    set_lgpio_folder()
-    from gpiozero.pins.lgpio import LGPIOFactory
-
-    return LGPIOFactory()
+    def _open_keypad(self, config: Config) -> MatrixKeypad | None:
+        rows, columns = (pins_of(getattr(config.keypad, key), f"keypad.{key}") for key in ("rows", "columns"))
+        try:
+            return MatrixKeypad(
+                rows, columns, lambda key: self._pressed.append(key), pin_factory=self._pin_factory
+            )
+        except LockError as error:
+            self._warn(f"{error}: the door works without it")
+            return None

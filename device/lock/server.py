@@ -13,14 +13,16 @@ from collections.abc import Callable
 from device.errors import LockError
 from device.journal.status import StatusLog
 from device.journal.systemd import Notifier
-from device.lock.bolt import PulseLock
-from device.lock.door import Door, DoorRule, Report, advance, news, report
+from device.lock.bolt import Asker, PulseLock
+from device.lock.budget import WINDOW_S, Budget
+from device.lock.door import Alarm, Door, DoorRule, Report, advance, news, report
 from device.lock.panel import Outputs
 from device.lock.switches import DoorPins
 from device.lock.wire import (
     LONGEST_BYTES,
     PARDONED,
     QUIET,
+    RELEASED,
     Answer,
     Command,
     Refusal,
@@ -87,7 +89,9 @@ class LockServer:
         self._rule, self._oldest_s, self._status = rule, oldest_s, status
         self._client: Client | None = None
         self._door, self._report, self._told = Door(), Report(), ""
-        self._from_inside = False  # the running pulse is the exit button's
+        self._budget = Budget(lock.pulse_s)
+        self._overdrawn_s = float("-inf")  # when the recognizer last asked for more than that
+        self._pressed_s = float("-inf")  # when the exit button's last pulse began
         self._opened_by_s = -1.0  # time of the newest frame that opened
         self._logged_s: dict[Refusal, float] = {}
         self._selector = selectors.DefaultSelector()
@@ -144,7 +148,7 @@ class LockServer:
         self._log(refusal)
         with connection, contextlib.suppress(OSError):
             connection.setblocking(False)
-            answer = Answer("refused", "0" * 32, self._door.bolt, self._report, refusal)
+            answer = Answer("refused", "0" * 32, self._bolt(), self._report, refusal)
             connection.send(write_answer(answer))
 
     def _read(self, client: Client) -> None:
@@ -167,7 +171,7 @@ class LockServer:
     def _obey(self, client: Client, command: Command, now_s: float) -> None:
         refusal = None
         if command.verb == "lock":  # always safe: an old one, a repeated one, one without a nonce
-            self._relock()
+            self._end_pulse(now_s)
         else:
             refusal = judge(
                 command,
@@ -177,8 +181,7 @@ class LockServer:
                 opened_by_s=self._opened_by_s,
             )
         if refusal is None and command.verb == "pulse":
-            refusal = self._pulse(from_inside=False)
-            self._opened_by_s = command.frame_at_s
+            refusal = self._pulse(command.frame_at_s, now_s)
         if refusal is None and command.signal is not None:
             refusal = self._signal(client, command.signal, now_s)
         if refusal is None or refusal in PARDONED:
@@ -201,7 +204,7 @@ class LockServer:
             self._send(client, "refused" if refusal else "ok", refusal)
 
     def _send(self, client: Client, word: str, refusal: Refusal | None = None, key: str = "") -> None:
-        answer = Answer(word, client.nonce, self._door.bolt, self._report, refusal, key)
+        answer = Answer(word, client.nonce, self._bolt(), self._report, refusal, key)
         self._told = f"{answer.bolt} {answer.report}"
         try:
             client.connection.send(write_answer(answer))
@@ -212,39 +215,51 @@ class LockServer:
         """Let go of a recognizer that is broken or none, and lock."""
         self._log(refusal)
         with contextlib.suppress(OSError):
-            answer = Answer("refused", client.nonce, self._door.bolt, self._report, refusal)
+            answer = Answer("refused", client.nonce, self._bolt(), self._report, refusal)
             client.connection.send(write_answer(answer))
         self._drop()
 
     def _drop(self) -> None:
-        """Hang up and lock, unless somebody is on the way out by the button."""
+        """Hang up and end its pulse; whoever is on the way out by the button keeps theirs."""
         client, self._client = self._client, None
         if client is not None:
-            if not self._from_inside:
-                self._relock()
+            self._end_pulse(time.monotonic())
             self._outputs.play(QUIET)  # an alarm goes on: whoever kills the recognizer must not end it
             self._selector.unregister(client.connection)
             client.connection.close()
 
     def _watch_client(self, now_s: float) -> None:
         client = self._client
-        open_for_it = self._lock.is_pulsing and not self._from_inside
-        if client is not None and open_for_it and now_s - client.heard_s > SILENCE_S:
+        if client is not None and self._lock.runs(Asker.OUTSIDE) and now_s - client.heard_s > SILENCE_S:
             self._expel(client, Refusal.SILENT)
 
     # --- the bolt and its door
 
-    def _pulse(self, *, from_inside: bool) -> Refusal | None:
+    def _pulse(self, frame_at_s: float, now_s: float) -> Refusal | None:
+        """Unlock for the recognizer, within its budget."""
+        if not self._budget.allows(now_s):
+            self._overdrawn_s = now_s
+            return Refusal.TOO_OFTEN
+        self._opened_by_s = frame_at_s
+        self._budget.begin(now_s)
+        return self._unlock(Asker.OUTSIDE)
+
+    def _unlock(self, asker: Asker) -> Refusal | None:
         try:
-            self._lock.unlock()
+            self._lock.unlock(asker=asker)
         except LockError as error:
             self._log(Refusal.JAMMED, str(error))
             return Refusal.JAMMED
-        self._from_inside = from_inside
         return None
 
-    def _relock(self) -> None:
+    def _end_pulse(self, now_s: float) -> None:
+        """End what the recognizer asked for."""
+        self._budget.end(now_s)
         with contextlib.suppress(LockError):  # the lock's own thread tries again; meanwhile it is jammed
+            self._lock.end(Asker.OUTSIDE)
+
+    def _relock(self) -> None:
+        with contextlib.suppress(LockError):
             self._lock.lock()
 
     def _pin_locked(self) -> bool | None:
@@ -260,19 +275,41 @@ class LockServer:
         return is_locked
 
     def _watch_door(self, now_s: float) -> None:
+        opened_at_s = self._door.opened_at_s
         self._door = advance(self._door, self._pins.look(self._pin_locked(), now_s), now_s, self._rule)
         if self._door.relock:
-            self._relock()
+            self._fell_shut(now_s, opened_at_s)
         if self._door.release:
-            self._pulse(from_inside=True)
-        if not self._lock.is_pulsing:
-            self._from_inside = False
-        self._pins.alarm(bool(self._door.alarms))
-        before, self._report = self._report, report(self._door)
+            self._pressed_s = now_s
+            self._unlock(Asker.INSIDE)
+        self._tell_door(now_s)
+
+    def _fell_shut(self, now_s: float, opened_at_s: float | None) -> None:
+        """End what opened the leaf that fell shut; who pressed the button while it stood open still wants out."""
+        self._end_pulse(now_s)
+        if opened_at_s is None or self._pressed_s <= opened_at_s:
+            self._relock()
+
+    def _tell_door(self, now_s: float) -> None:
+        """Tell what is new to the log and to the recognizer, and drive the alarm."""
+        found = report(self._door)
+        if now_s - self._overdrawn_s < WINDOW_S:
+            found = Report(found.door, found.alarms | {str(Alarm.TOO_OFTEN)})
+        self._pins.alarm(bool(found.alarms))
+        before, self._report = self._report, found
         for name, details in news(before, self._report):
             self._status.event(name, **details)
-        if self._client is not None and self._told != f"{self._door.bolt} {self._report}":
+        if self._client is not None and self._told != f"{self._bolt()} {self._report}":
             self._send(self._client, "state")
+
+    def _bolt(self) -> str:
+        """Return what the recognizer is told of the bolt."""
+        bolt = self._door.bolt
+        return (
+            RELEASED
+            if bolt == "unlocked" and self._lock.runs(Asker.INSIDE) and not self._lock.runs(Asker.OUTSIDE)
+            else bolt
+        )
 
     def _watch_keypad(self, now_s: float) -> None:
         """Hand keys to the recognizer, and to nobody else: no log, and no later one of another person."""

@@ -8,11 +8,10 @@ again: what the loop sees cannot be missed at start-up, and no callback thread o
 from __future__ import annotations
 
 import contextlib
-import os
+from collections.abc import Callable
 from typing import Any
 
 from device.config import DoorConfig
-from device.errors import LockError
 from device.lock.door import Debounced, Seen, debounce
 
 STILL_S = 0.05  # contacts bounce for some milliseconds; nobody presses a button for less
@@ -23,24 +22,18 @@ class DoorPins:
     """The configured switches, debounced, and the alarm.
 
     Args:
-        pin_factory: gpiozero's pins; None takes lgpio, or what GPIOZERO_PIN_FACTORY names.
+        pin_factory: gpiozero's pins, as `board_pins()` yields them.
+        warn: hears in a line what cannot be claimed; the door works without it.
     """
 
-    def __init__(self, settings: DoorConfig, *, pin_factory: Any) -> None:
-        self._devices: dict[str, Any] = {}
+    def __init__(
+        self, settings: DoorConfig, *, pin_factory: Any, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._pin_factory, self._warn = pin_factory, warn
         self._levels: dict[str, Debounced] = {}
-        self._alarm: Any = None
-        self._own_factory: Any = None
         pins = {what: getattr(settings, key) for what, key in SWITCHES.items() if getattr(settings, key) >= 0}
-        if not pins and settings.alarm_pin < 0:
-            return
-        try:
-            self._claim(pins, settings.alarm_pin, pin_factory)
-        except ImportError as error:
-            raise LockError(f"door: {error}: apt install python3-lgpio") from error
-        except Exception as error:
-            self.close()
-            raise LockError(f"door: a pin cannot be claimed: {error}: check the [door] section") from error
+        self._devices = {what: self._switch(what, pin) for what, pin in pins.items()}
+        self._alarm = self._output(settings.alarm_pin) if settings.alarm_pin >= 0 else None
 
     @property
     def watched(self) -> bool:
@@ -66,19 +59,28 @@ class DoorPins:
     def close(self) -> None:
         """Switch the alarm off and give all pins back."""
         self.alarm(False)
-        for device in [*self._devices.values(), self._alarm, self._own_factory]:
+        for device in [*self._devices.values(), self._alarm]:
             if device is not None:
                 with contextlib.suppress(Exception):
                     device.close()
 
-    def _claim(self, pins: dict[str, int], alarm_pin: int, pin_factory: Any) -> None:
-        from gpiozero import DigitalInputDevice, DigitalOutputDevice
+    def _switch(self, what: str, pin: int) -> Any:
+        try:
+            from gpiozero import DigitalInputDevice
 
-        if pin_factory is None and not os.environ.get("GPIOZERO_PIN_FACTORY"):
-            from gpiozero.pins.lgpio import LGPIOFactory
+            return DigitalInputDevice(pin, pull_up=True, pin_factory=self._pin_factory)
+        except Exception as error:
+            self._tell(SWITCHES[what], pin, error, "it counts as open")
+            return None
 
-            pin_factory = self._own_factory = LGPIOFactory()
-        for what, pin in pins.items():
-            self._devices[what] = DigitalInputDevice(pin, pull_up=True, pin_factory=pin_factory)
-        if alarm_pin >= 0:
-            self._alarm = DigitalOutputDevice(alarm_pin, pin_factory=pin_factory)
+    def _output(self, pin: int) -> Any:
+        try:
+            from gpiozero import DigitalOutputDevice
+
+            return DigitalOutputDevice(pin, pin_factory=self._pin_factory)
+        except Exception as error:
+            self._tell("alarm_pin", pin, error, "the door works without it")
+            return None
+
+    def _tell(self, key: str, pin: int, error: Exception, effect: str) -> None:
+        self._warn(f"door.{key}: GPIO{pin} cannot be claimed: {error}: {effect}: check the [door] section")

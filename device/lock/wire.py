@@ -23,7 +23,8 @@ QUIET, ALARM = "quiet", "alarm"
 SIGNALS = ("blink", "turn_left", "turn_right", "nod", QUIET, ALARM)
 SIGNAL = "signal:"
 VERBS = ("pulse", "lock", "beat", *(f"{SIGNAL}{name}" for name in SIGNALS))
-BOLTS = ("locked", "unlocked", "jammed")
+RELEASED = "released"  # unlocked by the exit button alone: no pulse of the recognizer runs
+BOLTS = ("locked", "unlocked", RELEASED, "jammed")
 KEYS = frozenset("0123456789ABCD*#")
 NEWS = ("state", "key")  # what comes unasked
 COMMAND = re.compile(rb"([a-z]{1,16}(?::[a-z_]{1,16})?) ([0-9a-f]{32}) ([0-9]{1,15}) ([0-9]{1,5})")
@@ -40,6 +41,7 @@ class Refusal(str, Enum):
     STALE = "stale"
     AHEAD = "ahead"  # a frame of the future
     JAMMED = "jammed"
+    TOO_OFTEN = "too_often"  # the minute's budget of pulses is used up
     FLOOD = "flood"
     SILENT = "silent"  # unlocked, and the recognizer stopped beating
     BUSY = "busy"  # another recognizer is connected
@@ -50,7 +52,7 @@ class Refusal(str, Enum):
 
 
 # After these the sender may stay: an honest recognizer on a busy board can be late, and a jam is not its fault.
-PARDONED = frozenset({Refusal.STALE, Refusal.JAMMED})
+PARDONED = frozenset({Refusal.STALE, Refusal.JAMMED, Refusal.TOO_OFTEN})
 
 
 REASONS = frozenset(each.value for each in Refusal)

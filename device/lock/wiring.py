@@ -1,4 +1,6 @@
-"""Which of a Raspberry Pi's pins may hold a door, told before one is claimed; pure: the text of config.txt comes in.
+"""Which of a Raspberry Pi's pins a door may use, told before one is claimed: one check for all of them.
+
+Pure: the text of config.txt comes in.
 
 GPIO0 to 8 are high from power-on, 9 to 27 low: a relay on the wrong side opens the door with each power cut.
 No line of config.txt mends that, for it is read seconds later; `gpio=17=op,dl` only keeps a good pin low
@@ -7,15 +9,17 @@ from the firmware on.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from device.config import DoorConfig, LockConfig
+from device.config import Config, LockConfig, check_pins_once, pins_in_use
 from device.errors import ConfigError
 
 HIGH_AT_BOOT = range(9)  # GPIO0-8 of a Raspberry Pi wake up with a pull-up, GPIO9-27 with a pull-down
 CAMERA_PINS = (0, 1)  # the bus by which firmware asks cameras, displays and HATs who they are
-UART_PINS = (14, 15)  # GPIO14 and 15 carry the serial log
+UART_PINS = (14, 15)  # the board's serial port
 BOOT_FILE = "/boot/firmware/config.txt"
 
 
@@ -37,34 +41,31 @@ BUSES = (
 )
 
 
-def check_pins(lock: LockConfig, door: DoorConfig, serial_port: str, boot_text: str) -> None:
-    """Refuse pins that open the door at boot, belong to something else, or are named twice.
+def check_wiring(config: Config, boot_text: str) -> None:
+    """Refuse pins that open the door at boot, belong to something else, or are named twice: every pin of every kind.
 
     Args:
-        serial_port: `status.serial_port`.
         boot_text: what stands in the board's config.txt; empty where there is none.
     """
-    named = {key: pin for key, pin in door_pins(door).items() if pin >= 0}
-    if lock.driver != "gpiozero":
-        if named:
+    uses = pins_in_use(config)
+    if config.lock.is_gpiochip:
+        for key, _ in uses:
             raise ConfigError(
-                f'{next(iter(named))}: expected lock.driver = "gpiozero", received "{lock.driver}": '
-                "switches and alarm are read on a Raspberry Pi only: set it to -1"
+                f'{key}: expected lock.driver = "gpiozero", received "{config.lock.driver}": switches, keypads, '
+                "buzzers, LEDs and alarms work on a Raspberry Pi's pins only: remove the line"
             )
         return
-    check_level_at_boot(lock)
-    taken: dict[int, str] = {}
-    for key, pin in {"lock.pin": lock.pin, **named}.items():
-        if pin in taken:
-            raise ConfigError(f"{key}: GPIO{pin} is {taken[pin]} already: choose another pin")
-        taken[pin] = key
-        _check_free(key, pin, serial_port, boot_text)
+    check_level_at_boot(config.lock)
+    check_pins_once(uses, "")
+    for key, pin in uses:
+        _check_free(key, pin, config, boot_text)
 
 
-def door_pins(door: DoorConfig) -> dict[str, int]:
-    """Map each key of a switch or the alarm to its pin; -1: none."""
-    keys = ("contact_pin", "bolt_pin", "exit_pin", "tamper_pin", "alarm_pin")
-    return {f"door.{key}": getattr(door, key) for key in keys}
+def board_text() -> str:
+    """Return the Raspberry Pi's config.txt, empty where there is none or it may not be read."""
+    with contextlib.suppress(OSError):
+        return Path(BOOT_FILE).read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def check_level_at_boot(lock: LockConfig) -> None:
@@ -80,13 +81,15 @@ def check_level_at_boot(lock: LockConfig) -> None:
     )
 
 
-def _check_free(key: str, pin: int, serial_port: str, boot_text: str) -> None:
-    on_board = serial_port and not serial_port.startswith(("/dev/ttyUSB", "/dev/ttyACM"))
-    if on_board and pin in UART_PINS:
-        raise ConfigError(
-            f"{key}: GPIO{pin} carries the serial log on {serial_port}: choose another pin, such as 17, "
-            f'or set status.serial_port = "" and `enable_uart=0` in {BOOT_FILE}'
-        )
+def _check_free(key: str, pin: int, config: Config, boot_text: str) -> None:
+    ports = {"status": config.status.serial_port, "keypad": config.keypad.serial_port}
+    for section, port in ports.items():
+        if pin in UART_PINS and port and not port.startswith(("/dev/ttyUSB", "/dev/ttyACM")):
+            what = "serial log" if section == "status" else "serial keypad"
+            raise ConfigError(
+                f"{key}: GPIO{pin} carries the {what} on {port}: choose another pin, such as 17, "
+                f'or set {section}.serial_port = "" and `enable_uart=0` in {BOOT_FILE}'
+            )
     if pin in CAMERA_PINS:
         raise ConfigError(
             f"{key}: GPIO{pin} is of the bus that finds cameras and HATs: choose another pin, such as 17"

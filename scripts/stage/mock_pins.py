@@ -1,7 +1,7 @@
 """Run the real programs on pins that are a file, for the proof and for tests:
 
     python scripts/stage/mock_pins.py FOLDER lockd  [arguments of device.lockd]
-    python scripts/stage/mock_pins.py FOLDER relock [arguments of device.lock.bolt]
+    python scripts/stage/mock_pins.py FOLDER relock [arguments of device.lock.relock]
     python scripts/stage/mock_pins.py FOLDER unlock [arguments of unlock.py]  a clip is played as if it were a camera,
                                              pulled while FOLDER/camera_pulled is there, hung while camera_hangs is
     python scripts/stage/mock_pins.py FOLDER visit  SOCKET                         a recognizer without a camera
@@ -179,6 +179,7 @@ def main() -> int:
         print(__doc__, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     folder, program, arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    os.environ.setdefault("RUNTIME_DIRECTORY", str(folder.resolve()))  # where the claimed pin is written down
     if program == "lockd":
         from device import lockd
 
@@ -187,9 +188,9 @@ def main() -> int:
         finally:
             (folder / "modules.txt").write_text("\n".join(sys.modules))
     if program == "relock":
-        from device.lock import bolt
+        from device.lock import relock
 
-        return bolt.main(arguments, pin_factory=file_pins(folder))
+        return relock.main(arguments, pin_factory=file_pins(folder))
     if program == "visit":
         return visit(*arguments)
     if not any(Path(each).parent == folder for each in arguments):

@@ -32,9 +32,7 @@ from device.gallery.usage import UsageFile
 from device.journal.audit import Audit
 from device.journal.trail import AuditTrail
 from device.journal.verify import read_lines, verify
-from device.lock.alarm import AlarmPin
-from device.lock.keypad import KeypadThread, SerialKeypad
-from device.lock.matrix_keypad import MatrixKeypad
+from device.lock.keypad import KeypadThread, MatrixKeypad, SerialKeypad
 from device.pipeline import unlock
 from device.protocols import Lock
 from device.types import Decision, Reason
@@ -660,19 +658,6 @@ def test_a_serial_port_that_is_absent_costs_the_keypad_only():
     thread = KeypadThread(SerialKeypad("/dev/nonexistent", 9600, print).step, lambda: None)
     time.sleep(0.1)
     thread.close()
-
-
-def test_the_alarms_pin_is_low_but_for_an_alarm():
-    factory = MockFactory()
-    alarm = AlarmPin(22, pin_factory=factory)
-    assert factory.pin(22).state == 0
-    alarm.sound()
-    until_s = time.monotonic() + 5
-    while not factory.pin(22).state and time.monotonic() < until_s:
-        time.sleep(0.01)
-    assert factory.pin(22).state == 1
-    alarm.close()
-    assert factory.pin(22).state == 0
 
 
 def test_what_the_lock_process_tells_is_recorded(tmp_path):

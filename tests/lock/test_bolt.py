@@ -19,8 +19,11 @@ from gpiozero.pins.mock import MockFactory, MockPin
 
 from device.config import LockConfig
 from device.errors import ConfigError, LockError
-from device.lock import bolt as module
-from device.lock.bolt import MAX_OPEN_S, GpioLock, JetsonLock, main, set_lgpio_folder
+from device.lock import drivers
+from device.lock.bolt import MAX_OPEN_S, Asker
+from device.lock.claim import set_lgpio_folder
+from device.lock.gpio import GpioLock
+from device.lock.gpiochip import GpiochipLock
 
 ROOT = Path(__file__).resolve().parents[2]
 PULSE_S = 0.25
@@ -256,7 +259,7 @@ def test_pulse_out_of_range(pins, pulse_s):
 @pytest.mark.parametrize("driver", ["gpiozero", "jetson"])
 def test_pins_of_the_caller_are_the_only_ones_driven(pins, driver):
     """On a Jetson too: a demo that claims the real line opens the real door."""
-    with module.open_lock(LockConfig(driver=driver), pin_factory=pins) as lock:
+    with drivers.open_lock(LockConfig(driver=driver), pin_factory=pins) as lock:
         lock.unlock()
         assert pins.pin(17).state is True
 
@@ -265,7 +268,7 @@ def test_pins_of_the_caller_are_the_only_ones_driven(pins, driver):
 def test_a_forgotten_mock_of_the_environment_is_refused(monkeypatch, name):
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", name)
     with pytest.raises(LockError, match="drives no pin"):
-        module.open_lock(LockConfig(), pin_factory=None)
+        drivers.board_pins(None, driver="gpiozero").__enter__()
 
 
 def test_lgpio_writes_into_the_runtime_folder(monkeypatch):
@@ -285,7 +288,7 @@ def test_lgpio_writes_into_the_runtime_folder(monkeypatch):
 CHILD = """
     import json, os, signal, sys, threading, time
     from gpiozero.pins.mock import MockFactory, MockPin
-    from device.lock.bolt import GpioLock
+    from device.lock.gpio import GpioLock
 
     class RecordingPin(MockPin):
         def _change_state(self, value):
@@ -381,65 +384,116 @@ def test_sigkill_leaves_the_pin_as_it_was(tmp_path):
     assert [level for _, level in states(record)] == [True]
 
 
-# --- python -m device.lock --relock
+# --- the thread that ends a pulse
 
 
-def relock(tmp_path, toml, *, modules="pass", pins="None", **environment):
-    """Run the command in a process where numpy and cv2 cannot be imported."""
-    config = tmp_path / "config.toml"
-    config.write_text(toml)
-    absent = f"import sys; sys.modules.update(numpy=None, cv2=None); {modules}"
-    code = f"{absent}; from gpiozero.pins.mock import MockFactory; from device.lock.bolt import main; "
-    code += f"sys.exit(main(pin_factory={pins}))"
-    return subprocess.run(
-        [sys.executable, "-c", code, "--relock", "--config", config],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+@pytest.mark.parametrize("times", [1, 10**9])
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError, SystemExit])
+def test_a_pulse_ends_in_time_though_the_relock_threads_wait_fails(pins, monkeypatch, error, times):
+    lock, pin = open_lock(pins, pulse_s=0.5)
+    wait, left = lock._wake.wait, [times]
 
+    def failing(timeout=None):
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return wait(timeout)
 
-def test_relock_needs_neither_numpy_nor_opencv(tmp_path):
-    done = relock(tmp_path, "[lock]\npin = 22\n", pins="MockFactory()")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "locked: GPIO22\n", "")
-
-
-def test_relock_that_drives_no_pin_says_so(tmp_path):
-    done = relock(tmp_path, "[lock]\npin = 22\n", GPIOZERO_PIN_FACTORY="mock")
-    assert (done.returncode, done.stdout) == (7, "")
-    assert "drives no pin" in done.stderr
-
-
-def test_relock_says_what_is_wrong(tmp_path):
-    done = relock(tmp_path, "[lock]\npin = 'x'\n")
-    assert done.returncode == 3
-    assert "lock.pin" in done.stderr
-    assert done.stderr.count("\n") == 1
-    done = relock(
-        tmp_path, "[lock]\n", modules="sys.modules['gpiozero.pins.lgpio'] = None", GPIOZERO_PIN_FACTORY=""
-    )
-    assert done.returncode == 7
-    assert "python3-lgpio" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_relock_drives_the_pin_to_locked(tmp_path, pins, capsys):
-    pin = pins.pin(17)
-    pin.function, pin.state = "output", True  # as a killed process leaves it
+    monkeypatch.setattr(lock._wake, "wait", failing)
     pin.clear_states()
-    config = tmp_path / "config.toml"
-    config.write_text("[lock]\npin = 17\n")
-    assert main(["--relock", "--config", str(config)], pin_factory=pins) == 0
-    assert "locked" in capsys.readouterr().out
-    assert_waveform(pin, [(0.0, True), (0.0, False)])
+    lock.unlock()
+    wait_until(lambda: not pin.state)
+    assert_waveform(pin, [(0.0, False), (0.0, True), (0.5, False)])
+    monkeypatch.undo()
+    lock.unlock()
+    wait_until(lambda: not pin.state)
+    lock.close()
 
 
-def test_module_wants_to_be_told_what_to_do():
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert caught.value.code == 2
+def test_a_relock_that_runs_out_of_memory_is_tried_again(pins, monkeypatch):
+    lock, pin = open_lock(pins)
+    write, left = lock._write, [3]
+
+    def failing(unlocked):
+        if not unlocked and left[0]:
+            left[0] -= 1
+            raise MemoryError
+        write(unlocked)
+
+    monkeypatch.setattr(lock, "_write", failing)
+    lock.unlock()
+    wait_until(lambda: not pin.state)
+    assert left == [0]
+    lock.close()
+
+
+def test_a_relock_thread_that_is_dead_is_missed_by_the_loop(pins, monkeypatch):
+    lock, pin = open_lock(pins)
+    dead = threading.Thread(target=lambda: None)
+    dead.start()
+    dead.join()
+    lock.unlock()
+    monkeypatch.setattr(lock, "_await_end", lambda: threading.Event().wait(3))  # and the old thread is stuck
+    lock._timer = dead
+    time.sleep(PULSE_S * 1.5)
+    lock.check()  # as every loop does, ten times a second
+    assert pin.state is False
+    assert lock._timer.is_alive()
+    monkeypatch.undo()
+    lock.unlock()
+    wait_until(lambda: not pin.state)
+    lock.close()
+
+
+def test_without_a_thread_there_is_no_pulse(pins, monkeypatch):
+    def no_more(self):
+        raise RuntimeError("can't start new thread")
+
+    lock, pin = open_lock(pins)
+    lock._timer = SimpleNamespace(is_alive=lambda: False)
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with pytest.raises(LockError, match="no thread to end a pulse"):
+        lock.unlock()
+    assert pin.state is False
+    monkeypatch.undo()
+    lock.close()
+
+
+# --- two askers
+
+
+def test_a_pulse_belongs_to_who_asked_for_it(pins):
+    lock, pin = open_lock(pins, pulse_s=1.0)
+    pin.clear_states()
+    lock.unlock(asker=Asker.INSIDE)
+    time.sleep(0.3)
+    lock.unlock()
+    assert (lock.runs(Asker.INSIDE), lock.runs(Asker.OUTSIDE)) == (True, True)
+    lock.end(Asker.OUTSIDE)
+    assert (lock.runs(Asker.INSIDE), lock.runs(Asker.OUTSIDE)) == (True, False)
+    wait_until(lambda: not pin.state)
+    assert_waveform(pin, [(0.0, False), (0.0, True), (1.0, False)])
+    lock.unlock()
+    lock.end(Asker.INSIDE)
+    assert pin.state is True
+    lock.end(Asker.OUTSIDE)
+    assert pin.state is False
+    lock.close()
+
+
+def test_one_askers_bound_does_not_cut_the_other_ones_pulse(pins, monkeypatch):
+    monkeypatch.setattr("device.lock.bolt.MAX_OPEN_S", 0.4)
+    lock, pin = open_lock(pins, pulse_s=0.35)
+    began_s = time.monotonic()
+    lock.unlock()
+    while time.monotonic() - began_s < 0.3:
+        lock.unlock()
+        time.sleep(0.01)
+    lock.unlock(asker=Asker.INSIDE)
+    pressed_s = time.monotonic()
+    wait_until(lambda: not pin.state)
+    assert time.monotonic() - pressed_s >= 0.34
+    lock.close()
 
 
 # --- Jetson: a double with the surface of gpiod 2.x
@@ -484,7 +538,7 @@ def fake_gpiod():
 
 
 def open_jetson(gpiod, chip="/dev/gpiochip0", active_high=True):
-    return JetsonLock(chip=chip, line=105, active_high=active_high, pulse_s=PULSE_S, gpiod=gpiod)
+    return GpiochipLock(chip=chip, line=105, active_high=active_high, pulse_s=PULSE_S, gpiod=gpiod)
 
 
 @pytest.mark.parametrize("active_high", [True, False])

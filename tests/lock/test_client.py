@@ -10,14 +10,15 @@ import time
 
 import pytest
 
-from device.build import build_lock
+from device.build import build_front
 from device.config import Config, LockConfig
 from device.errors import LockError, LockRefused
 from device.lock import client as lock_client
 from device.lock.client import RemoteLock
 from device.lock.door import Report
+from device.lock.server import SILENCE_S
 from device.lock.wire import Answer, write_answer
-from tests.lock.test_lockd import Process
+from tests.support.lock_bench import Process
 
 NONCE = "ab" * 16
 PULSE_S = 0.6
@@ -92,34 +93,34 @@ def test_lock_and_unlock_again_on_one_connection(process, lock):
     assert process.levels() == [True, False] * 5
 
 
-def test_check_beats_and_no_check_ends_the_pulse(tmp_path):
+def test_a_frame_that_takes_long_cuts_no_pulse(tmp_path):
+    """The beat says that the program lives; the loop is in one slow frame meanwhile."""
     process = Process(tmp_path, "[lock]\npulse_s = 30\n")
     try:
         lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
         lock.unlock()
-        until_s = time.monotonic() + 2.6  # longer than the lock process bears silence
-        while time.monotonic() < until_s:
-            lock.check()
-            time.sleep(0.05)
+        time.sleep(SILENCE_S + 1.5)
         assert process.levels() == [True]
-        wait_until(lambda: not process.trace.level)
-        with pytest.raises(LockError, match="hung up"):
-            lock.check()
-        assert lock.is_locked is None
+        assert lock.is_locked is False
+        lock.check()
+        lock.close()
+        assert process.levels() == [True, False]
     finally:
         process.end(signal.SIGKILL)
 
 
-def test_who_was_silent_in_mid_pulse_locks_and_is_let_in_again(tmp_path):
-    """A camera that hangs keeps the recognizer from beating: that must not end it."""
-    process = Process(tmp_path, "[lock]\npulse_s = 30\n")
+def test_a_loop_that_hangs_stops_beating_and_is_let_in_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock_client, "HANGS_S", 0.5)
+    process = Process(tmp_path, "[lock]\npulse_s = 10\n")
+    news = []
     try:
         lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
+        lock.on_news = lambda name, details: news.append(name)
         lock.unlock()
-        wait_until(lambda: not process.trace.level)  # hung up on
-        lock.lock()
-        assert lock.is_locked is True
+        wait_until(lambda: not process.trace.level, 10)  # nobody calls check(): silent, locked and hung up on
         lock.check()
+        assert lock.is_locked is True
+        assert [name for name in news if name.startswith("lock")] == ["lock_lost", "lock_back"]
         lock.unlock()
         assert process.trace.level
         lock.close()
@@ -128,27 +129,81 @@ def test_who_was_silent_in_mid_pulse_locks_and_is_let_in_again(tmp_path):
         process.end(signal.SIGKILL)
 
 
+def test_a_lock_process_that_starts_anew_is_connected_to(tmp_path):
+    process = Process(tmp_path)
+    news = []
+    lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
+    lock.on_news = lambda name, details: news.append((name, details))
+    process.end(signal.SIGKILL)
+    wait_until(lambda: lock.check() or lock.is_locked is None)
+    with pytest.raises(LockRefused, match="gone"):
+        lock.unlock()
+    lock.lock()  # a lost camera meanwhile: it is locked, and the program goes on
+    again = Process(tmp_path)
+    try:
+        wait_until(lambda: lock.check() or lock.is_locked, 20)
+        lock.unlock()
+        assert again.trace.level
+        lost, back = (each for each in news if each[0].startswith("lock"))
+        assert lost[0] == "lock_lost"
+        assert "see `systemctl status face-unlock-lock`" in lost[1]["error"]
+        assert back == ("lock_back", {})
+        lock.close()
+    finally:
+        again.end(signal.SIGKILL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_lock_process_that_is_gone_is_an_error_everywhere(process, lock, number):
+def test_a_lock_process_that_stays_away_is_an_error(process, number):
+    lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
+    lock._patience_s = 0.5
     process.end(number)
+    with pytest.raises(LockError, match="see `systemctl status face-unlock-lock`"):
+        wait_until(lambda: lock.check())
     assert lock.is_locked is None
-    for method in (lock.check, lock.unlock, lock.lock):
-        with pytest.raises(LockError, match="see `systemctl status face-unlock-lock`"):
-            method()
-    with pytest.raises(LockError):
+    with pytest.raises(LockError, match="is gone"):
         lock.close()
     lock.close()
 
 
-def test_a_lock_process_that_hangs_is_an_error(process, lock, monkeypatch):
+def test_a_lock_process_that_hangs_unlocks_nothing_and_stays_away(process, lock, monkeypatch):
     monkeypatch.setattr(lock_client, "ANSWER_S", 0.3)
+    lock._patience_s = 0.5
     process.process.send_signal(signal.SIGSTOP)
     assert lock.is_locked is True  # sets the new patience
     started_s = time.monotonic()
-    with pytest.raises(LockError, match="does not answer"):
+    with pytest.raises(LockError, match="is gone"):
+        wait_until(lambda: lock.check())
+    assert time.monotonic() - started_s < 5
+    with pytest.raises(LockRefused, match="gone"):
         lock.unlock()
-    assert time.monotonic() - started_s < 2
     process.process.send_signal(signal.SIGCONT)
+    assert process.levels() == []
+
+
+def test_a_lock_that_the_button_opened_does_not_keep_the_recognizer_waiting(tmp_path):
+    """`lock` at a reconnect or at SIGTERM ends the recognizer's own pulse, and is done when that is over."""
+    (tmp_path / "gpio23.level").write_text("1")
+    process = Process(tmp_path, "[lock]\npulse_s = 5\n[door]\nexit_pin = 23\n")
+    try:
+        lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
+        (tmp_path / "gpio23.level").write_text("0")
+        wait_until(lambda: process.trace.level)
+        wait_until(lambda: lock.check() or lock.is_locked is False)
+        started_s = time.monotonic()
+        lock.lock()
+        lock.close()
+        assert time.monotonic() - started_s < 1
+        time.sleep(1)
+        assert process.trace.level
+        again = RemoteLock(process.address, life_s=1.5, patience_s=20)
+        assert again.is_locked is False
+        again.close()
+        wait_until(lambda: not process.trace.level, 10)
+        (rise_s, _), (fall_s, _) = process.trace.changes()
+        assert fall_s - rise_s == pytest.approx(5, abs=0.5)
+    finally:
+        process.end(signal.SIGKILL)
 
 
 class Stopped(BaseException):
@@ -180,12 +235,12 @@ def test_a_signal_in_the_middle_of_a_command_locks_at_once(process, lock, monkey
 
 def test_the_bolt_may_be_jammed(tmp_path, process, lock):
     seen = []
-    lock.on_door = lambda before, after: seen.append((before.door, after.door, after.alarms))
+    lock.on_news = lambda name, details: seen.append((name, *details.values()))
     lock.unlock()
     (tmp_path / "stuck_open").touch()
-    wait_until(lambda: (seen and seen[-1][1] == "jammed") or lock.check())
+    wait_until(lambda: ("alarm", "jammed") in seen or lock.check())
     assert lock.is_locked is None
-    assert seen[-1][2] == {"jammed"}
+    assert ("door", "jammed") in seen
     with pytest.raises(LockRefused, match="jammed"):
         lock.unlock()
     with pytest.raises(LockError, match="expected locked"):
@@ -253,11 +308,12 @@ def test_build_takes_the_lock_process_unless_pins_are_given(process):
 
     config = Config(lock=LockConfig(socket=str(process.address)))
     process.connect()[0].close()
-    lock = build_lock(config, pin_factory=None)
+    lock = build_front(config, pin_factory=None)
     assert isinstance(lock, RemoteLock)
     lock.close()
     pins = MockFactory()
-    with build_lock(config, pin_factory=pins) as mock:  # a demo never reaches the door
-        mock.unlock()
-        assert pins.pin(17).state is True
+    mock = build_front(config, pin_factory=pins)  # a demo never reaches the door
+    mock.unlock()
+    assert pins.pin(17).state is True
+    mock.close()
     assert process.levels() == []

@@ -8,133 +8,25 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from gpiozero.pins.mock import MockFactory, MockPin
+from gpiozero import DigitalOutputDevice
+from gpiozero.pins.mock import MockFactory
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from device import lockd
-from device.config import Config, DoorConfig
+from device.config import Config, DoorConfig, KeypadConfig, LivenessConfig, LockConfig, PolicyConfig
 from device.lock import server as lock_server
-from device.lock.bolt import GpioLock
-from device.lock.door import DoorRule
-from device.lock.panel import Outputs
-from device.lock.switches import DoorPins
+from device.lock.budget import Budget
 from device.lock.wire import LONGEST_BYTES, VERBS, read_answer
-from scripts.stage.mock_pins import Trace
-from tests.conftest import ROOT
+from tests.support.lock_bench import OLDEST_S, PULSE_S, Bench, Process, Raw
 
-PULSE_S = 0.3
-OLDEST_S = 2.0
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))  # docs/how/fail_secure.md names the long run
-
-
-class StuckPin(MockPin):
-    """A pin that a short holds while `stuck`."""
-
-    stuck = False
-
-    def _change_state(self, value):
-        return False if self.stuck and self._function == "output" else super()._change_state(value)
-
-
-class Log:
-    """Takes the place of the status log."""
-
-    def __init__(self):
-        self.lines = []
-
-    def event(self, name, **fields):
-        self.lines.append((name, fields))
-
-    def reasons(self):
-        return [fields["reason"] for name, fields in self.lines if name == "command_refused"]
-
-
-class Bench:
-    """A server that is stepped by hand, its pins, and recognizers that connect to it."""
-
-    def __init__(self, folder, *, door=None, users=None, pulse_s=PULSE_S, outputs=None):
-        self.factory = MockFactory(pin_class=StuckPin)
-        self.lock = GpioLock(pin=17, active_high=True, pulse_s=pulse_s, pin_factory=self.factory)
-        self.pin = self.factory.pin(17)
-        self.log = Log()
-        self.address = folder / "bolt.sock"
-        self.listener = lockd.listen(self.address)
-        self.pins = DoorPins(door or DoorConfig(), pin_factory=self.factory)
-        self.outputs = Outputs(outputs or Config(), pin_factory=self.factory)
-        self.server = lock_server.LockServer(
-            lock=self.lock,
-            pins=self.pins,
-            outputs=self.outputs,
-            listener=self.listener,
-            users=frozenset({os.getuid()}) if users is None else users,
-            rule=DoorRule(held_open_s=30, settle_s=1),
-            oldest_s=OLDEST_S,
-            status=self.log,
-        )
-
-    def connect(self):
-        connection = Raw(self)
-        connection.greet()
-        return connection
-
-    def step_until(self, condition, seconds=5.0):
-        until_s = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until_s, self.log.lines
-            self.server.step()
-
-    def close(self):
-        self.server.close()
-        self.lock.close()
-        self.pins.close()
-        self.outputs.close()
-        self.listener.close()
-        self.factory.close()
-
-
-class Raw:
-    """A recognizer that sends whatever it is told to."""
-
-    def __init__(self, bench):
-        self.bench = bench
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(1)
-        self.socket.connect(str(bench.address))
-        self.nonce = "0" * 32
-
-    def greet(self):
-        self.bench.server.step()
-        return self.receive()
-
-    def receive(self):
-        """Return the next answer that is no news of the door; None when it was hung up."""
-        while packet := self.socket.recv(300):
-            answer = read_answer(packet)
-            self.nonce = answer.nonce
-            if answer.word != "state":
-                return answer
-        return None
-
-    def send(self, packet):
-        self.socket.send(packet)
-        self.bench.server.step()
-
-    def ask(self, verb, *, nonce=None, age_s=0.0, life_ms=1500):
-        frame_us = round((time.monotonic() - age_s) * 1e6)
-        self.send(f"{verb} {nonce or self.nonce} {frame_us} {life_ms}".encode())
-        return self.receive()
-
-    def hung_up(self):
-        with contextlib.suppress(ConnectionResetError):
-            return self.socket.recv(300) == b""
-        return True
 
 
 @pytest.fixture
@@ -448,6 +340,200 @@ def test_rubbish_does_not_lock_in_who_pressed_the_button(door):
     assert door.pin.state is True
 
 
+ENDS = {
+    "lock": lambda client: client.ask("lock"),
+    "hang up": lambda client: client.socket.close(),
+    "rubbish": lambda client: client.send(b"rubbish"),
+    "a pulse, and lock": lambda client: (client.ask("pulse"), client.ask("lock")),
+    "a pulse, and hang up": lambda client: (client.ask("pulse"), client.socket.close()),
+    "a pulse, and another recognizer": lambda client: (
+        client.ask("pulse"),
+        client.socket.close(),
+        client.bench.connect(),
+    ),
+}
+
+
+@pytest.mark.parametrize("first", ["button", "recognizer"])
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_that_the_recognizer_does_ends_the_pulse_of_the_button(make_bench, end, first):
+    """A pulse belongs to who asked for it."""
+    bench = make_bench(door=SWITCHES, pulse_s=2.0)
+    for pin in (22, 24):
+        bench.factory.pin(pin).drive_low()
+    bench.step_until(lambda: ("door", {"door": "locked"}) in bench.log.lines)
+    client = bench.connect()
+    if first == "recognizer":
+        client.ask("pulse")
+    press(bench)
+    pressed_s = time.monotonic() - 0.15
+    ENDS[end](client)
+    bench.step_until(lambda: not bench.pin.state, 4)
+    assert levels(bench.pin) == [False, True, False]
+    assert time.monotonic() - pressed_s == pytest.approx(2.0, abs=0.3)
+
+
+def test_the_recognizer_is_told_that_the_button_opened(door):
+    client = door.connect()
+    press(door)
+    assert client.ask("lock").bolt == "released"
+    assert client.ask("pulse").bolt == "unlocked"
+    assert client.ask("lock").bolt == "released"
+
+
+def test_the_buttons_pulse_outlives_neither_itself_nor_a_recognizer_that_hangs(make_bench, monkeypatch):
+    """After the button's own pulse, the recognizer's is its own again: one that hangs, or goes, is locked behind."""
+    monkeypatch.setattr(lock_server, "SILENCE_S", 0.2)
+    bench = make_bench(door=SWITCHES, pulse_s=0.6)
+    for pin in (22, 24):
+        bench.factory.pin(pin).drive_low()
+    bench.step_until(lambda: bench.log.lines)
+    press(bench)
+    bench.step_until(lambda: not bench.pin.state, 2)
+    for end in ("silence", "hang up"):
+        client = bench.connect()
+        client.ask("pulse")
+        began_s = time.monotonic()
+        if end == "hang up":
+            client.socket.close()
+        bench.step_until(lambda: not bench.pin.state, 2)
+        assert time.monotonic() - began_s < 0.45  # before its pulse is over
+        client.socket.close()
+        bench.server.step()
+
+
+def test_a_recognizer_that_hangs_in_the_buttons_pulse_ends_only_its_own(make_bench, monkeypatch):
+    monkeypatch.setattr(lock_server, "SILENCE_S", 0.2)
+    bench = make_bench(door=SWITCHES, pulse_s=1.0)
+    for pin in (22, 24):
+        bench.factory.pin(pin).drive_low()
+    bench.step_until(lambda: bench.log.lines)
+    client = bench.connect()
+    client.ask("pulse")
+    press(bench)
+    bench.step_until(lambda: "silent" in bench.log.reasons(), 2)
+    assert bench.pin.state is True
+    bench.step_until(lambda: not bench.pin.state, 2)
+
+
+def test_who_presses_while_the_leaf_stands_open_still_gets_out(door):
+    """Somebody else's door falls shut behind them; that ends their pulse, not the one of the button."""
+    client = door.connect()
+    client.ask("pulse")
+    door.factory.pin(22).drive_high()
+    door.step_until(lambda: ("door", {"door": "open"}) in door.log.lines)
+    press(door)
+    door.factory.pin(22).drive_low()
+    for _ in range(30):
+        door.server.step()
+    assert door.pin.state is True
+    assert client.ask("lock").bolt == "released"
+    door.factory.pin(22).drive_high()  # now it is theirs that opens, and falls shut
+    door.step_until(lambda: door.log.lines[-1] == ("door", {"door": "open"}))
+    door.factory.pin(22).drive_low()
+    door.step_until(lambda: not door.pin.state, 1)
+
+
+# --- a recognizer that was taken over
+
+
+class Minutes:
+    """Time that a test moves, for server, bolt and client alike."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 1000.0
+        for module in ("device.lock.server", "device.lock.bolt"):
+            monkeypatch.setattr(f"{module}.time", self)
+
+    def monotonic(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("pulse_s", [0.5, 5, 14, 16, 30])
+def test_a_hostile_recognizer_holds_the_door_open_for_half_of_a_minute_at_most(
+    make_bench, monkeypatch, pulse_s
+):
+    """It asks as often as it likes; each tenth of a second is looked at, for three minutes."""
+    minutes = Minutes(monkeypatch)
+    bench = make_bench(pulse_s=pulse_s)
+    client, open_at = bench.connect(), []
+    for tick in range(1800):
+        minutes.now_s += 0.1
+        frame_us = round(minutes.now_s * 1e6)
+        client.send(f"pulse {client.nonce} {frame_us} 1500".encode())
+        answer = client.receive()
+        assert answer.word == "ok" or str(answer.refusal) == "too_often"
+        bench.lock.end_overdue()
+        open_at += [tick] if bench.pin.state else []
+    for start in range(0, 1200, 10):
+        assert sum(start <= tick < start + 600 for tick in open_at) <= 302
+    rises = sum(level and not before for before, level in pairwise(levels(bench.pin)))
+    assert rises <= 10 * 4
+    assert open_at[-1] > 1200  # and it is let in again, minute after minute
+    assert ("alarm", {"reason": "too_often"}) in bench.log.lines
+    assert "too_often" in answer.report.alarms
+
+
+def test_after_its_half_minute_the_bolt_is_locked_to_it_for_as_long(make_bench, monkeypatch):
+    minutes = Minutes(monkeypatch)
+    bench = make_bench(pulse_s=30)
+    client = bench.connect()
+
+    def ask():
+        client.send(f"pulse {client.nonce} {round(minutes.now_s * 1e6)} 1500".encode())
+        return client.receive()
+
+    assert ask().word == "ok"
+    minutes.now_s += 30.1
+    bench.step_until(lambda: not bench.pin.state)
+    for _ in range(29):
+        assert str(ask().refusal) == "too_often"
+        minutes.now_s += 1
+    minutes.now_s += 1
+    assert ask().word == "ok"
+
+
+def test_the_exit_button_has_no_budget(make_bench, monkeypatch):
+    minutes = Minutes(monkeypatch)
+    bench = make_bench(door=SWITCHES, pulse_s=30)
+    for pin in (22, 24):
+        bench.factory.pin(pin).drive_low()
+    bench.step_until(lambda: bench.log.lines)
+    client = bench.connect()
+    client.send(f"pulse {client.nonce} {round(minutes.now_s * 1e6)} 1500".encode())
+    client.receive()
+    minutes.now_s += 29.9
+    bench.factory.pin(23).drive_low()
+    bench.server.step()
+    minutes.now_s += 0.06
+    bench.server.step()
+    minutes.now_s += 10  # the recognizer's half minute is over, the button's pulse is not
+    bench.server.step()
+    assert bench.pin.state is True
+    minutes.now_s += 20
+    bench.step_until(lambda: not bench.pin.state)
+
+
+def test_the_alarm_of_a_recognizer_that_asks_too_often_ends_after_a_minute(make_bench, monkeypatch):
+    minutes = Minutes(monkeypatch)
+    bench = make_bench(door=DoorConfig(alarm_pin=25), pulse_s=30)
+    client = bench.connect()
+    for _ in range(2):
+        minutes.now_s += 0.1
+        client.send(f"pulse {client.nonce} {round(minutes.now_s * 1e6)} 1500".encode())
+        client.receive()
+    assert bench.factory.pin(25).state is True
+    minutes.now_s += 59
+    bench.server.step()
+    assert bench.factory.pin(25).state is True
+    minutes.now_s += 2
+    bench.step_until(lambda: not bench.factory.pin(25).state)
+    assert ("alarm_over", {"reason": "too_often"}) in bench.log.lines
+
+
 def test_a_touch_of_the_button_that_is_no_press(door):
     press(door, seconds=0.01)
     for _ in range(10):
@@ -553,13 +639,14 @@ def fuzzed(make_bench, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(lock_server, "time", clock)
     monkeypatch.setattr(lock_server, "FLOOD", (10**9, 1.0))
+    monkeypatch.setattr(Budget, "allows", lambda self, now_s: True)
     bench = make_bench(pulse_s=30)
     bench.pulses = 0
     unlock = bench.lock.unlock
 
-    def count():
+    def count(**asker):
         bench.pulses += 1
-        unlock()
+        unlock(**asker)
 
     monkeypatch.setattr(bench.lock, "unlock", count)
     return Fuzzed(bench, clock)
@@ -590,55 +677,6 @@ def test_fuzzed_packets_open_nothing(fuzzed):
 
 
 # --- the real process
-
-
-class Process:
-    """A real lock process on file pins."""
-
-    def __init__(self, folder, toml="", *arguments, **environment):
-        self.folder, self.address = folder, folder / "bolt.sock"
-        (folder / "config.toml").write_text(toml or f"[lock]\npulse_s = {PULSE_S}\n")
-        self.trace = Trace(folder / "gpio17.trace")
-        options = ["--config", str(folder / "config.toml"), "--socket", str(self.address), *arguments]
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "scripts/stage/mock_pins.py"), str(folder), "lockd", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-
-    def connect(self, patience_s=20):
-        until_s = time.monotonic() + patience_s
-        while True:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            connection.settimeout(5)
-            try:
-                connection.connect(str(self.address))
-                return connection, read_answer(connection.recv(300))
-            except OSError:
-                connection.close()
-                assert self.process.poll() is None, self.process.communicate()
-                assert time.monotonic() < until_s
-                time.sleep(0.02)
-
-    def pulse(self):
-        connection, hello = self.connect()
-        connection.send(f"pulse {hello.nonce} {round(time.monotonic() * 1e6)} 1500".encode())
-        until_s = time.monotonic() + 5
-        while not self.trace.level and time.monotonic() < until_s:
-            time.sleep(0.005)
-        assert self.trace.level
-        return connection
-
-    def end(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=20)
-        return self.process.returncode, [json.loads(line) for line in out.splitlines()], err
-
-    def levels(self):
-        return [level for _, level in self.trace.changes()]
 
 
 @pytest.fixture
@@ -807,3 +845,49 @@ def test_a_full_disk_and_a_closed_stdout_change_nothing(start):
     assert process.levels() == [True, False]
     assert process.process.poll() is None
     process.process.stdout = None
+
+
+def test_an_output_that_cannot_be_claimed_keeps_nobody_in(tmp_path, monkeypatch, capfd):
+    """Buzzer, LED, alarms and keypad of this door are held by somebody else: bolt and exit button work."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    factory, stopped = MockFactory(), threading.Event()
+    taken = [DigitalOutputDevice(number, pin_factory=factory) for number in (5, 22, 25, 26, 27)]
+    config = Config(
+        lock=LockConfig(pulse_s=PULSE_S),
+        door=DoorConfig(exit_pin=23, alarm_pin=25),
+        liveness=LivenessConfig(buzzer_pin=22, led_pin=26),
+        policy=PolicyConfig(alarm_pin=27),
+        keypad=KeypadConfig(rows="5,6,13,19", columns="16,20,21"),
+    )
+    address = tmp_path / "bolt.sock"
+    args = lockd.parse(["--socket", str(address)])
+    process = threading.Thread(target=lockd.serve, args=(config, args, factory, stopped.is_set))
+    process.start()
+    try:
+        wait_until(address.exists)
+        pin = factory.pin(17)
+        pin.clear_states()
+        time.sleep(0.2)  # the button has to be seen up first
+        factory.pin(23).drive_low()
+        wait_until(lambda: levels(pin) == [False, True, False])
+    finally:
+        stopped.set()
+        process.join(10)
+        for each in taken:
+            each.close()
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    warned = [line["error"].split(":")[0] for line in told if line["event"] == "warning"]
+    assert warned == [
+        "door.alarm_pin",
+        "liveness.buzzer_pin",
+        "liveness.led_pin",
+        "policy.alarm_pin",
+        "keypad",
+    ]
+
+
+def wait_until(condition, seconds=10.0):
+    until_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until_s
+        time.sleep(0.005)

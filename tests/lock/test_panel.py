@@ -15,14 +15,13 @@ from device.access.pin_entry import PinEntry
 from device.build import build_parts, build_prompt
 from device.config import Config, KeypadConfig, LivenessConfig, PolicyConfig
 from device.errors import LockError, LockRefused
-from device.lock import alarm
-from device.lock.alarm import RemoteAlarm
+from device.lock import panel
 from device.lock.client import RemoteLock
-from device.lock.panel import Outputs
-from device.lock.prompt import PATTERNS, Prompt, RemotePrompt
+from device.lock.front import Prompt, raise_alarm
+from device.lock.panel import PATTERNS, Outputs
 from device.lock.wire import ALARM, QUIET, SIGNALS, Refusal
 from scripts.stage.mock_pins import Trace
-from tests.lock.test_lockd import Bench, Process
+from tests.support.lock_bench import Bench, Process
 
 BUZZER, LED, ALARM_PIN = 22, 23, 24
 ROWS, COLUMNS = (5, 6, 13, 19), (16, 20, 21)
@@ -144,8 +143,8 @@ def test_quiet_ends_a_pattern_and_so_does_the_end_of_the_recognizer(bench):
 
 
 def test_an_alarm_is_bounded_and_outlives_its_recognizer(bench, monkeypatch):
-    assert alarm.ALARM_S == 60
-    monkeypatch.setattr(alarm, "ALARM_S", 0.6)
+    assert panel.ALARM_S == 60
+    monkeypatch.setattr(panel, "ALARM_S", 0.6)
     client, pin = bench.connect(), bench.factory.pin(ALARM_PIN)
     client.ask("signal:alarm")
     wait_until(lambda: pin.state)
@@ -194,7 +193,7 @@ def test_a_late_signal_is_refused_and_the_next_one_is_played(bench):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # gpiozero's own thread
 def test_an_output_that_fails_does_not_keep_the_door_from_anything(bench, monkeypatch):
     client = bench.connect()
-    for part in (bench.outputs._prompt, bench.outputs._alarm, bench.outputs._keypad):
+    for part in (*bench.outputs._hints, bench.outputs._alarm, bench.outputs._keypad):
         part.close()
     for signal in ("nod", "alarm", "quiet"):
         assert client.ask(f"signal:{signal}").word == "ok"
@@ -260,15 +259,13 @@ def test_a_broken_key_is_an_error_that_shows_no_digit(served):
 def test_the_recognizer_asks_where_the_lock_process_has_the_pins(served):
     """Without a pin of its own: its factory would fail."""
     lock, entry = served.lock, PinEntry()
-    prompt = build_prompt(CONFIG, lock, pin_factory=None)
-    parts = list(build_parts(CONFIG, entry, lock, None))
-    assert isinstance(prompt, RemotePrompt)
-    assert [type(part) for part in parts] == [RemoteAlarm]
+    prompt = build_prompt(CONFIG, lock)
+    assert list(build_parts(CONFIG, entry, lock)) == []
     for _ in range(3):  # each frame of a challenge shows the move again
         prompt.show("nod")
     buzzer = served.bench.factory.pin(BUZZER)
     wait_until(lambda: levels(buzzer).count(True) == 3)
-    parts[0].sound()
+    raise_alarm(lock.signal)
     wait_until(lambda: served.bench.factory.pin(ALARM_PIN).state)
     keys = Keys(served.bench.factory)
     for key in "2580#":
@@ -279,15 +276,15 @@ def test_the_recognizer_asks_where_the_lock_process_has_the_pins(served):
         lock.check()
     assert entry.take() == "2580"
     prompt.show(None)
-    for part in (*parts, prompt):
-        part.close()
     assert levels(served.bench.pin).count(True) == 0
 
 
 def test_where_nothing_is_configured_nothing_is_asked(served):
-    prompt = build_prompt(Config(), served.lock, pin_factory=None)
-    assert type(prompt) is Prompt
-    assert list(build_parts(Config(), PinEntry(), served.lock, None)) == []
+    asked = []
+    served.lock.signal = asked.append
+    build_prompt(Config(), served.lock).show("nod")
+    assert asked == []
+    assert list(build_parts(Config(), PinEntry(), served.lock)) == []
 
 
 def test_a_signal_that_came_too_late_costs_the_person_a_hint(served, monkeypatch):
@@ -298,18 +295,19 @@ def test_a_signal_that_came_too_late_costs_the_person_a_hint(served, monkeypatch
         raise LockRefused("stale")
 
     monkeypatch.setattr(served.lock, "signal", late)
-    RemotePrompt(served.lock).show("nod")
-    RemoteAlarm(served.lock).sound()
+    Prompt(served.lock.signal).show("nod")
+    raise_alarm(served.lock.signal)
     assert asked == ["nod", "alarm", "alarm", "alarm"]  # the alarm is tried again
 
 
-def test_a_lock_process_that_is_gone_is_an_error(tmp_path):
+def test_a_lock_process_that_is_gone_costs_a_hint_and_the_alarm(tmp_path):
     process = Process(tmp_path)
     lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
     process.end()
-    for ask in (lambda: RemotePrompt(lock).show("nod"), RemoteAlarm(lock).sound):
-        with pytest.raises(LockError, match="see `systemctl status face-unlock-lock`"):
-            ask()
+    Prompt(lock.signal).show("nod")
+    raise_alarm(lock.signal)
+    with pytest.raises(LockRefused, match="gone"):
+        lock.signal("nod")
 
 
 # The real process
@@ -360,7 +358,7 @@ def test_a_killed_process_leaves_no_buzzer_on(tmp_path):
     ("toml", "said"),
     [
         ("[liveness]\nbuzzer_pin = 14\n[status]\nserial_port = '/dev/serial0'\n", "carries the serial log"),
-        ("[lock]\ndriver = 'jetson'\n[liveness]\nled_pin = 5\n", "needs gpiozero's pins"),
+        ("[lock]\ndriver = 'jetson'\n[liveness]\nled_pin = 5\n", 'expected lock.driver = "gpiozero"'),
     ],
 )
 def test_a_pin_that_has_another_use_is_refused_at_the_start(tmp_path, toml, said):
@@ -369,11 +367,27 @@ def test_a_pin_that_has_another_use_is_refused_at_the_start(tmp_path, toml, said
     assert said in err
 
 
-def test_a_pin_that_cannot_be_claimed_is_one_line_and_gives_the_others_back():
+def test_an_output_that_cannot_be_claimed_is_told_and_the_others_are_claimed():
     factory = MockFactory()
     taken = Outputs(replace(CONFIG, keypad=KeypadConfig(), liveness=LivenessConfig()), pin_factory=factory)
-    with pytest.raises(LockError, match="GPIO24: cannot be claimed") as caught:
-        Outputs(CONFIG, pin_factory=factory)
-    assert "\n" not in str(caught.value)
+    told = []
+    outputs = Outputs(CONFIG, pin_factory=factory, warn=told.append)
+    [text] = told
+    assert text.startswith("policy.alarm_pin: GPIO24 cannot be claimed")
+    assert "\n" not in text
+    assert outputs.scanned
+    outputs.close()
     taken.close()
-    Outputs(CONFIG, pin_factory=factory).close()
+    Outputs(CONFIG, pin_factory=factory, warn=pytest.fail).close()
+
+
+def test_a_keypad_that_cannot_be_claimed_is_told():
+    factory, told = MockFactory(), []
+    taken = Outputs(Config(liveness=LivenessConfig(led_pin=5)), pin_factory=factory)
+    outputs = Outputs(CONFIG, pin_factory=factory, warn=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("keypad: a pin cannot be claimed")
+    assert not outputs.scanned
+    outputs.play("nod")
+    outputs.close()
+    taken.close()

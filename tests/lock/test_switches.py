@@ -6,7 +6,6 @@ import pytest
 from gpiozero.pins.mock import MockFactory, MockPin
 
 from device.config import DoorConfig
-from device.errors import LockError
 from device.lock.door import Seen
 from device.lock.switches import STILL_S, DoorPins
 
@@ -85,7 +84,15 @@ def test_an_alarm_that_does_not_obey_is_borne(pins, door, monkeypatch):
     monkeypatch.undo()
 
 
-def test_a_pin_in_use_gives_back_what_was_claimed(pins, door):
-    with pytest.raises(LockError, match=r"door: a pin cannot be claimed.*\[door\]"):
-        DoorPins(DoorConfig(contact_pin=5, exit_pin=24), pin_factory=pins)
-    DoorPins(DoorConfig(contact_pin=5), pin_factory=pins).close()
+def test_a_switch_that_cannot_be_claimed_counts_as_open_and_is_told(pins, door):
+    told = []
+    other = DoorPins(DoorConfig(contact_pin=5, exit_pin=24, alarm_pin=26), pin_factory=pins, warn=told.append)
+    assert [text.split(" cannot be claimed")[0] for text in told] == [
+        "door.exit_pin: GPIO24",
+        "door.alarm_pin: GPIO26",
+    ]
+    pins.pin(5).drive_low()
+    assert other.look(True, 0.0) == Seen(pin_locked=True, closed=True, exit_pressed=False)
+    other.alarm(True)
+    other.close()
+    DoorPins(DoorConfig(contact_pin=5), pin_factory=pins, warn=pytest.fail).close()

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from device.lock.prompt import PATTERNS
+from device.lock.panel import PATTERNS
 from scripts.stage.mock_pins import Trace
 from tests.conftest import ROOT
-from tests.lock.test_lockd import Process
+from tests.support.lock_bench import Process
 
 PULSE_S, BUZZER = 1.5, 22
 LONG_PULSE = "[lock]\npulse_s = 30\n"
@@ -93,7 +93,7 @@ def test_a_recognizer_that_ends_in_the_pulse_ends_the_pulse(pair, number):
 
 def test_the_lock_process_tells_the_move_that_the_recognizer_asks_for(pair, tmp_path):
     """A portrait has to answer a challenge, and does not: the buzzer plays the moves, and nothing opens."""
-    bolt, recognizer = pair(f"[liveness]\nbuzzer_pin = {BUZZER}\n", "--max-seconds", "10", challenge=True)
+    bolt, recognizer = pair(f"[liveness]\nbuzzer_pin = {BUZZER}\n", "--max-seconds", "40", challenge=True)
     code, lines, err = finish(recognizer)
     assert (code, err) == (0, "")
     moves = [line["action"] for line in lines if line["event"] == "challenge"]

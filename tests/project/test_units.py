@@ -100,6 +100,13 @@ def test_the_bolt_is_relocked_after_any_death():
     assert value("ExecStopPost", BOLT).endswith(relock)
 
 
+def test_the_relock_has_time_and_a_hung_process_has_none():
+    """systemd bounds ExecStopPost= by TimeoutStopSec=; 5 s killed the relock on a slow board."""
+    assert float(value("TimeoutStopSec", BOLT)) >= 30
+    assert value("WatchdogSignal", BOLT) == "SIGKILL"
+    assert value("RuntimeDirectoryPreserve", BOLT) == "yes"  # where the claimed pin is written down
+
+
 def test_where_memory_runs_out_the_bolt_is_killed_last():
     assert value("OOMScoreAdjust", BOLT) == "-900"
     assert "OOMScoreAdjust" not in [key for key, _ in settings(UNIT)]
@@ -141,7 +148,7 @@ def test_the_recognizers_cage_leaves_the_serial_number_in_sight(path):
 def test_the_commands_of_the_units_are_understood():
     import unlock
     from device import lockd
-    from device.lock import bolt
+    from device.lock import relock
     from device.vault import board
 
     assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
@@ -150,7 +157,7 @@ def test_the_commands_of_the_units_are_understood():
     assert caught.value.code == 0
     assert lockd.parse(value("ExecStart", BOLT).split()[3:]).client_user == "face-unlock"
     with pytest.raises(SystemExit) as caught:
-        bolt.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
+        relock.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
     assert caught.value.code == 0
 
 

@@ -1,7 +1,7 @@
 """Run unlock.py, or the relock, on mock pins that write each of their states into a file:
 
     python -m tests.support.recorded_unlock PINS unlock [arguments of unlock.py]
-    python -m tests.support.recorded_unlock PINS relock [arguments of device.lock.bolt]
+    python -m tests.support.recorded_unlock PINS relock [arguments of device.lock.relock]
 
 Like a Raspberry Pi's, such a pin keeps its level when the process dies: the next one finds the file's last state.
 What goes wrong is asked for by the environment: `FAIL_AFTER_GRANT=1` raises in the frame after the grant, in the middle
@@ -180,9 +180,12 @@ def film_live(script: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGHUP, signal.SIG_IGN if os.environ.get("NOHUP") else signal.SIG_DFL)
+    os.environ.setdefault(
+        "RUNTIME_DIRECTORY", str(PINS.resolve().parent)
+    )  # never the record of this machine's door
     factory = MockFactory(pin_class=FilePin)
     if sys.argv[2] == "relock":
-        from device.lock.bolt import main
+        from device.lock.relock import main
 
         sys.exit(main(sys.argv[3:], pin_factory=factory))
     import unlock
