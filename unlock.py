@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from device.programs import guard_start
+from device.programs import Parser, configured, guard_start
 
 if __name__ == "__main__":
     guard_start("unlock")
@@ -23,8 +23,6 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -37,7 +35,7 @@ from device.build import (
     build_refusal_file,
     shortfall,
 )
-from device.config import Config, load_config
+from device.config import Config
 from device.decide.backoff_file import BackoffFile
 from device.errors import (
     CameraLost,
@@ -92,13 +90,8 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="unlock.py", description="Unlock the door for an enrolled face.")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
-    parser.add_argument(
-        "--camera", metavar="SRC", help="auto, picamera2, an index, a device, a clip or rtsp://"
-    )
-    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
+    parser = Parser(prog="unlock.py", description="Unlock the door for an enrolled face.")
+    parser.share("--config", "--camera", "--gallery", "--model")
     parser.add_argument(
         "--lock-socket", metavar="PATH", help="socket of the lock process, which drives the pin"
     )
@@ -180,18 +173,6 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
         status.event("stopping", reason=reason, exit_code=exit_code, error=fault)
         status.close()
     return exit_code
-
-
-def configured(args: argparse.Namespace) -> Config:
-    """Return the configuration with what the command line overrides."""
-    config = load_config(args.config)
-    if args.camera is not None:
-        config = replace(config, camera=replace(config.camera, source=args.camera))
-    if args.model is not None:
-        config = replace(config, model=args.model)
-    if args.lock_socket is not None:
-        config = replace(config, lock=replace(config.lock, socket=args.lock_socket))
-    return replace(config, gallery=args.gallery) if args.gallery else config
 
 
 def check_liveness(config: Config, no_liveness: bool) -> None:

@@ -197,7 +197,7 @@ def build_admission(
     pin_file: BackoffFile,
 ) -> Admission:
     """Put the last word before the bolt together."""
-    policy, path = config.policy, config.gallery_path
+    policy = config.policy
     return Admission(
         AdmissionRule(
             pin_timeout_s=policy.pin_timeout_s,
@@ -205,12 +205,18 @@ def build_admission(
         ),
         gallery,
         audit,
-        usage=UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer),
+        usage=build_usage(config, gallery),
         entry=entry,
         lockout=PinLockout(lockout_rule(config), pin_file.load(), pin_file.save),
         clock=clock.now,
         alarm=partial(raise_alarm, front.signal) if policy.alarm_pin >= 0 else lambda: None,
     )
+
+
+def build_usage(config: Config, gallery: Gallery) -> UsageFile:
+    """Keep what the door remembers of each person beside its gallery."""
+    path = config.gallery_path
+    return UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer)
 
 
 def build_parts(config: Config, entry: PinEntry, front: Front) -> Iterator[Closable]:

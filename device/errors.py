@@ -2,6 +2,7 @@
 
     FaceUnlockError             1   anything below, and the demo's own verdict
     ├── AuditError              1   the audit log cannot be written or read
+    ├── OutputError             1   what was asked for cannot be printed; a change that was made keeps its own code
     ├── UsageError              2   an argument, a name or an image file that cannot be used
     ├── ConfigError             3   the TOML file: unknown key, wrong type, out of range
     ├── ModelError              4   a network or manifest missing, truncated or not the expected one
@@ -30,6 +31,10 @@ class FaceUnlockError(Exception):
 
 class AuditError(FaceUnlockError):
     """The audit log cannot be written or read."""
+
+
+class OutputError(FaceUnlockError):
+    """The output cannot be written, and it is all that was asked for."""
 
 
 class UsageError(FaceUnlockError):

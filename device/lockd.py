@@ -44,6 +44,7 @@ from device.lock.panel import Outputs
 from device.lock.server import LockServer
 from device.lock.switches import DoorPins
 from device.lock.wiring import board_text, check_wiring
+from device.programs import Parser
 
 
 def listen(address: Path) -> socket.socket:
@@ -89,7 +90,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m device.lockd", description="Own the lock's pin.")
+    parser = Parser(prog="python -m device.lockd", description="Own the lock's pin.")
     parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
     parser.add_argument("--socket", metavar="PATH", help="where to listen; overrides lock.socket")
     parser.add_argument("--client-user", metavar="NAME", help="who is heard beside root; default: this user")

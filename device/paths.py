@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from device.errors import ConfigError
@@ -13,3 +14,10 @@ def expand(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ConfigError(f"{text}: nobody's home folder: write the whole path") from None
+
+
+def given_path(text: str) -> Path:
+    """Read an option's value, as argparse's `type`: empty text is an error, and not the folder of now."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, received empty text")
+    return Path(text)

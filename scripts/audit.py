@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,33 +18,40 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.build import build_keys, open_any_gallery, open_audit
-from device.config import Config, load_config
+from device.config import Config
 from device.errors import AuditError, FaceUnlockError, GalleryKeyError, UsageError
 from device.journal.audit import EVENTS
 from device.journal.verify import Line, read_lines, verify
+from device.programs import Parser, check_told, configured, run
 
+# What each command takes beside --gallery and --config, by `dest`.
+TAKEN: dict[str, set[str]] = {"verify": set(), "show": {"event", "subject", "since", "until", "json"}}
 HIDDEN = ("n", "at", "event", "subject", "k", "mac", "prev", "sha256")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Verify or show, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="audit.py", description="Read the audit log.")
-    parser.add_argument("command", choices=("verify", "show"))
+    return run("audit", lambda: act(parse(arguments)))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="audit.py", description="Read the audit log.")
+    parser.add_argument("command", choices=TAKEN)
     parser.add_argument("--event", choices=EVENTS, help="show: only these")
     parser.add_argument("--subject", metavar="NAME", help="show: only of this person, by name or alias")
     parser.add_argument("--since", metavar="TIME", help="show: from here on, YYYY-MM-DD[THH:MM], UTC")
     parser.add_argument("--until", metavar="TIME", help="show: up to here; a day is in it")
     parser.add_argument("--json", action="store_true", help="show: the records as they are, one a line")
-    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
+    parser.share("--gallery", "--config")
     args = parser.parse_args(arguments)
-    try:
-        config = load_config(args.config)
-        config = replace(config, gallery=args.gallery) if args.gallery else config
-        return check(config) if args.command == "verify" else show(config, args)
-    except FaceUnlockError as error:
-        print(f"audit: {error}", file=sys.stderr)
-        return error.exit_code
+    parser.refuse_others(args, args.command, {"command", "gallery", "config", *TAKEN[args.command]})
+    return args
+
+
+def act(args: argparse.Namespace) -> int:
+    config = configured(args)
+    return check(config) if args.command == "verify" else show(config, args)
 
 
 def check(config: Config) -> int:
@@ -87,6 +93,7 @@ def show(config: Config, args: argparse.Namespace) -> int:
         if not (since or "") <= record["at"] <= (until or "9"):
             continue
         print(json.dumps(record) if args.json else described(record, names))
+    check_told()
     return 0
 
 

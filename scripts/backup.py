@@ -14,56 +14,74 @@ an older copy of the gallery's own file, beside its key. --config and --gallery 
 from __future__ import annotations
 
 import argparse
-import getpass
 import shutil
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.build import audit_head, build_audit, build_keys, open_any_gallery
-from device.config import Config, load_config
-from device.errors import FaceUnlockError, GalleryBoardError, GalleryError, UsageError
+from device.config import Config
+from device.errors import GalleryBoardError, GalleryError, UsageError
 from device.gallery import backup
 from device.gallery.dump import Dump
 from device.gallery.gallery import Gallery
 from device.gallery.seal import generation_path
 from device.journal.audit import full_files
+from device.programs import (
+    Parser,
+    ask_secret,
+    ask_yes,
+    configured,
+    ignore_stop_signals,
+    run,
+    stop_signals_raise,
+)
 from device.vault.sealing import Sealer
 
+# What each command takes beside the file, --gallery and --config, by `dest`.
+TAKEN: dict[str, set[str]] = {
+    "create": {"passphrase_file", "no_passphrase"},
+    "restore": {"passphrase_file", "no_passphrase", "yes"},
+    "purge": {"name"},
+}
+NAMED = 10  # of those who would be lost; the rest is counted
 SQLITE = b"SQLite format 3\0"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    parser = argparse.ArgumentParser(prog="backup.py", description="Encrypted backups of the gallery.")
-    parser.add_argument("command", choices=("create", "restore", "purge"))
+    return run("backup", lambda: act(parse(arguments)))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="backup.py", description="Encrypted backups of the gallery.")
+    parser.add_argument("command", choices=TAKEN)
     parser.add_argument("file", type=Path, help="the backup")
     parser.add_argument("name", nargs="?", help="purge: whom to take out")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--passphrase-file", type=Path, metavar="FILE", help="its first line is the passphrase")
     how.add_argument("--no-passphrase", action="store_true", help="the gallery's own key alone")
-    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
+    parser.share("--yes", "--gallery", "--config")
     args = parser.parse_args(arguments)
-    try:
-        config = load_config(args.config)
-        config = replace(config, gallery=args.gallery) if args.gallery else config
-        if args.command == "create":
-            create(config, args.file, passphrase_of(args, twice=True))
-        elif args.command == "restore":
-            restore(config, args.file, args)
-        else:
-            purge(config, args.file, args.name)
-        return 0
-    except FaceUnlockError as error:
-        print(f"backup: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("backup: interrupted", file=sys.stderr)
-        return 130
+    common = {"command", "file", "gallery", "config"}
+    parser.refuse_others(args, args.command, common | TAKEN[args.command])
+    if args.command == "purge" and args.name is None:
+        parser.error("purge: expected FILE NAME, received no name")
+    return args
+
+
+def act(args: argparse.Namespace) -> int:
+    config = configured(args)
+    if args.command == "create":
+        create(config, args.file, passphrase_of(args, twice=True))
+    elif args.command == "restore":
+        restore(config, args.file, args)
+    else:
+        purge(config, args.file, args.name)
+    return 0
 
 
 def create(config: Config, file: Path, passphrase: str | None) -> None:
@@ -82,13 +100,44 @@ def restore(config: Config, file: Path, args: argparse.Namespace) -> None:
     """Put a backup in the place of what is enrolled; a board without a gallery gets one, and a key."""
     dump = copy_of_gallery(config, file) if is_gallery(file) else read(config, file, args)
     set_aside(config.gallery_path, config)
-    with open_any_gallery(config, read_only=False) as gallery:
+    with stop_signals_raise(), open_any_gallery(config, read_only=False) as gallery:
+        if not args.yes:
+            ask_for_whom_it_lacks(gallery, dump, file)
+        ignore_stop_signals()
+        kept = keep(config.gallery_path, gallery)
         left_out = gallery.restore(dump)
         count = gallery.count()
     build_audit(config, demo=False).record("restored", templates=count)
     print(f"restored {count} templates, as of {dump['created_at']}")
+    if kept is not None:
+        print(f"what was there before: {kept} (restore it with --no-passphrase, or delete it)")
     if left_out:
         print(f"left out, because they were removed since: {len(left_out)}")
+
+
+def ask_for_whom_it_lacks(gallery: Gallery, dump: Dump, file: Path) -> None:
+    """Name who is enrolled and not in a backup, and ask whether they are to be lost."""
+    there = {row["subject_id"] for row in dump["tables"]["subjects"]}
+    lost = [each.subject_id for each in gallery.subjects() if each.subject_id not in there]
+    if lost:
+        named = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if len(lost) > NAMED else "")
+        ask_yes(f"{file} is without {named}, who would be lost: restore it?")
+
+
+def keep(path: Path, gallery: Gallery) -> Path | None:
+    """Back up what a restore takes the place of, and remember the file, so that `--remove` purges it too."""
+    if not gallery.subjects():
+        return None
+    kept = free_name(path.with_name(f"{path.name}.before-restore"))
+    backup.create(kept, gallery.dump(), gallery.seal.sealer, None)
+    gallery.set_backups([*gallery.state().backups, str(kept.absolute())])
+    return kept
+
+
+def free_name(path: Path) -> Path:
+    """Return a name that no file has: the path, or with a number behind it."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def read(config: Config, file: Path, args: argparse.Namespace) -> Dump:
@@ -146,9 +195,7 @@ def refused(file: Path, config: Config) -> Path:
     return file.with_name(f"{file.name}.refused")
 
 
-def purge(config: Config, file: Path, name: str | None) -> None:
-    if not name:
-        raise UsageError("purge: expected FILE NAME, received no name")
+def purge(config: Config, file: Path, name: str) -> None:
     with open_any_gallery(config, read_only=True) as gallery:
         done = backup.purge(file, name, gallery.seal.sealer)
     print(f"{file}: {'purged' if done else 'nothing in it'} of {name}")
@@ -184,10 +231,7 @@ def passphrase_of(args: argparse.Namespace, *, twice: bool) -> str | None:
             raise UsageError(
                 f"--passphrase-file {args.passphrase_file}: expected a text file with a passphrase in its first line"
             ) from None
-    first = getpass.getpass("passphrase: ")
-    if twice and first != getpass.getpass("passphrase again: "):
-        raise UsageError("passphrase: expected the same text twice, received others: try again")
-    return first
+    return ask_secret("passphrase", twice=twice, instead="--passphrase-file")
 
 
 if __name__ == "__main__":

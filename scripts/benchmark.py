@@ -47,11 +47,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import FaceUnlockError
+from device.errors import FaceUnlockError, UsageError
 from device.gallery.gallery import Gallery
 from device.numeric.similarity import l2_normalize
+from device.programs import Parser, check_told, run
 from device.types import Decision, Frame, Reason
 from device.vision.embed import LiteRTEmbedder
+from device.vision.picture import read_picture
 from device.vision.runtime import load_interpreter
 
 MANIFEST = ROOT / "models" / "weights" / "mobilefacenet.json"
@@ -150,15 +152,16 @@ def photograph(photo: Path | None) -> npt.NDArray[np.uint8]:
         if package is None or package.origin is None:
             raise AbsentError("no photograph of a face: pip install matplotlib, or name one with --photo")
         photo = Path(package.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
-    picture = cv2.imread(str(photo))
-    if picture is None:
-        raise AbsentError(f"{photo} is no picture: name another with --photo")
+    try:
+        picture = read_picture(photo)
+    except UsageError as fault:
+        raise AbsentError(f"{fault}, with --photo") from None
     scale = min(FRAME_WIDTH_PX / picture.shape[1], FRAME_HEIGHT_PX / picture.shape[0])
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     frame = np.full((FRAME_HEIGHT_PX, FRAME_WIDTH_PX, 3), 127, np.uint8)
     left = (FRAME_WIDTH_PX - small.shape[1]) // 2
     frame[: small.shape[0], left : left + small.shape[1]] = small
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    return frame
 
 
 def fill_gallery(path: Path, embedder: LiteRTEmbedder, count: int) -> Gallery:
@@ -448,7 +451,7 @@ def make_models(folder: Path) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
         "--quick", action="store_true", help="few rounds, small galleries: a check, no measurement"
@@ -471,7 +474,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if options.rounds is not None and not 1 <= options.rounds <= 100_000:
         parser.error(f"--rounds expects 1 to 100000, received {options.rounds}")
     options.rounds = options.rounds or (3 if options.quick else 100)
-    options.seconds = options.seconds or (0.5 if options.quick else 10.0)
+    options.seconds = (0.5 if options.quick else 10.0) if options.seconds is None else options.seconds
     options.starts = 1 if options.quick else 5
     options.templates = (100, 1000) if options.quick else (1000, 100_000)
     return options
@@ -487,24 +490,22 @@ def report_of_child(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
-    try:
-        if options.make_models:
-            make_models(options.make_models)
-            return 0
-        if options.report:
-            print(json.dumps(report_of_child(options)))
-            return 0
-        cv2.setNumThreads(1)
-        with tempfile.TemporaryDirectory() as folder:
-            report = Benchmark(options, Path(folder)).run()
-    except FaceUnlockError as fault:
-        print(f"benchmark.py: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except KeyboardInterrupt:
-        print("benchmark.py: interrupted", file=sys.stderr)
-        return 130
+    """Measure, print the figures and return the exit code."""
+    return run("benchmark.py", lambda: act(parse(argv)))
+
+
+def act(options: argparse.Namespace) -> int:
+    if options.make_models:
+        make_models(options.make_models)
+        return 0
+    if options.report:
+        print(json.dumps(report_of_child(options)))
+        return 0
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Benchmark(options, Path(folder)).run()
     print(json.dumps(report, indent=1) if options.json else table(report))
+    check_told()
     return 0
 
 

@@ -23,11 +23,12 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from device.build import manifest_path, open_any_gallery, threshold_for
-from device.config import Config, load_config
+from device.config import Config
 from device.decide.threshold import DoorThreshold
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.gallery.rows import Need
 from device.numeric.intervals import clopper_pearson
+from device.programs import Parser, configured, run
 from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
 
 ASKED = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -165,37 +166,30 @@ def draw(config: Config, manifest: Manifest, curve: Curve, path: Path) -> None:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="calibrate_threshold.py", description="Print the threshold of this door and what it promises."
     )
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
-    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
+    parser.share("--config", "--gallery", "--model")
     parser.add_argument("--lfw", type=Path, metavar="FOLDER", help="measure anew, from lfw.zip in FOLDER")
     parser.add_argument("--picture", type=Path, metavar="PATH", help="draw the FMR curve to this file")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    args = parse(arguments)
-    try:
-        if args.picture and not args.picture.absolute().parent.is_dir():
-            raise UsageError(f"--picture {args.picture}: there is no such folder: name another file")
-        config = load_config(args.config)
-        config = replace(config, gallery=args.gallery) if args.gallery else config
-        config = replace(config, model=args.model) if args.model else config
-        path = manifest_path(config.model)
-        manifest = load_manifest(path)
-        curve = measured_curve(args.lfw, config) if args.lfw else manifest_curve(path)
-        print("\n".join(report(config, manifest, curve)))
-        if args.picture:
-            draw(config, manifest, curve, args.picture)
-    except FaceUnlockError as error:
-        print(f"calibrate_threshold.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("calibrate_threshold.py: interrupted", file=sys.stderr)
-        return 130
+    """Print the threshold of this door and return the exit code."""
+    return run("calibrate_threshold.py", lambda: act(parse(arguments)))
+
+
+def act(args: argparse.Namespace) -> int:
+    if args.picture and not args.picture.absolute().parent.is_dir():
+        raise UsageError(f"--picture {args.picture}: there is no such folder: name another file")
+    config = configured(args)
+    path = manifest_path(config.model)
+    manifest = load_manifest(path)
+    curve = measured_curve(args.lfw, config) if args.lfw else manifest_curve(path)
+    print("\n".join(report(config, manifest, curve)))
+    if args.picture:
+        draw(config, manifest, curve, args.picture)
     return 0
 
 

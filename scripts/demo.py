@@ -12,7 +12,6 @@ anybody but the enrolled person is let in, or they are not.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import random
@@ -37,8 +36,10 @@ from device.build import build_device, manifest_path
 from device.config import Config, LockConfig, check_model, load_config
 from device.errors import FaceUnlockError, UsageError
 from device.pipeline import Device, handle_frame
+from device.programs import Parser
 from device.types import Decision, Frame, Image, Reason
 from device.vision.embed import load_manifest
+from device.vision.picture import read_picture
 from scripts import make_clip
 from scripts.stage import demo_picture
 from scripts.stage.actors import Performer, Person, there_and_back
@@ -95,11 +96,11 @@ def on_screen(photo: Image) -> Image:
 def cast(photos: dict[str, Path], seconds: float) -> list[Part]:
     """Return who stands before the door, one after the other, and for how long."""
     wall = make_clip.empty_wall(np.random.default_rng(make_clip.SEED))
-    portrait = make_clip.read_still(photos[SUBJECT])
+    portrait = read_picture(photos[SUBJECT])
     chance = random.Random(make_clip.SEED)
     held = [(PRINT, Actor(printed(portrait))), (SCREEN, Actor(on_screen(portrait)))]
     attacks = [Part(name, comes_in(ObeyingPicture(actor, wall), wall), 4 + seconds) for name, actor in held]
-    stranger = Person(Actor(make_clip.read_still(photos[STRANGER])), chance)
+    stranger = Person(Actor(read_picture(photos[STRANGER])), chance)
     subject = comes_in(Person(Actor(portrait), chance), wall)
     return [
         Part("nobody", lambda *_: wall, 0.4 * seconds),
@@ -117,7 +118,7 @@ def comes_in(performer: Performer, wall: Image) -> Performer:
 
 def guided_views(folder: Path, photograph: Path) -> list[Path]:
     """Write the views that a guided enrollment at the door asks for: turned to both sides, nodding."""
-    actor = Actor(make_clip.read_still(photograph))
+    actor = Actor(read_picture(photograph))
     paths = []
     for number, look in enumerate(GUIDED):
         paths.append(folder / f"view{number}.png")
@@ -269,9 +270,7 @@ def faults(result: Play) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="demo.py", description="Show the whole product at work, without pins."
-    )
+    parser = Parser(prog="demo.py", description="Show the whole product at work, without pins.")
     parser.add_argument("--picture", type=Path, default=ROOT / "demo.png", help="file to write (demo.png)")
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="how long the stranger stays; all else follows (3)"

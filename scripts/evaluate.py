@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from device.build import build_aligner, manifest_path
 from device.config import Config
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.numeric.geometry import CROP_SIZE_PX
+from device.programs import Parser, run
 from device.types import FaceDetection, Image
 from device.vision.align import crop_face
 from device.vision.assets import FACE_DETECTOR, find_asset
@@ -269,9 +270,7 @@ def draw(results: list[tuple[str, AllPairs]], path: Path) -> None:
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Measure models on LFW through the board's own detector and alignment."
-    )
+    parser = Parser(description="Measure models on LFW through the board's own detector and alignment.")
     parser.add_argument(
         "models",
         nargs="*",
@@ -289,16 +288,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
-    try:
-        evaluate(args)
-    except FaceUnlockError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("evaluate.py: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    """Measure accuracy on LFW and return the exit code."""
+    return run("evaluate.py", lambda: evaluate(parse(argv)))
 
 
 def check_folder(lfw: Path) -> None:
@@ -315,7 +306,7 @@ def check_outputs(*paths: Path | None) -> None:
             raise UsageError(f"{path}: there is no folder {path.parent} to write to")
 
 
-def evaluate(args: argparse.Namespace) -> None:
+def evaluate(args: argparse.Namespace) -> int:
     """Check what was asked for, run it, print and write the figures."""
     check_folder(args.lfw)
     check_outputs(args.json, args.picture)
@@ -331,6 +322,7 @@ def evaluate(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     if args.picture:
         draw(drawn, args.picture)
+    return 0
 
 
 def summary(name: str, figures: dict[str, Any]) -> str:

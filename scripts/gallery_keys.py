@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.build import build_audit, build_keys, open_any_gallery
-from device.config import Config, load_config
+from device.config import Config
 from device.errors import FaceUnlockError, GalleryKeyError, UsageError
 from device.gallery.backup import rewrap
 from device.gallery.gallery import Gallery
 from device.gallery.seal import generation_path
 from device.gallery.usage import UsageFile
+from device.programs import Parser, check_told, configured, run
 from device.vault.board import Identity
 from device.vault.files import add_private
 from device.vault.keys import KeyRing, KeyStore, bond_text, written
@@ -36,23 +37,34 @@ from device.vault.sealing import Sealer
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    parser = argparse.ArgumentParser(prog="gallery_keys.py", description="Care for the key of the gallery.")
+    return run(
+        "gallery_keys", lambda: act(parse(arguments)), interrupted="interrupted: the next call goes on"
+    )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="gallery_keys.py", description="Care for the key of the gallery.")
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--output", type=Path, metavar="FILE", help="extend, retire: a new file for the keys")
-    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
+    parser.share("--gallery", "--config")
     args = parser.parse_args(arguments)
-    try:
-        config = load_config(args.config)
-        config = replace(config, gallery=args.gallery) if args.gallery else config
-        if args.command in ("extend", "retire"):
-            export(config, args.command, args.output)
-        else:
-            COMMANDS[args.command](config)
-        return 0
-    except FaceUnlockError as error:
-        print(f"gallery_keys: {error}", file=sys.stderr)
-        return error.exit_code
+    takes = {"output"} if COMMANDS[args.command] is None else set()
+    parser.refuse_others(args, args.command, {"command", "gallery", "config", *takes})
+    if takes and args.output is None:
+        parser.error(f"{args.command}: expected --output FILE, received none")
+    return args
+
+
+def act(args: argparse.Namespace) -> int:
+    config, command = configured(args), COMMANDS[args.command]
+    if command is None:
+        export(config, args.command, args.output)
+    else:
+        command(config)
+    if args.command == "show":
+        check_told()
+    return 0
 
 
 def show(config: Config) -> None:
@@ -174,10 +186,8 @@ def accept(config: Config) -> None:
     print(f"accepted: {config.gallery_path} as it is, change {generation}")
 
 
-def export(config: Config, command: str, output: Path | None) -> None:
+def export(config: Config, command: str, output: Path) -> None:
     """Write a key file for systemd-creds; `retire` only where nothing needs the older keys any more."""
-    if output is None:
-        raise UsageError(f"{command}: expected --output FILE, received none")
     keys = build_keys(config)
     ring = ring_of(keys)
     new = ring.with_new_key() if command == "extend" else ring.with_newest_only()
@@ -197,7 +207,7 @@ def ring_of(keys: KeyStore) -> KeyRing:
     return ring
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[[Config], None] | None] = {
     "show": show,
     "seal": seal,
     "rotate": rotate,

@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
+from device.programs import Parser, run
 from device.types import Image
 from device.vision.camera.pixels import silence_opencv
+from device.vision.picture import read_picture
 
 WIDTH_PX, HEIGHT_PX, FPS = 640, 480, 15
 STEP_S = 0.8  # how long a person takes to step in or out
@@ -155,38 +157,33 @@ def parse_scene(text: str) -> Scene:
         seconds = -1.0
     if not name or not 0 < seconds <= 600:
         raise UsageError(f"scene {text!r}: expected nobody:SECONDS or FILE:SECONDS, above 0 and at most 600")
-    return Scene(None if name == "nobody" else read_still(Path(name)), seconds)
-
-
-def read_still(path: Path) -> Image:
-    """Read a portrait as (H, W, 3) uint8 RGB."""
-    image = cv2.imread(str(path)) if path.is_file() else None
-    if image is None:
-        raise UsageError(f"{path}: expected a picture that can be read: name a .jpg or .png")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    return Scene(None if name == "nobody" else read_picture(Path(name)), seconds)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the clip and return the exit code."""
-    parser = argparse.ArgumentParser(prog="make_clip.py", description="Turn stills into a clip.")
+    return run(
+        "make_clip", lambda: act(parse(arguments)), interrupted="interrupted: the clip is not complete"
+    )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="make_clip.py", description="Turn stills into a clip.")
     parser.add_argument("clip", type=Path, help="file to write, .mp4")
     parser.add_argument("scenes", nargs="+", help="nobody:SECONDS or FILE:SECONDS")
     parser.add_argument("--fps", type=float, default=FPS, help=f"frames a second (default {FPS})")
     parser.add_argument("--seed", type=int, default=SEED, help="of the noise")
-    args = parser.parse_args(arguments)
-    try:
-        if not 1 <= args.fps <= 120:
-            raise UsageError(f"--fps: expected 1 to 120, received {args.fps:g}")
-        if args.seed < 0:
-            raise UsageError(f"--seed: expected 0 or more, received {args.seed}")
-        scenes = [parse_scene(text) for text in args.scenes]
-        count = write_clip(args.clip, render(scenes, fps=args.fps, seed=args.seed), fps=args.fps)
-    except FaceUnlockError as error:
-        print(f"make_clip: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"make_clip: interrupted: {args.clip} is not complete", file=sys.stderr)
-        return 130
+    return parser.parse_args(arguments)
+
+
+def act(args: argparse.Namespace) -> int:
+    if not 1 <= args.fps <= 120:
+        raise UsageError(f"--fps: expected 1 to 120, received {args.fps:g}")
+    if args.seed < 0:
+        raise UsageError(f"--seed: expected 0 or more, received {args.seed}")
+    scenes = [parse_scene(text) for text in args.scenes]
+    count = write_clip(args.clip, render(scenes, fps=args.fps, seed=args.seed), fps=args.fps)
     print(f"{args.clip}: {count} frames, {count / args.fps:.1f} s")
     return 0
 

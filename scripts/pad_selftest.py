@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,14 @@ sys.path.insert(0, str(ROOT))
 
 from device import build
 from device.access.selftest import ATTACKS, LARGEST_APCER, LIVE, SelfTest, SpeciesCount
-from device.config import Config, load_config
-from device.errors import FaceUnlockError, UsageError
+from device.config import Config
+from device.errors import UsageError
 from device.gallery.gallery import Gallery
 from device.numeric.geometry import CROP_SIZE_PX
+from device.programs import Parser, ask_line, configured, run
 from device.types import Image, Stop
 from device.vision.embed import load_manifest
-from enroll import read_image
+from device.vision.picture import read_picture
 
 LOOKS = 20  # of each species; with fewer, not even a faultless run proves anything
 SPACING_S = 1.0  # between two looks, so that what is shown can be moved
@@ -82,7 +82,7 @@ def from_images(folder: Path, judge: Judge) -> list[SpeciesCount]:
     for species in GUIDE:
         passed = []
         for path in sorted(each for each in (folder / species).glob("*") if each.is_file()):
-            verdict, why = judge.look(read_image(path))
+            verdict, why = judge.look(read_picture(path))
             if verdict is None:
                 say(f"{path}: not counted: {why}")
             else:
@@ -95,10 +95,7 @@ def at_camera(config: Config, judge: Judge, looks: int, ask: Callable[[str], str
     """Guide the owner through all species."""
     counts = []
     for number, (species, what) in enumerate(GUIDE.items(), 1):
-        try:
-            ask(f"{number} of {len(GUIDE)}: show {what}, then press Enter ")
-        except EOFError:
-            raise UsageError("a guided self-test needs a terminal: run it in one, or with --images") from None
+        ask(f"{number} of {len(GUIDE)}: show {what}, then press Enter ")
         with closing(build.build_camera(config)) as camera:
             passed = list(watch((frame.image for frame in camera.frames()), judge, looks))
         counts.append(counted(species, passed))
@@ -162,6 +159,11 @@ def open_gallery(config: Config) -> Gallery:
     return build.open_any_gallery(config, read_only=False)
 
 
+def ask_owner(prompt: str) -> str:
+    """Wait for Enter."""
+    return ask_line(prompt, instead="--images")
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
@@ -182,33 +184,28 @@ def selftest(config: Config, images: Path | None, looks: int, ask: Callable[[str
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="pad_selftest.py", description="Prove at this door that pictures are kept out."
-    )
+    parser = Parser(prog="pad_selftest.py", description="Prove at this door that pictures are kept out.")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs: print/, phone/ ...")
-    parser.add_argument("--looks", type=int, default=LOOKS, metavar="N", help=f"of each species ({LOOKS})")
+    parser.add_argument("--looks", type=int, metavar="N", help=f"of each species ({LOOKS})")
     parser.add_argument("--camera", metavar="SRC", help="as of unlock.py")
-    parser.add_argument("--gallery", metavar="PATH", help="file of the enrolled templates")
-    parser.add_argument("--config", type=Path, metavar="PATH", help="TOML file (docs/owner/tune.md)")
-    return parser.parse_args(arguments)
+    parser.share("--gallery", "--config")
+    args = parser.parse_args(arguments)
+    if args.images is not None:
+        parser.refuse_others(args, "--images", {"images", "gallery", "config"})
+    args.looks = LOOKS if args.looks is None else args.looks
+    return args
 
 
-def main(arguments: list[str] | None = None, *, ask: Callable[[str], str] = input) -> int:
-    args = parse(arguments)
-    try:
-        if not 1 <= args.looks <= 1000:
-            raise UsageError(f"--looks: expected 1 to 1000, received {args.looks}")
-        config = load_config(args.config)
-        config = replace(config, gallery=args.gallery) if args.gallery else config
-        if args.camera is not None:
-            config = replace(config, camera=replace(config.camera, source=args.camera))
-        return 0 if selftest(config, args.images, args.looks, ask).passed else 1
-    except FaceUnlockError as error:
-        print(f"pad_selftest.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("pad_selftest.py: interrupted: nothing was stored", file=sys.stderr)
-        return 130
+def main(arguments: list[str] | None = None, *, ask: Callable[[str], str] = ask_owner) -> int:
+    """Run the self-test and return the exit code; `ask` waits for the owner."""
+    unchanged = "interrupted: nothing was stored"
+    return run("pad_selftest.py", lambda: act(parse(arguments), ask), interrupted=unchanged)
+
+
+def act(args: argparse.Namespace, ask: Callable[[str], str]) -> int:
+    if not 1 <= args.looks <= 1000:
+        raise UsageError(f"--looks: expected 1 to 1000, received {args.looks}")
+    return 0 if selftest(configured(args), args.images, args.looks, ask).passed else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ worst case. Each replay has its own seed, so that it can be run again: `--seed N
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import random
@@ -50,6 +49,7 @@ from device.errors import FaceUnlockError, UsageError
 from device.gallery.gallery import Gallery
 from device.lock.front import Prompt
 from device.pipeline import Device, handle_frame
+from device.programs import Parser
 from device.protocols import Aligner, Detector, LivenessScorer, Lock
 from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
 from device.vision.camera.source import open_camera
@@ -301,7 +301,7 @@ def run_clip(made: Stages, path: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for, and return 1 when somebody got in who may not."""
-    parser = argparse.ArgumentParser(prog="replay.py", description="Replay frames through the decision.")
+    parser = Parser(prog="replay.py", description="Replay frames through the decision.")
     parser.add_argument("clip", nargs="?", help="a recorded clip, against a gallery of the photograph alone")
     parser.add_argument("--photograph", type=Path, default=PHOTOGRAPH, help="one face, enrolled and held up")
     parser.add_argument(

@@ -1,21 +1,28 @@
-"""The flags of enroll.py that say who may enter when; `none` takes a rule back."""
+"""The options of enroll.py that say who may enter when; `none` takes a rule back.
+
+A rule that never or always holds is no error, as it may be meant; `remarks` says so wherever rules are printed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from device.access.pin import hash_pin, is_pin
-from device.access.policy import ACCESS, Policy
+from device.access.policy import ACCESS, MINUTES_A_DAY, Policy, Usage, parse_hours, zone_of
 from device.access.profile import Profile
 from device.errors import UsageError
 
 NONE = "none"
 MAX_RETAIN_DAYS = 36_500
+MONDAY = datetime(2024, 1, 1)  # any Monday: hours repeat every week
+WEEK_MIN = 7 * MINUTES_A_DAY
+Changes = Callable[[Profile], Profile]
 # flag, field of Policy, how its text is read, what it says in --help
 RULES: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
     ("--hours", "hours", str, 'when, such as "Mon-Fri 08:00-18:00, Sat 10:00-14:00"'),
@@ -32,6 +39,9 @@ RULES: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
     ),
     ("--pin-after-failures", "pin_after_failures", int, "ask for the PIN after so many failures at the door"),
 )
+
+# `dest` of each option that changes a profile
+RULE_FIELDS = (*(field for _, field, _, _ in RULES), "access", "pin", "duress_pin", "retain_days")
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +63,7 @@ def changed(args: argparse.Namespace, profile: Profile, now: datetime, ask: Call
     given = {
         field: _read(flag, getattr(args, field), read)
         for flag, field, read, _ in RULES
-        if getattr(args, field)
+        if getattr(args, field) is not None
     }
     cleared = {field: getattr(Policy(), field) for field, value in given.items() if value is None}
     if args.access:
@@ -113,3 +123,87 @@ def told(profile: Profile) -> dict[str, Any]:
         "duress_pin": profile.duress_hash is not None,
         "retain_until": until,
     }
+
+
+def rules_of(profile: Profile) -> str:
+    """Say a profile in one line."""
+    rules = {key.replace("_", " "): value for key, value in told(profile).items()}
+    return ", ".join(
+        key if value is True else f"{key} {value}"
+        for key, value in rules.items()
+        if value not in (None, False)
+    )
+
+
+def remarks(profile: Profile, usage: Usage | None, now: datetime) -> list[str]:
+    """Say what a person should know of the rules: over, used up, never or always true.
+
+    Args:
+        usage: what the door remembers, None where it cannot be read.
+        now: with its time zone.
+    """
+    policy = profile.policy
+    today = now.astimezone(zone_of(policy.time_zone)).date()
+    found = [*_days(policy, today), *_entries(policy, usage), *_hours(policy, today), *_pin_rules(policy)]
+    if profile.is_over(now):
+        found.append("the consent is over: this person is forgotten at the next change")
+    elif profile.retain_until and policy.valid_until and profile.retain_until.date() < policy.valid_until:
+        found.append(f"this person is forgotten on {profile.retain_until.date()}, before --until")
+    if policy.time_zone and not (policy.hours or policy.pin_hours or policy.valid_from or policy.valid_until):
+        found.append("the time zone does nothing: there are neither hours nor days")
+    return found
+
+
+def _days(policy: Policy, today: date) -> Iterator[str]:
+    if policy.access == "disabled":
+        yield "the access is disabled: the door refuses"
+    if policy.valid_until and policy.valid_until < today:
+        yield f"over since {policy.valid_until}: the door refuses"
+    if policy.valid_from and policy.valid_from > today:
+        yield f"not before {policy.valid_from}: until then the door refuses"
+
+
+def _entries(policy: Policy, usage: Usage | None) -> Iterator[str]:
+    if policy.entries is not None and usage is not None:
+        left = max(0, policy.entries - usage.entries)
+        yield f"{left} of {policy.entries} entries left{'' if left else ': the door refuses'}"
+
+
+def _hours(policy: Policy, today: date) -> Iterator[str]:
+    if not policy.hours:
+        return
+    hours = minutes_of(policy.hours)
+    if len(hours) == WEEK_MIN:
+        yield "the hours are the whole week: they refuse nobody"
+    first, last = max(policy.valid_from or today, today), policy.valid_until
+    if last is not None and last >= first and not hours & _minutes_between(first, last):
+        yield f"the hours fall on no day from {first} to {last}: the door never opens"
+
+
+def _pin_rules(policy: Policy) -> Iterator[str]:
+    if policy.access == "face+pin" and any((policy.pin_hours, policy.pin_every_h, policy.pin_after_failures)):
+        yield "the PIN is asked for always, by --access face+pin: other PIN rules do nothing"
+    elif policy.pin_hours:
+        asked = minutes_of(policy.pin_hours)
+        open_at = minutes_of(policy.hours) if policy.hours else frozenset(range(WEEK_MIN))
+        if open_at <= asked:
+            yield "the PIN is asked for at every hour: --access face+pin says the same"
+        elif not open_at & asked:
+            yield "the PIN is never asked for: its hours are none of --hours"
+
+
+@cache
+def minutes_of(hours: str) -> frozenset[int]:
+    """Return the minutes of the week, 0 on Monday at midnight, in which hours hold."""
+    windows = parse_hours(hours)
+    return frozenset(
+        minute
+        for minute in range(WEEK_MIN)
+        if any(window.holds(MONDAY + timedelta(minutes=minute)) for window in windows)
+    )
+
+
+def _minutes_between(first: date, last: date) -> set[int]:
+    """Return the minutes of the week that lie on a day from `first` to `last`."""
+    days = {(first + timedelta(days=step)).weekday() for step in range(min(7, (last - first).days + 1))}
+    return {day * MINUTES_A_DAY + minute for day in days for minute in range(MINUTES_A_DAY)}

@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from device.errors import FaceUnlockError, GalleryKeyError
+from device.paths import given_path
 from device.vault.files import replace_private
 from device.vault.sealing import derive, stretched
 
@@ -147,7 +148,7 @@ def hand_over(board: Board, file: Path) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Hand the board's own key to the service, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m device.vault.board", description=main.__doc__)
-    parser.add_argument("--hand-over", type=Path, metavar="FILE", required=True, help="where to")
+    parser.add_argument("--hand-over", type=given_path, metavar="FILE", required=True, help="where to")
     args = parser.parse_args(arguments)
     try:
         if hand_over(Board.here(), args.hand_over):

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 # First, since it sets the threads of numpy's libraries, which they read when they are loaded.
+from device.programs import Parser
+
 from scripts.benchmark import interleave, median_interval, network_call, pinned, processor  # isort: skip
 
 import cv2
@@ -178,7 +180,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names or manifests; default: all shipped")
     parser.add_argument(
         "--lfw", type=Path, help="folder with lfw.zip and lfw_pairs.txt: error by light and size"

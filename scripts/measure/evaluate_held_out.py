@@ -9,7 +9,6 @@ everybody else's, is compared with it in each view. Prints TAR at FMR 1e-3 and 1
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ from device.build import manifest_path
 from device.config import Config
 from device.errors import FaceUnlockError, UsageError
 from device.numeric.similarity import l2_normalize
+from device.programs import Parser
 from device.types import Image
 from device.vision.embed import LiteRTEmbedder
 from models.training.data import HELD_OUT_ONE_IN, clip, jpeg, low_resolution
@@ -84,7 +84,7 @@ def rows(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "models", nargs="*", default=[Config().model], metavar="MODEL", help="names or manifests"
     )

@@ -9,7 +9,6 @@ either alignment does to matching is told by `scripts/evaluate.py --alignment`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from device.errors import FaceUnlockError, UsageError
 from device.numeric.geometry import MESH_REGION_SCALE, apply_transform, invert_transform, mesh_region
+from device.programs import Parser
 from device.types import AlignedFace, FaceDetection, Image
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
@@ -214,7 +214,7 @@ def compare(folder: Path, manifest: Path, limit: int | None) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Compare the landmark network with the face mesh on LFW.")
+    parser = Parser(description="Compare the landmark network with the face mesh on LFW.")
     parser.add_argument("manifest", type=Path, nargs="?", default=WEIGHTS / "landmarks.json")
     parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip and lfw_pairs.txt")
     parser.add_argument("--limit", type=int, help="look at the first N photographs only")

@@ -10,7 +10,6 @@ no score and is counted apart. Intervals are Clopper and Pearson's, 95 %.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -26,6 +25,7 @@ import numpy as np
 
 from device.errors import FaceUnlockError, UsageError
 from device.numeric.intervals import clopper_pearson
+from device.programs import Parser
 from device.vision.embed import load_manifest
 from device.vision.liveness import PadScorer
 from device.vision.runtime import load_interpreter
@@ -143,7 +143,7 @@ def text(interval: dict[str, float] | None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Measure a liveness network on material it never saw.")
+    parser = Parser(description="Measure a liveness network on material it never saw.")
     parser.add_argument("manifest", type=Path, nargs="?", default=WEIGHTS / "pad.json")
     parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip")
     parser.add_argument(

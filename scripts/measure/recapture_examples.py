@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,8 +19,10 @@ if find_spec("torch") is None:
 import cv2
 import numpy as np
 
+from device.programs import Parser
 from device.types import Image
 from device.vision.liveness import face_place, wide_look
+from device.vision.picture import read_picture
 from models.pad.simulator.scene import SPECIES
 from scripts.measure.pad_frames import NO_EDGE, THROUGH_CAMERA, Eyes, Photograph, scene_of, shot_of
 
@@ -55,13 +56,13 @@ def row(group: str, photo: Photograph, behind: Photograph, eyes: Eyes, seed: tup
 
 def read(path: Path, eyes: Eyes) -> Photograph:
     """Read a photograph and find its face."""
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    image = read_picture(path)
     face = eyes.aligner.align(image, eyes.detector.detect(image)[0])
     return Photograph(image, *face_place(face.landmarks))
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Draw a labeled grid of simulated presentation attacks.")
+    parser = Parser(description="Draw a labeled grid of simulated presentation attacks.")
     parser.add_argument("--photo", type=Path, default=ROOT / "tests" / "data" / "astronaut.jpg")
     parser.add_argument("--behind", type=Path, default=ROOT / "tests" / "data" / "astronaut.jpg")
     parser.add_argument("--out", type=Path, required=True, help="picture to write")

@@ -42,7 +42,7 @@ PROGRAMS: tuple[tuple[str, list[str], bytes], ...] = (
         b"enrolled",
     ),
     ("enroll.py --change", ["enroll.py", "--change", GUEST, "--pin-after-failures", "none"], b"changed"),
-    ("enroll.py --remove", ["enroll.py", "--remove", "Grace"], b"removed"),
+    ("enroll.py --remove", ["enroll.py", "--remove", "Grace", "--yes"], b"removed"),
     ("gallery_keys.py rotate", ["scripts/gallery_keys.py", "rotate"], b"sealed"),
 )
 DOOR = "unlock.py, a guest let in"

@@ -28,6 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from device.programs import Parser
 from scripts.prove.cuts import Cuts, cut_programs
 from scripts.prove.disk import Disk, has_strace
 from scripts.prove.faults import STALL_S, Fault, Outcome, Scene, choose, exhaust, fill_disk
@@ -269,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="fail_secure.py", description=main.__doc__)
+    parser = Parser(prog="fail_secure.py", description=main.__doc__)
     parser.add_argument("--faults", type=int, default=500, help="how many (default: 500)")
     parser.add_argument("--whole", type=int, default=0, help="so many of them on the whole of unlock.py")
     parser.add_argument("--pulse", type=float, default=2.2, help="seconds of one pulse")

@@ -5,7 +5,6 @@ python scripts/repo/write_config_docs.py            (--check only says whether t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import MISSING, Field
@@ -16,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from device.config import every_setting
+from device.programs import Parser
 
 BEGIN, END = "<!-- table: scripts/repo/write_config_docs.py -->", "<!-- end of table -->"
 TUNE, EXAMPLE = ROOT / "docs/owner/tune.md", ROOT / "systemd/config.example.toml"
@@ -78,7 +78,7 @@ def with_table(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write both files, or say which is out of date."""
-    parser = argparse.ArgumentParser(prog="write_config_docs.py", description=main.__doc__)
+    parser = Parser(prog="write_config_docs.py", description=main.__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if a file is out of date"
     )

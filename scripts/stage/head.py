@@ -10,7 +10,6 @@ cannot show is what the photograph did not: the side of the nose, the hidden ear
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from dataclasses import dataclass
@@ -23,10 +22,12 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from device.errors import FaceUnlockError, UsageError
+from device.programs import Parser
 from device.types import Image
 from device.vision.align import MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.vision.detect import open_detector
+from device.vision.picture import read_picture
 
 Floats = npt.NDArray[np.float64]
 
@@ -277,17 +278,12 @@ def contact_sheet(actor: Actor) -> Image:
 
 def load_actor(path: Path) -> Actor:
     """Read a photograph with one face."""
-    image = cv2.imread(str(path)) if path.is_file() else None
-    if image is None:
-        raise UsageError(f"{path}: expected a photograph, received none: name a .jpg or .png with one face")
-    return Actor(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8))
+    return Actor(read_picture(path))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the contact sheet and return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="head.py", description="Draw a head and a flat picture from a photograph."
-    )
+    parser = Parser(prog="head.py", description="Draw a head and a flat picture from a photograph.")
     parser.add_argument("photograph", type=Path)
     parser.add_argument("sheet", type=Path, help="file to write, .jpg or .png")
     args = parser.parse_args(arguments)

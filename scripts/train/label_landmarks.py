@@ -9,7 +9,6 @@ itself, are marked as not `kept`. About 4 ms a face.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from device.errors import FaceUnlockError
 from device.numeric.geometry import apply_transform, invert_transform
+from device.programs import Parser
 from device.vision.assets import FACE_MESH, find_asset
 from device.vision.runtime import load_interpreter
 from models.landmarks.data import region_transform
@@ -90,7 +90,7 @@ def label_all(data: Path, out: Path, limit: int | None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Label aligned faces with MediaPipe's face mesh.")
+    parser = Parser(description="Label aligned faces with MediaPipe's face mesh.")
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
     parser.add_argument("--out", type=Path, required=True, help="file for the labels (.npz)")
     parser.add_argument("--limit", type=int, help="use the first N faces only")

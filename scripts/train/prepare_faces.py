@@ -8,7 +8,6 @@ face only if exactly one is found and the mesh confirms it. FOLDER is then what 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 import zipfile
@@ -22,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from device.errors import FaceUnlockError, UsageError
+from device.programs import Parser
 from device.vision.align import MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.vision.detect import LiteRTDetector
@@ -89,7 +89,7 @@ class Preparer:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Turn a folder of photographs into aligned training faces.")
+    parser = Parser(description="Turn a folder of photographs into aligned training faces.")
     parser.add_argument("photos", type=Path, help="folder of photographs, one subfolder an identity")
     parser.add_argument("--out", type=Path, required=True, help="folder for index.csv and train/*.zip")
     args = parser.parse_args(argv)

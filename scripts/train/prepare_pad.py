@@ -13,7 +13,6 @@ and alignment; where no face is found they are left out and counted.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import zipfile
 from importlib.util import find_spec
@@ -32,6 +31,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
 from device.numeric.geometry import REFERENCE_POINTS, apply_transform, similarity_transform
+from device.programs import Parser
 from device.types import Image
 from device.vision.liveness import wide_look
 from models.pad.data import load_faces
@@ -117,7 +117,7 @@ def development(archive: Path, eyes: Eyes) -> dict[str, npt.NDArray]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Gather what the liveness network learns from.")
+    parser = Parser(description="Gather what the liveness network learns from.")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder with index.csv, train, nuaa.zip, lfw.zip"
     )

@@ -13,7 +13,6 @@ larger: a weak network is not known better) or the file is over 6 MB.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -29,6 +28,7 @@ if find_spec("torch") is None:
 
 import numpy as np
 
+from device.programs import Parser
 from models.int8 import export
 from models.int8.equalization import equalize
 from models.int8.quantization_aware import int8_activations
@@ -144,7 +144,7 @@ def block(text: str, name: str, lines: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Turn a trained run into an int8 file, and compare the two.")
+    parser = Parser(description="Turn a trained run into an int8 file, and compare the two.")
     parser.add_argument("run", type=Path, help="folder of the run, with checkpoint.pt")
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
     parser.add_argument("--out", type=Path, required=True, help="folder for the .tflite files and manifests")

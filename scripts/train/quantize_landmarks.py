@@ -12,7 +12,6 @@ its manifest, with the figures of lfw.json, to models/weights/.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -32,6 +31,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
 
 from device.numeric.face_shape import misfit
+from device.programs import Parser
 from models.int8 import export
 from models.int8.split_depthwise import split_global_depthwise
 from models.landmarks.data import Labels, Views, load_labels, region_points
@@ -143,9 +143,7 @@ def ship(folder: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Turn a trained landmark run into an int8 file, and ship it."
-    )
+    parser = Parser(description="Turn a trained landmark run into an int8 file, and ship it.")
     parser.add_argument("run", type=Path, help="folder of the run, with checkpoint.pt")
     parser.add_argument("--data", type=Path, help="folder with index.csv and train/*.zip")
     parser.add_argument("--labels", type=Path, help="labels of the same folder (label_landmarks.py)")

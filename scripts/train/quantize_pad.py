@@ -11,7 +11,6 @@ The first writes pad.tflite (int8), pad_fp32.tflite and pad.json, of the trunks 
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -33,6 +32,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer, recipe
 
+from device.programs import Parser
 from device.vision.liveness import CHANNELS, all_looks
 from models.int8 import export
 from models.int8.litert_graph import read_graph, write_graph
@@ -179,9 +179,7 @@ def ship(folder: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Join the trunks of the liveness network in an int8 file, and ship it."
-    )
+    parser = Parser(description="Join the trunks of the liveness network in an int8 file, and ship it.")
     parser.add_argument(
         "run", type=Path, help="folder of prepare_pad.py, with the trunks' runs in near and wide"
     )

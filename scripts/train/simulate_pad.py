@@ -5,7 +5,6 @@ python scripts/train/simulate_pad.py runs/pad --views 80000
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from device.programs import Parser
 from models.pad.material import load_material, make_looks
 from models.pad.simulator.camera import Image
 from models.pad.simulator.rooms import Material
@@ -47,7 +47,7 @@ def portions(looks: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Simulate wide looks; goes on where it stopped.")
+    parser = Parser(description="Simulate wide looks; goes on where it stopped.")
     parser.add_argument("folder", type=Path, help="of scripts/train/prepare_pad.py")
     parser.add_argument("--views", type=int, default=80_000, help="how many, half of them live")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")

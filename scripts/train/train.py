@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from device.programs import Parser
 from models.int8.quantization_aware import prepare
 from models.int8.recover import recover
 from models.networks.blocks import Staged
@@ -55,7 +56,7 @@ EMBED_BATCH = 142
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train a network by a recipe; goes on where it stopped.")
+    parser = Parser(description="Train a network by a recipe; goes on where it stopped.")
     parser.add_argument("recipe", type=Path, help="a file of models/recipes/")
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
     parser.add_argument("--teacher", type=Path, help="MobileFaceNet as ONNX; default: teacher.onnx in --data")

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from device.programs import Parser
 from models.landmarks.data import Labels, Views, load_labels
 from models.landmarks.points import five_error, mean_error
 from models.networks.landmarks import INPUT_PX, LandmarkNetwork, PointsLoss
@@ -40,7 +41,7 @@ DEVELOPMENT_SEED = 99
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train the landmark network on labels of the face mesh; goes on where it stopped."
     )
     parser.add_argument("recipe", type=Path, help="models/recipes/landmarks.toml, or another of that network")

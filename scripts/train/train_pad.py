@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from device.programs import Parser
 from models.networks.pad import KeptLoss, LiveLoss, MapLoss, WideNetwork, logits
 from models.networks.registry import make_network
 from models.pad.data import (
@@ -50,9 +51,7 @@ NEAR, WIDE = slice(0, 3), slice(3, 6)  # of the channels
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Train a trunk of the liveness network; goes on where it stopped."
-    )
+    parser = Parser(description="Train a trunk of the liveness network; goes on where it stopped.")
     parser.add_argument("recipe", type=Path, help="models/recipes/pad_*.toml")
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of prepare_pad.py and simulate_pad.py"

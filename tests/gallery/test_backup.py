@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sqlite3
 from pathlib import Path
 
@@ -73,8 +74,45 @@ def test_a_backup_brings_everything_back(path, tmp_path, secret):
     assert not any(word in raw for word in (b"alice", b"argon2id$x", units(1, 1)[0].tobytes()[:12]))
     with open_gallery(path) as gallery:
         gallery.enroll("carol", units(1, 3), replace=False)
-    assert run(path, "restore", str(file), *secret) == 0
+    assert run(path, "restore", str(file), *secret, "--yes") == 0
     assert content(path) == before
+
+
+def test_a_restore_names_who_would_be_lost_and_keeps_what_was_there(
+    path, tmp_path, secret, capsys, monkeypatch
+):
+    file = tmp_path / "b.backup"
+    assert run(path, "create", str(file), *secret) == 0
+    with open_gallery(path) as gallery:
+        gallery.enroll("carol", units(1, 3), replace=False)
+    before = content(path)
+    for answer in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert run(path, "restore", str(file), *secret) == 2
+        assert "is without carol, who would be lost" in capsys.readouterr().err
+        assert content(path) == before
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(path, "restore", str(file), *secret) == 0
+    kept = path.with_name("gallery.db.before-restore")
+    assert str(kept) in capsys.readouterr().out
+    assert run(path, "restore", str(kept), "--no-passphrase") == 0
+    assert content(path) == before
+    with open_gallery(path) as gallery:
+        assert str(kept) in gallery.state().backups
+
+
+@pytest.mark.parametrize("command", ["create", "restore"])
+def test_a_closed_stdin_before_a_passphrase_is_one_line(path, tmp_path, command, capsys, monkeypatch):
+    file = tmp_path / "b.backup"
+    if command == "restore":
+        assert run(path, "create", str(file), "--no-passphrase") == 0
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", None)
+    assert run(path, command, str(file)) == 2
+    told = capsys.readouterr().err
+    assert "passphrase: no answer came" in told
+    assert "--passphrase-file" in told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("by", ["passphrase", "key"])
@@ -130,10 +168,10 @@ def test_an_older_copy_of_the_file_is_restored_with_a_new_number(path, tmp_path)
     with open_gallery(path) as gallery:
         gallery.enroll("carol", units(1, 3), replace=False)
         newest = gallery.state().generation
-    assert run(path, "restore", str(copy)) == 0
+    assert run(path, "restore", str(copy), "--yes") == 0
     assert content(path) == before
     with open_gallery(path, read_only=True) as gallery:
-        assert gallery.state().generation == newest + 1
+        assert gallery.state().generation > newest
 
 
 # Forgetting

@@ -1058,8 +1058,11 @@ def test_a_gallery_made_by_root_belongs_to_the_owner_of_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["alice", "Alice B. Cooper", "a", "x" * 64, "Zoë", "李小龍", "प्रिया", "7-of-9"]
-)
+    "name",
+    ["alice", "Alice B. Cooper", "a", "x" * 64, "Zoë", "李小龍", "प्रिया", "7-of-9", "O'Brien", "D\u2019Angelo",
+     "Gal·la", "ジョン・スミス", "\u0645\u0647\u200c\u0646\u0627\u0632",
+     "\u0dc1\u0dca\u200d\u0dbb\u0dd3 \u0dbd\u0d82\u0d9a\u0dcf", "\u0d9a\u0dca\u200d\u0dc2"],
+)  # fmt: skip
 def test_names_of_people_are_accepted(name):
     assert check_subject_id(name) == unicodedata.normalize("NFC", name)
 
@@ -1074,7 +1077,8 @@ def test_the_same_name_in_two_encodings_is_one_subject(gallery):
 @pytest.mark.parametrize(
     "name",
     ["", " ", "x" * 65, "x" * 10_000, "../etc/passwd", "a/b", "a\\b", ".hidden", "..", "a\nb", "a\0b",
-     "\x1b[31mred", "-rf", "_x", " alice", "alice ", "a\u202eb", "\u0301a", "a;b", "a'b", "😀", "\ud800"],
+     "\x1b[31mred", "-rf", "_x", " alice", "alice ", "a\u202eb", "\u0301a", "a;b",
+     "a\u200cb", "a\u200db", "a\u200d", "\u0645\u200c", "'a", "a\u2028b", "😀", "\ud800"],
 )  # fmt: skip
 def test_other_names_are_one_short_line(name):
     with pytest.raises(UsageError) as caught:

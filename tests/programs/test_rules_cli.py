@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -14,7 +15,10 @@ import pytest
 
 import enroll as enroll_program
 from device.access.pin import is_pin
+from device.access.policy import Usage
 from device.access.profile import Profile
+from device.build import build_usage
+from device.config import Config
 from device.errors import GalleryError
 from device.gallery.gallery import Gallery
 from device.numeric.similarity import l2_normalize
@@ -119,15 +123,16 @@ def test_rules_that_make_no_sense_change_nothing(path, monkeypatch, capsys, argu
 
 @pytest.mark.parametrize("what", ["--change", "--show"])
 def test_who_is_not_enrolled_has_no_rules(path, what, tmp_path, capsys):
-    assert enroll(path, what, "carol") == 2
+    rule = ["--access", "face"] if what == "--change" else []
+    assert enroll(path, what, "carol", *rule) == 2
     assert "'carol' is not enrolled: enrolled are alice, bob" in capsys.readouterr().err
-    assert enroll(tmp_path / "none.db", what, "carol") in (2, 5)
+    assert enroll(tmp_path / "none.db", what, "carol", *rule) in (2, 5)
     assert not (tmp_path / "none.db").exists()
 
 
 def test_a_removal_prints_a_receipt_and_is_recorded(path, capsys):
     alias = profile(path).alias
-    assert enroll(path, "--remove", "alice") == 0
+    assert enroll(path, "--remove", "alice", "--yes") == 0
     told = capsys.readouterr().out
     assert told.startswith("removed alice: 3 templates\n")
     assert "read again: nothing of them is left" in told
@@ -139,7 +144,7 @@ def test_a_removal_prints_a_receipt_and_is_recorded(path, capsys):
 
 
 CHANGES = {
-    "removed": (["--remove", "alice"], "remove"),
+    "removed": (["--remove", "alice", "--yes"], "remove"),
     "policy": (["--change", "alice", "--access", "disabled"], "set_profile"),
 }
 
@@ -179,7 +184,7 @@ def test_whose_consent_has_ended_is_forgotten_at_the_next_start(path, capsys):
 
 def test_an_audit_that_cannot_be_written_does_not_stop_a_removal(path, capsys):
     (path.parent / "gallery.db.audit").mkdir()
-    assert enroll(path, "--remove", "alice") == 0
+    assert enroll(path, "--remove", "alice", "--yes") == 0
     told = capsys.readouterr()
     assert "warning: not in the audit log" in told.err
     assert "removed alice" in told.out
@@ -238,7 +243,7 @@ def test_an_audit_without_a_key_or_records_is_one_line(path, tmp_path, capsys):
 @pytest.mark.parametrize("text", [b'"at":"2026', b'"event":"removed"'])
 def test_a_record_that_cannot_be_read_is_named_and_the_others_shown(path, text, capsys):
     assert enroll(path, "--change", "bob", "--access", "disabled") == 0
-    assert enroll(path, "--remove", "alice") == 0
+    assert enroll(path, "--remove", "alice", "--yes") == 0
     log = path.with_name("gallery.db.audit")
     log.write_bytes(log.read_bytes().replace(text, text.replace(b'":"', b'":\x01"')))
     capsys.readouterr()
@@ -247,3 +252,83 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_shown(path, text, 
     assert "audit: gallery.db.audit:2: record 2 cannot be read: see verify" in told.err
     assert ("policy" in told.out) == (text == b'"event":"removed"')
     assert audit(path, "verify") == 1
+
+
+# What never or always holds
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (["--until", "2020-01-31"], "over since 2020-01-31: the door refuses"),
+        (["--from", "2099-01-01"], "not before 2099-01-01"),
+        (["--entries", "0"], "0 of 0 entries left: the door refuses"),
+        (["--entries", "5"], "5 of 5 entries left"),
+        (["--hours", "00:00-24:00"], "the hours are the whole week"),
+        (["--hours", "Mon-Thu 08:00-20:00, Thu-Sun 00:00-24:00"], None),
+        (["--hours", "Sun 08:00-18:00", "--from", "2098-01-06", "--until", "2098-01-11"], "the hours fall on no day"),
+        (["--hours", "Sun 08:00-18:00", "--from", "2098-01-06", "--until", "2098-01-12"], None),
+        (["--pin", "--pin-hours", "00:00-24:00"], "the PIN is asked for at every hour"),
+        (["--pin", "--pin-hours", "20:00-07:00", "--hours", "08:00-18:00"], "the PIN is never asked for"),
+        (["--pin", "--pin-hours", "17:00-07:00", "--hours", "08:00-18:00"], None),
+        (["--pin", "--access", "face+pin", "--pin-every-h", "72"], "other PIN rules do nothing"),
+        (["--access", "disabled"], "the access is disabled: the door refuses"),
+        (["--time-zone", "Europe/Berlin"], "the time zone does nothing"),
+        (["--retain-days", "5", "--until", "2098-01-01"], "this person is forgotten on"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_never_or_always_holds_is_said_wherever_rules_are(path, rules, said, monkeypatch, capsys):
+    typed(monkeypatch, "2580\n")
+    assert enroll(path, "--change", "alice", *rules) == 0
+    told = [capsys.readouterr().out]
+    for verb in (["--show", "alice"], ["--list"]):
+        assert enroll(path, *verb) == 0
+        told.append(capsys.readouterr().out)
+    if said is None:
+        assert not any("hours fall" in text or "never" in text or "whole week" in text for text in told)
+    else:
+        assert all(said in text for text in told), told
+
+
+def test_the_list_says_who_may_come_when_and_what_is_left(path, capsys):
+    rules = ["--hours", "Mon-Fri 08:00-18:00", "--entries", "3"]
+    assert enroll(path, "--change", "alice", *rules) == 0
+    with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
+        usage = build_usage(Config(gallery=str(path)), gallery)
+        usage.keep(gallery.profile("alice"), Usage(entries=2))
+    capsys.readouterr()
+    assert enroll(path, "--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("alice: 3 templates, enrolled 2")
+    assert lines[1:3] == ["  access face, hours Mon-Fri 08:00-18:00, entries 3", "  1 of 3 entries left"]
+    assert lines[3].startswith("bob: 3 templates")
+    assert len(lines) == 4
+    assert enroll(path, "--list", "--json") == 0
+    (alice, bob) = json.loads(capsys.readouterr().out)["subjects"]
+    assert (alice["hours"], alice["notes"]) == ("Mon-Fri 08:00-18:00", ["1 of 3 entries left"])
+    assert bob["notes"] == []
+
+
+def test_a_removal_asks_first(path, monkeypatch, capsys):
+    for answer in ("n\n", "\n", ""):
+        typed(monkeypatch, answer)
+        assert enroll(path, "--remove", "alice") == 2
+        assert "remove alice, 3 templates, for good?" in capsys.readouterr().err
+        assert profile(path).alias
+    typed(monkeypatch, "y\n")
+    assert enroll(path, "--remove", "alice") == 0
+    assert "removed alice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "verb", [["--remove", "alice", "--yes"], ["--change", "alice", "--access", "disabled"]]
+)
+def test_what_was_changed_stays_changed_where_the_output_is_lost(path, verb):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full")
+    with full.open("w") as stream, contextlib.redirect_stdout(stream):
+        assert enroll(path, *verb) == 0
+    with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
+        known = {name: each.policy.access for name, each in gallery.profiles().items()}
+    assert known == ({"bob": "face"} if verb[0] == "--remove" else {"alice": "disabled", "bob": "face"})

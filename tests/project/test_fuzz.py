@@ -20,7 +20,6 @@ from gpiozero.pins.mock import MockFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import enroll as enroll_program
 import unlock as unlock_program
 from device.build import WEIGHTS, build_audit, build_collector, build_device, build_embedder, decision_rule
 from device.config import Config, every_setting, load_config, parse_config
@@ -30,6 +29,7 @@ from device.types import FaceDetection, Frame
 from device.vision.align import LandmarkAligner
 from device.vision.embed import LiteRTEmbedder
 from device.vision.liveness import PadScorer
+from device.vision.picture import MAX_SIDE_PX, read_picture
 from scripts import audit as audit_program
 from tests.conftest import copy_gallery
 from tests.support.photos import photo, photo_path
@@ -263,7 +263,7 @@ def test_the_bytes_of_a_photograph_are_a_picture_or_one_line(tmp_path, encoded, 
         path.write_bytes(changed(data.draw, encoded[end]))
         tried["photographs"] += 1
         try:
-            image = enroll_program.read_image(path)
+            image = read_picture(path)
         except UsageError as fault:
             one_line(fault)
             return
@@ -271,7 +271,7 @@ def test_the_bytes_of_a_photograph_are_a_picture_or_one_line(tmp_path, encoded, 
         assert image.ndim == 3
         assert image.shape[2] == 3
         assert image.dtype == np.uint8
-        assert max(image.shape) <= enroll_program.MAX_SIDE_PX
+        assert max(image.shape) <= MAX_SIDE_PX
         collector.offer(image)
 
     read()

@@ -42,6 +42,11 @@ def old(tmp_path: Path) -> Path:
     return folder
 
 
+def people(listed: str) -> str:
+    """Return a list without the rules below each name, which older releases did not print."""
+    return "".join(line for line in listed.splitlines(keepends=True) if not line.startswith("  "))
+
+
 def options(folder: Path) -> list[str]:
     return ["--config", str(folder / "config.toml"), "--gallery", str(folder / "gallery.db")]
 
@@ -78,7 +83,7 @@ def test_the_demo_is_decided_as_recorded() -> None:
 
 def test_an_old_gallery_opens_and_names_its_people(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert enroll.main(["--list", *options(old)]) == 0
-    assert capsys.readouterr().out == PEOPLE
+    assert people(capsys.readouterr().out) == PEOPLE
     assert enroll.main(["--show", "Eileen Collins", *options(old)]) == 0
     assert "access face+pin, hours Mon-Fri 08:00-18:00, pin" in capsys.readouterr().out
     assert enroll.main(["--show", "Grace Hopper", *options(old)]) == 0
@@ -127,4 +132,4 @@ def test_an_old_backup_is_restored(
     assert backup.main(["restore", str(file), *how, *options(old)]) == 0
     capsys.readouterr()
     assert enroll.main(["--list", *options(old)]) == 0
-    assert capsys.readouterr().out == PEOPLE
+    assert people(capsys.readouterr().out) == PEOPLE
