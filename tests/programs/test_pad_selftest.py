@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_twenty_looks_each_prove_the_door(stored, options, scorer, monkeypatch, 
 
 
 def ask_nobody(text: str) -> str:
-    raise EOFError
+    return pad_selftest.ask_owner(text)
 
 
 def interrupt(text: str) -> str:
@@ -168,9 +169,11 @@ def interrupt(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ask", "code", "said"), [(ask_nobody, 2, "needs a terminal"), (interrupt, 130, "nothing was")]
+    ("ask", "code", "said"),
+    [(ask_nobody, 2, "run it in a terminal"), (interrupt, 130, "nothing was")],
 )
-def test_an_interrupted_test_stores_nothing(stored, options, scorer, capsys, ask, code, said):
+def test_an_interrupted_test_stores_nothing(stored, options, scorer, capsys, ask, code, said, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert pad_selftest.main(options, ask=ask) == code
     assert said in capsys.readouterr().err
     assert verdict_of(stored) is None

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 
 from device.errors import CameraLost
-from device.vision.camera.address import is_address, mask_address
+from device.vision.camera.address import encode_address, is_address, mask_address
 from device.vision.camera.live import OPENING_FACTOR, LiveCamera, Shot
 from device.vision.camera.pixels import silence_opencv, to_rgb
 
@@ -46,7 +46,7 @@ class OpenCVCamera(LiveCamera):
             timeout_ms = int(self.stall_timeout_s * 1000)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms * OPENING_FACTOR]
             limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-            capture = self._capture(self._source, cv2.CAP_FFMPEG, limits)
+            capture = self._capture(encode_address(str(self._source)), cv2.CAP_FFMPEG, limits)
         else:
             capture = self._capture(self._source)
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
