@@ -152,7 +152,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
         return conclude(stop)  # who does not face the door may be answering a challenge, and is looked at
 
     face = found.face
-    score = device.liveness.score(frame.image, face) if device.liveness is not None else None
+    score = device.liveness.score(frame.image, found.box) if device.liveness is not None else None
     probe = device.embedder.embed(face.image)
     track_id = device.tracker.confirm(probe)
     match = device.gallery.match(probe)

@@ -57,8 +57,8 @@ class LivenessScorer(Protocol):
         """A score below it is refused; between the two a challenge decides."""
         ...
 
-    def score(self, image: Image, face: AlignedFace) -> float:
-        """Return how live a face looks, in [0, 1]; 1 is live."""
+    def score(self, image: Image, box: tuple[float, float, float, float]) -> float:
+        """Return how live the face in a detector's box (x, y, width, height) px looks, in [0, 1]; 1 is live."""
         ...
 
 

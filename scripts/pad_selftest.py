@@ -55,10 +55,10 @@ class Judge:
 
     def look(self, image: Image) -> tuple[bool | None, str]:
         """Return whether the face passes without a challenge, None and why where there is no usable face."""
-        face = self._finder.find(image).face
-        if isinstance(face, Stop):
-            return None, face.hint
-        return self.scorer.score(image, face) >= self.scorer.unsure, ""
+        found = self._finder.find(image)
+        if isinstance(found.face, Stop):
+            return None, found.face.hint
+        return self.scorer.score(image, found.box) >= self.scorer.unsure, ""
 
     def close(self) -> None:
         self._finder.close()

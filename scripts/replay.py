@@ -71,7 +71,7 @@ class NeverSure:
 
     unsure, attack = 0.9, 0.1
 
-    def score(self, image: Image, face: AlignedFace) -> float:
+    def score(self, image: Image, box: tuple[float, float, float, float]) -> float:
         """Say nothing."""
         return 0.5
 

@@ -25,9 +25,14 @@ class Found:
     face: AlignedFace | Stop
 
     @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The detector's box of the nearest face, px; one of no area where there is nobody."""
+        return self.detection.box if self.detection is not None else (0.0, 0.0, 0.0, 0.0)
+
+    @property
     def width_px(self) -> float:
         """The width of the nearest face, 0 where there is nobody."""
-        return _width_px(self.detection) if self.detection is not None else 0.0
+        return self.box[2]
 
 
 class Finder:

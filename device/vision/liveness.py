@@ -1,11 +1,12 @@
-"""Passive presentation attack detection: an int8 network that tells a live face from a print or a screen.
+"""Passive presentation attack detection: two int8 networks that tell a live face from a print or a screen.
 
-It takes two looks at a frame: the aligned face, for what a print or a screen does to a face, and the face with what
-stands around it, for the edges of a sheet, a bezel and hands (docs/how/liveness.md).
+One looks near, at the face's texture; the other looks wide, at what stands around it (docs/how/liveness.md). Each gives
+its part of a logit; the share of the sum is the score.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,34 +15,24 @@ import cv2
 import numpy as np
 
 from device.errors import ModelError
-from device.numeric.geometry import (
-    ALIGNMENT_ID,
-    CROP_SIZE_PX,
-    FACE_CENTER,
-    FACE_WIDTH_PX,
-    REFERENCE_POINTS,
-    WIDE_LOOK,
-    apply_transform,
-    invert_transform,
-    similarity_transform,
-)
-from device.types import AlignedFace, Image, Points
+from device.numeric.looks import NEAR_PX, WIDE_PX, Box, Square, near_square, wide_square
+from device.types import Image
 from device.vision.network import ManifestKeys, Network, NetworkManifest, is_number
 
-_FACE_SHAPE = (CROP_SIZE_PX, CROP_SIZE_PX, 3)
-CHANNELS = 9  # RGB of the aligned face, of the wide look, and of its mirror image
+LOOKS = {"near": NEAR_PX, "wide": WIDE_PX}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LivenessManifest(NetworkManifest):
-    """What has to be known of a liveness network: models/weights/pad.json.
+class LivenessManifest:
+    """What has to be known of the liveness networks: models/weights/pad.json.
 
-    Scores are in [0, 1], 1 is live. From `unsure` up a face is live, from `attack` up to `unsure` the network does not
+    Scores are in [0, 1], 1 is live. From `unsure` up a face is live, from `attack` up to `unsure` the networks do not
     know, below `attack` it is a presentation attack. Both were chosen on development data.
     """
 
     model_id: str
-    alignment: str
+    near: NetworkManifest
+    wide: NetworkManifest
     unsure: float
     attack: float
 
@@ -50,38 +41,45 @@ def load_liveness_manifest(path: Path) -> LivenessManifest:
     """Read and check a manifest; a missing, broken or contradictory one is a ModelError naming the key."""
     keys = ManifestKeys(path)
     manifest = LivenessManifest(
-        **keys.network(CHANNELS),
         model_id=keys.text("model_id"),
-        alignment=keys.text("alignment"),
+        near=look_manifest(keys, "near"),
+        wide=look_manifest(keys, "wide"),
         unsure=_score(keys, "unsure"),
         attack=_score(keys, "attack"),
     )
-    keys.expect(
-        "model_id", manifest.model_id.endswith(manifest.sha256[:12]), "a name ending with sha256[:12]"
-    )
-    keys.expect(
-        "alignment", manifest.alignment == ALIGNMENT_ID, f"{ALIGNMENT_ID!r}, the alignment of this release"
-    )
-    side = CROP_SIZE_PX
-    keys.expect("input.shape", manifest.side_px == side, f"[1, {side}, {side}, {CHANNELS}]")
-    keys.expect("output.shape", manifest.output.shape == (1, 2), "[1, 2], a logit a look")
-    for role, tensor in (("input", manifest.input), ("output", manifest.output)):
-        keys.expect(f"{role}.dtype", tensor.dtype == "int8", "int8")
+    digest = joined_digest(manifest.near.sha256, manifest.wide.sha256)
+    keys.expect("model_id", manifest.model_id == f"pad-{digest}", f"'pad-{digest}', of both networks' sha256")
     keys.expect("attack", manifest.attack <= manifest.unsure, "a score not above unsure")
     return manifest
 
 
+def look_manifest(keys: ManifestKeys, look: str) -> NetworkManifest:
+    """Read what a liveness manifest says of the network of one look."""
+    manifest = NetworkManifest(**keys.network(prefix=f"{look}."))
+    side = LOOKS[look]
+    keys.expect(f"{look}.input.shape", manifest.side_px == side, f"[1, {side}, {side}, 3]")
+    keys.expect(f"{look}.output.shape", manifest.output.shape == (1, 1), "[1, 1], its part of the logit")
+    for role, tensor in (("input", manifest.input), ("output", manifest.output)):
+        keys.expect(f"{look}.{role}.dtype", tensor.dtype == "int8", "int8")
+    return manifest
+
+
+def joined_digest(near: str, wide: str) -> str:
+    """Return the twelve digits that name a pair of networks by their sha256."""
+    return hashlib.sha256(f"{near} {wide}".encode()).hexdigest()[:12]
+
+
 class PadScorer:
-    """Score how live an aligned face is.
+    """Score how live a face is.
 
     Args:
-        manifest: path of the network's .json; the network lies beside it.
-        threads: of the interpreter.
+        manifest: path of pad.json; both networks lie beside it.
+        threads: of the interpreters.
     """
 
     def __init__(self, *, manifest: Path, threads: int) -> None:
         self.manifest = load_liveness_manifest(Path(manifest))
-        self._network = Network(self.manifest, threads)
+        self._near, self._wide = (Network(look, threads) for look in (self.manifest.near, self.manifest.wide))
 
     @property
     def model_id(self) -> str:
@@ -97,59 +95,48 @@ class PadScorer:
         """Scores below are presentation attacks."""
         return self.manifest.attack
 
-    def score(self, image: Image, face: AlignedFace) -> float:
+    def score(self, image: Image, box: Box) -> float:
         """Return a score in [0, 1], 1 for live.
 
         Args:
             image: the whole (H, W, 3) uint8 RGB frame.
-            face: where it stands in the frame, and its `measured` crop, the near look.
+            box: the detector's box of the face (x, y, width, height) in px of the frame.
+
+        Raises:
+            ModelError: the frame is no (H, W, 3) uint8 picture.
         """
-        crop = face.measured
-        if crop.shape != _FACE_SHAPE or crop.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ModelError(
-                f"model {self.model_id} expects an aligned face {_FACE_SHAPE} uint8, received {crop.shape} "
-                f"{crop.dtype}: align it first"
+                f"model {self.model_id} expects a frame (H, W, 3) uint8, received {image.shape} {image.dtype}: "
+                "convert it first"
             )
         try:
-            around = wide_look(image, face.landmarks)
-        except ValueError:  # five points in one place are nobody's face, and no reason to end the program
+            looks = near_look(image, box), wide_look(image, box)
+        except ValueError:  # a box of no area is nobody's face, and no reason to end the program
             return 0.0
-        return self.score_of(crop, around)
+        return self.score_of(*looks)
 
     def score_of(self, near: Image, wide: Image) -> float:
-        """Return the score of both looks, each (112, 112, 3) uint8 RGB: of the one that is less sure of a live face."""
-        return sigmoid(float(self._network.run(all_looks(near, wide)).min()))
+        """Return the score of both looks: (128, 128, 3) and (80, 80, 3) uint8 RGB."""
+        return sigmoid(float(self._near.run(near)[0]) + float(self._wide.run(wide)[0]))
 
 
-def all_looks(near: Image, wide: Image) -> Image:
-    """Return what the network sees, (..., 112, 112, 9) uint8; of look and mirror image the mean is taken."""
-    return np.concatenate([near, wide, wide[..., ::-1, :]], axis=-1)
+def near_look(image: Image, box: Box) -> Image:
+    """Return the face, NEAR_SIDES of its box wide: (128, 128, 3) uint8 RGB, black where the frame ends."""
+    square = near_square(box, *image.shape[:2])
+    return resized(image, square, NEAR_PX)
 
 
-def wide_look(image: Image, landmarks: Points) -> Image:
-    """Return the face and what stands around it: (112, 112, 3) uint8 RGB, WIDE_LOOK face widths a side, upright.
-
-    Args:
-        image: the whole (H, W, 3) uint8 RGB frame; where it ends, its edge pixels go on.
-        landmarks: the face's five points (5, 2), px of the frame; ValueError where they are one place or no numbers.
-    """
-    height, width = image.shape[:2]
-    center, width_px = face_place(landmarks)
-    side = max(1, round(WIDE_LOOK * width_px))
-    left, top = (round(x - side / 2) for x in np.clip(center, 0, (width - 1, height - 1)).tolist())
-    inside = image[max(0, top) : top + side, max(0, left) : left + side]
-    above, before = max(0, -top), max(0, -left)
-    below, after = max(0, top + side - height), max(0, left + side - width)
-    square = cv2.copyMakeBorder(inside, above, below, before, after, cv2.BORDER_REPLICATE)
-    look = cv2.resize(square, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(look, np.uint8)
+def wide_look(image: Image, box: Box) -> Image:
+    """Return the face and what stands around it, WIDE_SIDES of its box where the frame has so much: (80, 80, 3)."""
+    return resized(image, wide_square(box, *image.shape[:2]), WIDE_PX)
 
 
-def face_place(landmarks: Points) -> tuple[Points, float]:
-    """Return center (2,) and width of the face of five landmarks (5, 2), px of the picture they stand in."""
-    to_crop = similarity_transform(landmarks, REFERENCE_POINTS)
-    center = apply_transform(invert_transform(to_crop), [FACE_CENTER])[0]
-    return center.astype(np.float32), FACE_WIDTH_PX / math.hypot(to_crop[0, 0], to_crop[1, 0])
+def resized(image: Image, square: Square, side_px: int) -> Image:
+    part = image[square.top : square.bottom, square.left : square.right]
+    if any(square.rim):
+        part = np.asarray(cv2.copyMakeBorder(part, *square.rim, cv2.BORDER_CONSTANT), np.uint8)
+    return np.asarray(cv2.resize(part, (side_px, side_px), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def sigmoid(logit: float) -> float:

@@ -72,7 +72,7 @@ class Network:
         self._table = _pixel_values(manifest)
 
     def run(self, image: Image) -> npt.NDArray[np.float32]:
-        """Return the (N,) float32 output for a picture of the input's (side, side, channels) uint8, RGB first."""
+        """Return the (N,) float32 output for a picture of the input's (side, side, 3) uint8 RGB."""
         # One lookup a pixel: normalizing and quantizing in floats would cost a tenth of the network.
         self._interpreter.set_tensor(self._input, cv2.LUT(image, self._table)[None])
         self._interpreter.invoke()
@@ -143,24 +143,26 @@ class ManifestKeys:
         self._path = path
         self._values = _read_json(path)
 
-    def network(self, channels: int = 3) -> dict[str, Any]:
-        """Return the fields of a NetworkManifest for a picture of so many channels, checked."""
+    def network(self, prefix: str = "") -> dict[str, Any]:
+        """Return the fields of a NetworkManifest, checked; `prefix` is where they stand, "near." for one of several."""
+        file = self.text(f"{prefix}file")
         found: dict[str, Any] = {
-            "name": self.text("name"),
-            "file": self._path.parent / self.text("file"),
-            "sha256": self.text("sha256"),
-            "size_bytes": self.integer("bytes"),
-            "input": self.tensor("input"),
-            "output": self.tensor("output"),
-            "mean": self.number("input.mean"),
-            "std": self.number("input.std"),
+            "name": self.text(f"{prefix}name"),
+            "file": self._path.parent / file,
+            "sha256": self.text(f"{prefix}sha256"),
+            "size_bytes": self.integer(f"{prefix}bytes"),
+            "input": self.tensor(f"{prefix}input"),
+            "output": self.tensor(f"{prefix}output"),
+            "mean": self.number(f"{prefix}input.mean"),
+            "std": self.number(f"{prefix}input.std"),
         }
-        self.expect("file", found["file"].name == self._values["file"], "a file name without a folder")
-        self.expect("sha256", len(found["sha256"]) == 64, "64 hexadecimal digits")
-        self.expect("input.std", found["std"] > 0, "a number above 0")
-        self.expect("input.color_order", self.text("input.color_order") == COLOR_ORDER, COLOR_ORDER)
-        what = f"[1, S, S, {channels}], a square of {SIDES_PX[0]} to {SIDES_PX[1]} px"
-        self.expect("input.shape", _is_square(found["input"].shape, channels), what)
+        self.expect(f"{prefix}file", found["file"].name == file, "a file name without a folder")
+        self.expect(f"{prefix}sha256", len(found["sha256"]) == 64, "64 hexadecimal digits")
+        self.expect(f"{prefix}input.std", found["std"] > 0, "a number above 0")
+        color_order = self.text(f"{prefix}input.color_order")
+        self.expect(f"{prefix}input.color_order", color_order == COLOR_ORDER, COLOR_ORDER)
+        what = f"[1, S, S, 3], a square of {SIDES_PX[0]} to {SIDES_PX[1]} px"
+        self.expect(f"{prefix}input.shape", _is_square(found["input"].shape), what)
         return found
 
     def expect(self, key: str, holds: bool, what: str) -> None:
@@ -219,9 +221,9 @@ def is_number(value: object) -> bool:
     return abs(value) < 1e300  # False for NaN; JSON knows whole numbers that no float can hold
 
 
-def _is_square(shape: tuple[int, ...], channels: int) -> bool:
+def _is_square(shape: tuple[int, ...]) -> bool:
     low, high = SIDES_PX
-    return len(shape) == 4 and shape == (1, shape[1], shape[1], channels) and low <= shape[1] <= high
+    return len(shape) == 4 and shape == (1, shape[1], shape[1], 3) and low <= shape[1] <= high
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 
 from models.int8.quantization_aware import fold
 from models.networks.blocks import ConvBlock
-from models.networks.mobilefacenet import MobileFaceNet
 
 FACES_AT_ONCE = 32
+BENDS = (nn.PReLU, nn.ReLU)  # f(s x) = s f(x) for s > 0
 LEAST = 1e-3  # a channel that never says anything keeps a finite scale
 
 
 @torch.no_grad()
-def equalize(network: MobileFaceNet, faces: Tensor) -> MobileFaceNet:
-    """Fold and equalize a PReLU network, in place, by what `faces` (N, 3, H, W) make it say; return it.
+def equalize(network: nn.Module, faces: Tensor) -> nn.Module:
+    """Fold and equalize a network of PReLUs or ReLUs, in place, by what `faces` (N, 3, H, W) make it say; return it.
 
-    Only of a MobileFaceNet: there what a PReLU says goes to the next convolution and nowhere else.
+    Only of a network where what an activation says goes to the next `ConvBlock` and nowhere else.
     """
     fold(network)
     chain = [m for m in network.modules() if isinstance(m, ConvBlock)]
-    ranges = channel_ranges(network, [b for b in chain if isinstance(b[-1], nn.PReLU)], faces)
+    ranges = channel_ranges(network, [b for b in chain if isinstance(b[-1], BENDS)], faces)
     for block, following in pairwise(chain):
         if block in ranges:
             scale_channels(block[0], following[0], ranges[block])

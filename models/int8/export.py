@@ -17,12 +17,11 @@ import numpy.typing as npt
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import quantizer, recipe
+from torch import nn
 
 from device.numeric.geometry import ALIGNMENT_ID
 from device.numeric.quantization import dequantize, quantize
 from models.int8.split_depthwise import split_global_depthwise
-from models.networks.blocks import Staged
-from models.networks.pad import BothLooks
 from models.training.data import PIXEL_MEAN, PIXEL_STD
 
 INT8_OPERATORS = frozenset(
@@ -32,10 +31,10 @@ INT8_OPERATORS = frozenset(
 SPLITTING_FACES = 256  # set the ranges of a split layer's first half
 
 
-def to_litert(network: Staged | BothLooks, path: Path, channels: int = 3) -> None:
-    """Write `network`, (1, channels, H, W) in torch, as a float32 .tflite with (1, H, W, channels) input."""
+def to_litert(network: nn.Module, path: Path) -> None:
+    """Write `network`, (1, 3, H, W) in torch with H, W its `input_px`, as a float32 .tflite with (1, H, W, 3) input."""
     channels_last = litert_torch.to_channel_last_io(network.eval(), args=[0])
-    example = (torch.zeros(1, *network.input_px, channels),)
+    example = (torch.zeros(1, *network.input_px, 3),)
     litert_torch.convert(channels_last, example).export(str(path))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import flatbuffers
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 BUFFER_ALIGNMENT = 16  # bytes, as the schema asks
@@ -45,8 +46,25 @@ def write_graph(graph: schema.ModelT, stored: dict[int, bytes], model: Path) -> 
     model.write_bytes(written)
 
 
+class SharingBuilder(flatbuffers.Builder):
+    """A builder that writes equal vectors once.
+
+    Every channel has a zero point of 8 bytes, which is zero, for its weights and for its bias: a fifth of a small file.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: npt.NDArray) -> int:  # noqa: N802 - flatbuffers' name
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
 def packed(graph: schema.ModelT) -> bytes:
-    builder = flatbuffers.Builder(1024)
+    builder = SharingBuilder(1024)
     builder.Finish(graph.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

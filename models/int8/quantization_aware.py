@@ -62,6 +62,7 @@ def fold(network: nn.Module) -> nn.Module:
     blocks = [m for m in network.modules() if isinstance(m, ConvBlock)]
     for block in [block for block in blocks if isinstance(block[1], nn.BatchNorm2d)]:
         block[0] = fuse_conv_bn_eval(block[0].eval(), block[1].eval())
+        block[0].bias.requires_grad_(True)  # the convolution had none, and torch takes the new one for fixed
         block[1] = nn.Identity()
     return network
 

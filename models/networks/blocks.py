@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS = ("prelu", "relu6")
+ACTIVATIONS = ("prelu", "relu6", "relu")
 
 
 def activation(name: str, channels: int) -> nn.Module:
@@ -18,6 +18,8 @@ def activation(name: str, channels: int) -> nn.Module:
         return nn.PReLU(channels)
     if name == "relu6":
         return nn.ReLU6(inplace=True)
+    if name == "relu":
+        return nn.ReLU(inplace=True)
     raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, received {name!r}")
 
 

@@ -9,7 +9,6 @@ from models.networks.landmarks import LandmarkNetwork
 from models.networks.mobilefacenet import MobileFaceNet
 from models.networks.mobilenet_v1 import FaceNet, MobileNetV1Face
 from models.networks.mobilenet_v2 import MobileNetV2Face
-from models.networks.pad import NearNetwork, WideNetwork
 from models.networks.vargfacenet import VarGFaceNet
 
 WIDTH = 0.5  # of the MobileNetV2 shipped: three times as many faces an hour on the machine it was trained on
@@ -28,8 +27,6 @@ VARIANTS: dict[str, Callable[[str], Staged]] = {
     "mobilefacenet_96x96": lambda act: MobileFaceNet(act, input_px=(96, 96)),
     "mobilefacenet_pool": lambda act: MobileFaceNet(act, stem="pool"),
     "landmarks": LandmarkNetwork,
-    "pad_near": NearNetwork,
-    "pad_wide": WideNetwork,
 }
 NETWORKS = SYSTEMS | VARIANTS
 

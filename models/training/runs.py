@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from models.int8.quantization_aware import plain, prepare
 from models.networks.blocks import Staged
 from models.networks.registry import make_network
 
+Network = TypeVar("Network", bound=nn.Module)
 START = "start.json"  # in a run's folder: how the run that it started from was trained
 
 
 def load_network(run: Path) -> tuple[Staged, dict[str, Any]]:
     """Return the averaged network of a run's folder in eval mode, and how it was trained, from its first face on."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    recipe, place = state["recipe"], state["place"]
+    recipe = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["recipe"]
     network = make_network(recipe["network"], recipe["act"])
     if recipe.get("quantization_aware"):
         prepare(network)
+    network, training = averaged(run, network)
+    if recipe.get("quantization_aware"):
+        plain(network)
+    return network, training
+
+
+def averaged(run: Path, network: Network) -> tuple[Network, dict[str, Any]]:
+    """Fill a network with the averaged weights of a run's folder, in place; return it and how it was trained."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    recipe, place = state["recipe"], state["place"]
     network.load_state_dict(
         {name[7:]: value for name, value in state["average"].items() if name.startswith("module.")}
     )
-    if recipe.get("quantization_aware"):
-        plain(network)
     training = {"recipe": recipe, "samples": place["samples"], "hours": round(place["seconds"] / 3600, 2)}
     training["development"] = development(run)
     if (run / START).exists():

@@ -21,9 +21,9 @@ from gpiozero.pins.mock import MockFactory
 import enroll
 from device.build import WEIGHTS, build_aligner, build_detector, build_device, manifest_path
 from device.config import Config
-from device.types import AlignedFace, Image
+from device.types import AlignedFace, FaceDetection, Image
 from device.vision.embed import load_manifest
-from device.vision.liveness import all_looks, load_liveness_manifest, wide_look
+from device.vision.liveness import load_liveness_manifest, near_look, wide_look
 from device.vision.network import Network, NetworkManifest
 from scripts import demo
 from tests.support.photos import DATA, photo, photo_path
@@ -43,27 +43,31 @@ def model_ids() -> dict[str, str]:
 
 def aligned(name: str) -> AlignedFace:
     """Return the portrait's face, detected and aligned as the door does by default."""
-    detection = max(build_detector(Config()).detect(photo(name)), key=lambda found: found.score)
-    return build_aligner(Config(), load_manifest(manifest_path(Config().model)).side_px).align(
-        photo(name), detection
-    )
+    side_px = load_manifest(manifest_path(Config().model)).side_px
+    return build_aligner(Config(), side_px).align(photo(name), detected(name))
+
+
+def detected(name: str) -> FaceDetection:
+    """Return the portrait's face as the door's detector finds it."""
+    return max(build_detector(Config()).detect(photo(name)), key=lambda found: found.score)
 
 
 def looks_path(name: str) -> Path:
-    """Return the file of the recorded looks at a portrait: aligned face and wide look, side by side."""
+    """Return the file of the recorded looks at a portrait: aligned face, near and wide look, side by side."""
     return DATA / f"looks_{name}.png"
 
 
-def read_looks(name: str) -> tuple[Image, Image]:
-    """Return aligned face and wide look, each (112, 112, 3) uint8 RGB, as they were recorded."""
-    both = cv2.cvtColor(cv2.imread(str(looks_path(name))), cv2.COLOR_BGR2RGB)
-    return both[:, :112], both[:, 112:]
+def read_looks(name: str) -> tuple[Image, Image, Image]:
+    """Return aligned face (112, 112, 3), near look (128, 128, 3) and wide look (80, 80, 3) as they were recorded."""
+    three = cv2.cvtColor(cv2.imread(str(looks_path(name))), cv2.COLOR_BGR2RGB)
+    return three[:112, :112], three[:, 112:240], three[:80, 240:]
 
 
 def write_looks(name: str) -> None:
-    face = aligned(name)
-    both = np.concatenate([face.measured, wide_look(photo(name), face.landmarks)], axis=1)
-    cv2.imwrite(str(looks_path(name)), cv2.cvtColor(both, cv2.COLOR_RGB2BGR))
+    box, three = detected(name).box, np.zeros((128, 320, 3), np.uint8)
+    three[:112, :112] = aligned(name).measured
+    three[:, 112:240], three[:80, 240:] = near_look(photo(name), box), wide_look(photo(name), box)
+    cv2.imwrite(str(looks_path(name)), cv2.cvtColor(three, cv2.COLOR_RGB2BGR))
 
 
 def int8_output(manifest: NetworkManifest, picture: Image) -> str:
@@ -76,10 +80,12 @@ def int8_output(manifest: NetworkManifest, picture: Image) -> str:
 
 def outputs(name: str) -> dict[str, str]:
     """Return what both default networks make of the recorded looks at a portrait."""
-    near, wide = read_looks(name)
+    face, near, wide = read_looks(name)
+    liveness = load_liveness_manifest(WEIGHTS / "pad.json")
     return {
-        "embedding": int8_output(load_manifest(manifest_path(Config().model)), near),
-        "liveness": int8_output(load_liveness_manifest(WEIGHTS / "pad.json"), all_looks(near, wide)),
+        "embedding": int8_output(load_manifest(manifest_path(Config().model)), face),
+        "near": int8_output(liveness.near, near),
+        "wide": int8_output(liveness.wide, wide),
     }
 
 

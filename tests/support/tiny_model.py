@@ -19,6 +19,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from device.numeric.face_shape import NEEDED_POINTS, STRAIGHT, STRAIGHT_POINTS
 from device.numeric.geometry import ALIGNMENT_ID
+from device.numeric.looks import NEAR_PX, WIDE_PX
+from device.vision.liveness import joined_digest
 
 DATA = Path(__file__).parents[1] / "data"
 SIDE, POOL, DIMENSION = 112, 28, 16
@@ -74,16 +76,13 @@ def build_landmarks() -> bytes:
     return assemble(LANDMARK_SIDE, weights, bias, LANDMARK_SCALE, LANDMARK_ZERO_POINT)
 
 
-def build_pad(*, looks_around: bool = False) -> bytes:
+def build_pad(side: int, *, looks: bool = True) -> bytes:
     """Return the .tflite of a liveness network that takes bright for live: a logit from -6 (black) to 6 (white).
 
-    Its answer to the wide look is 6 whatever that shows, unless it looks around.
+    One that does not look says 0 to everything.
     """
-    weights = np.zeros((2, SIDE // POOL, SIDE // POOL, 9), np.int8)
-    weights[0, ..., :3] = PAD_WEIGHT
-    weights[1, ..., 3:6] = PAD_WEIGHT if looks_around else 0
-    bias = np.array([0, 0 if looks_around else round(6 / (INPUT_SCALE * WEIGHT_SCALE))], np.int32)
-    return assemble(SIDE, weights.reshape(2, -1), bias, PAD_SCALE, 0, channels=9)
+    weights = np.full((1, CELLS), PAD_WEIGHT if looks else 0, np.int8)
+    return assemble(side, weights, np.zeros(1, np.int32), PAD_SCALE, 0)
 
 
 def assemble(
@@ -92,18 +91,17 @@ def assemble(
     bias: npt.NDArray[np.int32],
     output_scale: float,
     output_zero_point: int,
-    channels: int = 3,
 ) -> bytes:
     """Return the .tflite of an average pool to 4x4 and a fully connected layer."""
     dimension = len(bias)
     pool = schema.Pool2DOptionsT()
     pool.padding = schema.Padding.VALID
     pool.strideW = pool.strideH = pool.filterWidth = pool.filterHeight = side // (SIDE // POOL)
-    cells, int8 = [1, SIDE // POOL, SIDE // POOL, channels], schema.TensorType.INT8
+    cells, int8 = [1, SIDE // POOL, SIDE // POOL, 3], schema.TensorType.INT8
     graph = schema.SubGraphT()
     graph.name, graph.inputs, graph.outputs = "tiny", [0], [4]
     graph.tensors = [
-        tensor("face", [1, side, side, channels], int8, 0, INPUT_SCALE, 0),
+        tensor("face", [1, side, side, 3], int8, 0, INPUT_SCALE, 0),
         tensor("cells", cells, int8, 0, INPUT_SCALE, 0),
         tensor("weights", list(weights.shape), int8, 1, WEIGHT_SCALE, 0),
         tensor("bias", [dimension], schema.TensorType.INT32, 2, INPUT_SCALE * WEIGHT_SCALE, 0),
@@ -180,12 +178,15 @@ def describe_landmarks(network: bytes) -> dict[str, Any]:
     }
 
 
-def describe_pad(network: bytes) -> dict[str, Any]:
-    """Return the manifest of the tiny liveness network."""
-    common = describe_file(network, "pad", SIDE, [2, PAD_SCALE, 0])
-    common["input"]["shape"][-1] = 9
-    identity = {"model_id": f"pad-{common['sha256'][:12]}", "alignment": ALIGNMENT_ID}
-    return {**common, **identity, "unsure": 0.6, "attack": 0.2}
+def describe_pad(networks: dict[str, bytes]) -> dict[str, Any]:
+    """Return the manifest of the tiny liveness networks."""
+    sides = {"near": NEAR_PX, "wide": WIDE_PX}
+    looks = {
+        look: describe_file(network, f"pad_{look}", sides[look], [1, PAD_SCALE, 0])
+        for look, network in networks.items()
+    }
+    digest = joined_digest(looks["near"]["sha256"], looks["wide"]["sha256"])
+    return {"name": "pad", "model_id": f"pad-{digest}", **looks, "unsure": 0.6, "attack": 0.2}
 
 
 def write(folder: Path, network: bytes, manifest: dict[str, Any]) -> Path:
@@ -209,9 +210,14 @@ def write_landmarks(folder: Path) -> Path:
 
 
 def write_pad(folder: Path, *, unsure: float = 0.6, attack: float = 0.2, looks_around: bool = False) -> Path:
-    """Write a tiny liveness network, and return the manifest's path."""
-    network = build_pad(looks_around=looks_around)
-    return write(folder, network, describe_pad(network) | {"unsure": unsure, "attack": attack})
+    """Write tiny liveness networks, and return the manifest's path."""
+    networks = {"near": build_pad(NEAR_PX), "wide": build_pad(WIDE_PX, looks=looks_around)}
+    manifest = describe_pad(networks) | {"unsure": unsure, "attack": attack}
+    for look, network in networks.items():
+        (folder / manifest[look]["file"]).write_bytes(network)
+    path = folder / "pad.json"
+    path.write_text(json.dumps(manifest, indent=1) + "\n")
+    return path
 
 
 def mean_shape() -> npt.NDArray[np.float64]:

@@ -9,11 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from models.int8.quantization_aware import fold
+from models.networks.minifasnet import GLOBAL, MiniFASNet
 from models.networks.mobilefacenet import MobileFaceNet
-from models.pad.simulator.rooms import Material
+from models.pad.teachers import TEACHERS
 from models.training.data import Augment
 from tests.support.photos import photo
 
@@ -29,14 +32,6 @@ def portraits() -> list[np.ndarray]:
             cv2.resize(image[top : top + side, left : left + side], (112, 112), interpolation=cv2.INTER_AREA)
         )
     return crops
-
-
-def material() -> Material:
-    """Return what scenes are made of: two portraits with a rough mask, and one picture."""
-    faces = np.stack(portraits())
-    masks = np.zeros(faces.shape[:3], np.uint8)
-    masks[:, 10:, 25:90] = 255
-    return Material(faces, masks, [np.ascontiguousarray(faces[0][::-1])])
 
 
 def write_data(folder: Path, faces: int = 48) -> Path:
@@ -124,3 +119,78 @@ class Writer:
         for child in module.children():
             target = self.module(child, target)
         return self.add("Add", target, [], second=source) if getattr(module, "shortcut", False) else target
+
+
+def write_pad_teachers(folder: Path) -> None:
+    """Write six liveness teachers of random weights, as `models.pad.teachers` reads them."""
+    torch.manual_seed(5)
+    for number, teacher in enumerate(TEACHERS):
+        wide = teacher.look.startswith("wide")
+        network = MiniFASNet(80 if wide else 128, 3 if wide else 2, excite=number > 0).eval()
+        write_pad_teacher(network, folder / teacher.file)
+
+
+def write_pad_teacher(network: MiniFASNet, path: Path) -> None:
+    """Write a liveness network as ONNX, its batch norms folded, with the head of the published files."""
+    graph = Graph()
+    fold(network)
+    x = graph.conv(network.trunk[0][0], "input")
+    x = graph.prelu(network.trunk[0][2], x)
+    x = graph.prelu(network.trunk[1][2], graph.conv(network.trunk[1][0], x))
+    for block in network.trunk[2:]:
+        y = graph.prelu(block.expand[2], graph.conv(block.expand[0], x))
+        y = graph.prelu(block.depthwise[2], graph.conv(block.depthwise[0], y))
+        y = graph.conv(block.project[0], y)
+        if not isinstance(block.excite, nn.Identity):
+            gate = graph.conv(block.excite.gate[1], graph.node("GlobalAveragePool", y))
+            gate = graph.conv(block.excite.gate[3], graph.node("Relu", gate))
+            y = graph.node("Mul", y, graph.node("Sigmoid", gate))
+        x = graph.node("Add", x, y) if block.shortcut else y
+    x = graph.prelu(network.widen[2], graph.conv(network.widen[0], x))
+    x = graph.node("Flatten", graph.conv(network.whole[0], x))
+    random = np.random.default_rng(6)
+    x = graph.node("MatMul", x, graph.value(random.normal(0, 0.05, (GLOBAL, 128))))
+    norm = [graph.value(random.uniform(0.5, 1.5, 128)) for _ in range(4)]
+    x = graph.node("BatchNormalization", x, *norm)
+    answers = network.answer.out_channels
+    x = graph.node("MatMul", x, graph.value(random.normal(0, 0.5, (128, answers))))
+    shape = ["N", 3, network.side_px, network.side_px]
+    source = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
+    target = helper.make_tensor_value_info(x, TensorProto.FLOAT, ["N", answers])
+    made = helper.make_graph(graph.nodes, "teacher", [source], [target], graph.tensors)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+class Graph:
+    """Nodes and tensors of an ONNX graph in the making."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: list[onnx.TensorProto] = []
+
+    def node(self, kind: str, *inputs: str, **attributes: object) -> str:
+        name = f"{kind}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def value(self, values: np.ndarray | torch.Tensor) -> str:
+        array = values.detach().numpy() if isinstance(values, torch.Tensor) else values
+        name = f"tensor{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(array.astype(np.float32), name))
+        return name
+
+    def conv(self, layer: nn.Conv2d, x: str) -> str:
+        pad = layer.padding[0]
+        return self.node(
+            "Conv",
+            x,
+            self.value(layer.weight),
+            self.value(layer.bias),
+            group=layer.groups,
+            strides=list(layer.stride),
+            pads=[pad] * 4,
+            kernel_shape=list(layer.kernel_size),
+        )
+
+    def prelu(self, layer: nn.PReLU, x: str) -> str:
+        return self.node("PRelu", x, self.value(layer.weight.reshape(-1, 1, 1)))
