@@ -239,9 +239,9 @@ def test_a_suspected_face_never_opens(device: Device) -> None:
 def test_the_scorer_sees_the_frame_and_its_face_once_a_frame(device: Device) -> None:
     seen = frame(0.0)
     handle_frame(seen, device, 0.0)
-    ((image, face),) = (call.args for call in device.liveness.score.call_args_list)
+    ((image, box),) = (call.args for call in device.liveness.score.call_args_list)
     assert image is seen.image
-    assert face is device.finder.aligner.align.return_value
+    assert box == device.finder.detector.detect.return_value[0].box
 
 
 def test_an_unsure_face_is_asked_and_a_still_one_never_gets_in(device: Device) -> None:
@@ -282,11 +282,12 @@ def two_faces(device: Device, stranger_px: float, picture_px: float) -> list[Rea
     """A live stranger, and a picture of Alice beside their head; each face is what it is to every stage."""
     stranger, picture = detection(width=stranger_px), detection(width=picture_px, left=350)
     faces = {id(stranger): (aligned(), STRANGER, 0.95), id(picture): (aligned(), ALICE, 0.1)}
-    by_crop = {id(face.image): (embedding, score) for face, embedding, score in faces.values()}
+    by_crop = {id(face.image): embedding for face, embedding, _ in faces.values()}
+    by_box = {stranger.box: 0.95, picture.box: 0.1}
     device.finder.detector.detect.return_value = [stranger, picture]
     device.finder.aligner.align.side_effect = lambda _, found: faces[id(found)][0]
-    device.embedder.embed.side_effect = lambda crop: by_crop[id(crop)][0]
-    device.liveness.score.side_effect = lambda _, face: by_crop[id(face.image)][1]
+    device.embedder.embed.side_effect = lambda crop: by_crop[id(crop)]
+    device.liveness.score.side_effect = lambda _, box: by_box[box]
     return reasons(device, [0.1 * i for i in range(20)])
 
 

@@ -69,7 +69,7 @@ def test_an_answer_on_another_track_is_none(made: Stages, actor: Actor) -> None:
 
 def test_a_live_network_that_is_sure_needs_no_challenge(made: Stages, actor: Actor) -> None:
     class Sure(module.NeverSure):
-        def score(self, image: Image, face: object) -> float:
+        def score(self, image: Image, box: object) -> float:
             return 0.95
 
     person = people(actor, 0)["obeys"]
