@@ -419,7 +419,7 @@ def manifest_path(model: str) -> Path:
 def shipped_manifest(name: str, instead: str) -> Path:
     """Return the manifest of a network of models/weights/; `instead` says what to do where it is missing."""
     path = WEIGHTS / f"{name}.json"
-    if not (path.is_file() and path.with_suffix(".tflite").is_file()):
+    if not path.is_file():  # a network that is missing beside it says so when it is loaded
         raise ModelError(
             f"{path}: expected the network {name!r} and its manifest, received no such files: "
             f"copy both there, or {instead}"

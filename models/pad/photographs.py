@@ -9,19 +9,20 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from device.vision.assets import FACE_DETECTOR, find_asset
-from device.vision.detect import LiteRTDetector
+from device.types import FaceDetection
 from models.pad.looks import Box
 from models.pad.people import DEVELOPMENT_PEOPLE, TEST_PEOPLE, TRAINING_PEOPLE
 from models.pad.simulator.camera import Image
 from models.pad.simulator.recapture import Photograph
 
+Detect = Callable[[Image], list[FaceDetection]]  # the product's detector: device.vision.detect
 LEARN, CHOOSE, REPORT = "learn", "choose", "report"
 HELD_OUT_ONE_IN = 12
 MARGIN = 0.3  # the recorded pictures end at the chin; the detector wants to see more
@@ -57,9 +58,9 @@ def is_of(name: str, part: str) -> bool:
     return part == (CHOOSE if zlib.crc32(name.encode()) % HELD_OUT_ONE_IN == 0 else LEARN)
 
 
-def lfw(folder: Path, part: str, detector: LiteRTDetector | None = None) -> list[Photograph]:
+def lfw(folder: Path, part: str, detect: Detect) -> list[Photograph]:
     """Read photographs of LFW's people of a part: all to learn from, one a person otherwise."""
-    detector, found, people = detector or finder(), [], set()
+    found, people = [], set()
     with zipfile.ZipFile(folder / "lfw.zip") as archive:
         for name in sorted(archive.namelist()):
             person = name.split("/")[0]
@@ -67,7 +68,7 @@ def lfw(folder: Path, part: str, detector: LiteRTDetector | None = None) -> list
                 continue
             if part != LEARN:
                 people.add(person)
-            photo = boxed(decode(archive.read(name)), detector)
+            photo = boxed(decode(archive.read(name)), detect)
             if photo is not None:
                 found.append(photo)
     return found
@@ -80,31 +81,26 @@ def part_of(person: str) -> str:
     return CHOOSE if is_of(person, CHOOSE) else LEARN
 
 
-def recordings(folder: Path, part: str, detector: LiteRTDetector | None = None) -> list[Recording]:
+def recordings(folder: Path, part: str, detect: Detect) -> list[Recording]:
     """Read the recordings of nuaa.zip of the people of a part."""
-    detector, found = detector or finder(), []
+    found = []
     with zipfile.ZipFile(folder / "nuaa.zip") as archive:
         for name in sorted(archive.namelist()):
             kind, person, *_ = name.split("/")
             if not person.isdecimal() or int(person) not in PEOPLE[part]:
                 continue
-            photo = boxed(decode(archive.read(name)), detector, MARGIN)
+            photo = boxed(decode(archive.read(name)), detect, MARGIN)
             if photo is not None:
                 found.append(Recording(photo, RECORDED[kind], int(person)))
     return found
 
 
-def finder() -> LiteRTDetector:
-    """Return the product's detector."""
-    return LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=0.5, threads=1)
-
-
-def boxed(image: Image, detector: LiteRTDetector, margin: float = 0.0) -> Photograph | None:
+def boxed(image: Image, detect: Detect, margin: float = 0.0) -> Photograph | None:
     """Return a picture with the box nearest its middle; `margin` of its sides is added for the detector only."""
     height, width = image.shape[:2]
     rim = int(margin * max(height, width))
     seen = cv2.copyMakeBorder(image, *[rim] * 4, cv2.BORDER_REPLICATE) if rim else image
-    boxes = [face.box for face in detector.detect(np.asarray(seen, np.uint8))]
+    boxes = [face.box for face in detect(np.asarray(seen, np.uint8))]
     if not boxes:
         return None
 

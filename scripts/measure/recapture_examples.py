@@ -21,8 +21,10 @@ import numpy as np
 
 from device.programs import Parser
 from device.types import Image
+from device.vision.assets import FACE_DETECTOR, find_asset
+from device.vision.detect import LiteRTDetector
 from models.pad.looks import LOOKS
-from models.pad.photographs import boxed, decode, finder
+from models.pad.photographs import boxed, decode
 from models.pad.simulator.recapture import LIVE, SPECIES, Photograph, take
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +51,8 @@ def row(kind: str, photo: Photograph, behind: Photograph, seed: tuple[int, int])
 
 def read(path: Path) -> Photograph:
     """Read a photograph and find its face."""
-    photo = boxed(decode(path.read_bytes()), finder())
+    detector = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=0.5, threads=1)
+    photo = boxed(decode(path.read_bytes()), detector.detect)
     if photo is None:
         raise SystemExit(f"{path}: a photograph with a face is expected, none was found: name another")
     return photo

@@ -20,6 +20,8 @@ import torch
 from tqdm import tqdm
 
 from device.programs import Parser
+from device.vision.assets import FACE_DETECTOR, find_asset
+from device.vision.detect import LiteRTDetector
 from models.pad import photographs as source
 from models.pad.looks import LOOKS
 from models.pad.photographs import Recording
@@ -35,8 +37,9 @@ class Maker:
     """Makes frames of all sources."""
 
     def __init__(self, folder: Path, part: str) -> None:
-        self.wide, self.lfw = source.wide(folder, part), source.lfw(folder, part)
-        self.recordings = groups(source.recordings(folder, part))
+        detect = LiteRTDetector(model=find_asset(FACE_DETECTOR), min_score=0.5, threads=1).detect
+        self.wide, self.lfw = source.wide(folder, part), source.lfw(folder, part, detect)
+        self.recordings = groups(source.recordings(folder, part, detect))
 
     def one(self, rng: Rng) -> tuple[Frame, str, bool, str]:
         """Return a frame, its species, whether it is live, and the name of its source."""

@@ -40,10 +40,8 @@ from scripts.measure.evaluate_pad import table
 
 CALIBRATION_LOOKS, SEED = 600, 8
 LARGEST_BYTES = 1_000_000
-LIVE_UNSURE, LIVE_REFUSED = (
-    0.05,
-    0.01,
-)  # of live development looks: a challenge for the first, a refusal for the second
+LIVE_UNSURE = 0.1  # of live development looks: they are asked for a challenge
+LIVE_REFUSED = 0.01
 LOOKS = ("near", "wide")
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "models" / "weights"
@@ -99,14 +97,14 @@ def development(scores: npt.NDArray[np.floating], looks: Looks) -> dict[str, flo
 
 
 def thresholds(scores: npt.NDArray[np.floating], looks: Looks) -> tuple[float, float]:
-    """Return the logits `unsure` and `attack`, below which LIVE_UNSURE and LIVE_REFUSED of live looks lie.
+    """Return the logits `unsure`, below which LIVE_UNSURE of all live looks lie, and `attack`.
 
-    Each source of live looks counts; the one with the higher threshold decides `unsure`, the one with the lower one
-    `attack`: who is unsure answers a challenge, who is refused stands before a closed door.
+    Below `attack` lie LIVE_REFUSED of the live looks of the source that fares worst: who is unsure answers a challenge,
+    who is refused stands before a closed door.
     """
     live, source = looks.all("live"), looks.all("source")
+    unsure = float(np.quantile(scores[live], LIVE_UNSURE))
     groups = [scores[live & (source == name)] for name in np.unique(source)]
-    unsure = max(float(np.quantile(group, LIVE_UNSURE)) for group in groups)
     return unsure, min(unsure, *(float(np.quantile(group, LIVE_REFUSED)) for group in groups))
 
 

@@ -11,7 +11,8 @@ import pytest
 from device import config
 
 MODELS = Path(__file__).parents[3] / "models"
-MANIFESTS = sorted((MODELS / "weights").glob("*.json"))
+PAD = MODELS / "weights" / "pad.json"  # names two networks; device.vision.liveness holds them to it
+MANIFESTS = sorted(set((MODELS / "weights").glob("*.json")) - {PAD})
 LARGEST_BYTES = 6_000_000
 # What release 0.1.0 shipped as the default, measured in the same way on the same photographs, in percent.
 LAST_RELEASE = {"lfw_accuracy": 99.13, "tar_at_1e-3": 97.91, "tar_at_1e-4": 94.52, "tar_at_1e-5": 87.96}
@@ -30,7 +31,7 @@ def embedder(manifest):
 
 
 def test_every_network_of_the_config_is_shipped():
-    assert {path.stem for path in MANIFESTS} == {*config.MODELS, "landmarks", "pad"}
+    assert {path.stem for path in MANIFESTS} == {*config.MODELS, "landmarks"}
 
 
 def test_the_default_is_no_worse_than_the_last_release():
@@ -91,7 +92,7 @@ def test_the_landmark_card_gives_the_figures_of_its_manifest():
 
 def test_the_liveness_figures_are_those_of_the_manifest():
     """In the card and in docs/how/liveness.md: every group's errors with intervals, and the thresholds."""
-    manifest = json.loads((MODELS / "weights" / "pad.json").read_text())
+    manifest = json.loads(PAD.read_text())
     measured = manifest["evaluation"]
     assert measured["model_id"] == manifest["model_id"]
     assert (measured["unsure"], measured["attack"]) == (manifest["unsure"], manifest["attack"])
@@ -100,8 +101,8 @@ def test_the_liveness_figures_are_those_of_the_manifest():
         assert manifest["model_id"] in text
         assert f"`unsure` {manifest['unsure']:.3f}, `attack` {manifest['attack']:.3f}" in text
         for name, row in measured["groups"].items():
-            cells = " | ".join(map(percent, (row["error"], row["refused_outright"], row["error_balanced"])))
-            assert f"| {name} | {row['scored']} of {row['pictures']} | {cells} |" in text, name
+            cells = f"{percent(row['error_at_unsure'])} | {percent(row['below_attack'])}"
+            assert f"| {name} | {row['looks']} | {cells} |" in text, name
 
 
 def percent(interval):
@@ -109,9 +110,9 @@ def percent(interval):
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def test_the_liveness_network_is_small():
-    manifest = json.loads((MODELS / "weights" / "pad.json").read_text())
-    assert manifest["bytes"] <= 1_000_000
+def test_the_liveness_networks_are_small():
+    manifest = json.loads(PAD.read_text())
+    assert sum(manifest[look]["bytes"] for look in ("near", "wide")) <= 1_000_000
     assert (
-        manifest["evaluation"]["time"]["share"] < 0.5
+        manifest["evaluation"]["time"]["share"] < 0.7
     )  # of the default embedder's time, measured in one run

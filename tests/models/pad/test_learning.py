@@ -15,6 +15,9 @@ pytest.importorskip("torch", reason="needs the training tools: make test-train")
 import onnxruntime
 import torch
 
+from device.types import FaceDetection
+from device.vision.assets import FACE_DETECTOR
+from device.vision.detect import LiteRTDetector
 from device.vision.liveness import PadScorer, load_liveness_manifest, near_look, wide_look
 from models.networks.pad import TwoLooks, logits
 from models.pad import photographs
@@ -26,7 +29,7 @@ from models.pad.photographs import CHOOSE, LEARN, REPORT
 from models.pad.teachers import CLIP, NAMES, TEACHERS, Panel, joint, live_logit, load_teacher
 from scripts.measure import evaluate_pad
 from scripts.train import make_pad_looks, quantize_pad, train_pad
-from tests.support.photos import photo
+from tests.support.photos import model_file, photo
 from tests.support.training_data import write_pad_teachers
 
 pytestmark = pytest.mark.train
@@ -56,6 +59,7 @@ warmup_samples = 1
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with teachers of random weights, and portraits in the place of all photographs."""
+    detector = LiteRTDetector(model=model_file(FACE_DETECTOR), min_score=0.5, threads=1)
     folder = tmp_path_factory.mktemp("faces")
     write_pad_teachers(folder)
     pictures = {name: encoded(photo(name)) for name in ("hopper", "astronaut")}
@@ -68,7 +72,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for person in range(1, 16):
             archive.writestr(f"client/{person:04}/a.webp", pictures["hopper"])
             archive.writestr(f"imposter/{person:04}/a.webp", pictures["astronaut"])
-    box = photographs.boxed(photo("hopper"), photographs.finder()).box
+    box = photographs.boxed(small(photo("hopper")), detector.detect).box
     with zipfile.ZipFile(folder / "wide.zip", "w") as archive:
         for number in range(30):
             archive.writestr(f"{number}.webp", pictures["hopper"])
@@ -78,9 +82,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def small(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (250, 250), interpolation=cv2.INTER_AREA)
+
+
 def encoded(image: np.ndarray) -> bytes:
-    small = cv2.resize(image, (250, 250), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".webp", small[..., ::-1])[1].tobytes()
+    return cv2.imencode(".webp", small(image)[..., ::-1])[1].tobytes()
+
+
+def whole(image: np.ndarray) -> list[FaceDetection]:
+    """Take the middle of every picture for a face."""
+    height, width = image.shape[:2]
+    box = (width / 4, height / 4, width / 2, height / 2)
+    return [FaceDetection(box, 0.9, np.zeros((6, 2), np.float32))]
 
 
 def person_of(part: str) -> str:
@@ -150,7 +164,7 @@ def test_people_are_in_one_part_only(data: Path) -> None:
     parts = [photographs.part_of(f"Somebody_{n}") for n in range(2_000)]
     assert parts.count(REPORT) == pytest.approx(1_000, abs=120)
     assert parts.count(CHOOSE) == pytest.approx(2_000 / 12, abs=60)
-    learned, chosen = (photographs.recordings(data, part) for part in (LEARN, REPORT))
+    learned, chosen = (photographs.recordings(data, part, whole) for part in (LEARN, REPORT))
     assert not {row.person for row in learned} & {row.person for row in chosen}
     assert not photographs.wide(data, REPORT)
     assert len(photographs.wide(data, LEARN)) + len(photographs.wide(data, CHOOSE)) == 30
