@@ -5,7 +5,7 @@
 # program in /opt/face-unlock, its user, its devices, its unit. A second run brings an installation up to date; the
 # configuration and the gallery are left as they are.
 #
-#   --dry-run     print each command, do nothing
+#   --dry-run     print each command, do nothing; works anywhere: what is no board is shown a Raspberry Pi's commands
 #   --no-apt      leave the system's packages alone; pip still needs a package index
 #   --wheel FILE  take MediaPipe's networks from this mediapipe 0.10.18 wheel
 #
@@ -56,16 +56,32 @@ run_live() {
     if [ -n "$ROOT" ] && [ -z "$DRY_RUN" ]; then say "skipped below $ROOT: $*"; else run "$@"; fi
 }
 
+# What can act on another root as well, by its --root; an image builder is root.
+run_in_root() {
+    if [ -z "$ROOT" ]; then run "$@"; return 0; fi
+    if [ -z "$DRY_RUN" ] && [ "$(id -u)" != 0 ]; then say "skipped below $ROOT, for it needs root: $*"; return 0; fi
+    TOOL=$1
+    shift
+    run "$TOOL" --root="$ROOT" "$@"
+}
+
 detect_board() {
-    [ -r "$OS_RELEASE" ] || fail "$OS_RELEASE: cannot be read: is this a Linux with systemd?"
+    [ -r "$OS_RELEASE" ] || [ -n "$DRY_RUN" ] || fail "$OS_RELEASE: cannot be read: is this a Linux with systemd?"
     # shellcheck source=/dev/null
-    CODENAME=$(. "$OS_RELEASE" && say "${VERSION_CODENAME:-unknown}")
+    CODENAME=$(if [ -r "$OS_RELEASE" ]; then . "$OS_RELEASE"; fi; say "${VERSION_CODENAME:-unknown}")
     MODEL=''
     [ ! -r "$MODEL_FILE" ] || MODEL=$(tr -d '\000' <"$MODEL_FILE")
     case $MODEL in
         *Raspberry*) BOARD=raspberrypi ;;
         *Jetson* | *NVIDIA*) BOARD=jetson ;;
-        *) fail "board '${MODEL:-unknown}': expected a Raspberry Pi or a Jetson; elsewhere run it from its checkout (README.md)" ;;
+        *)
+            if [ -n "$DRY_RUN" ]; then
+                say "no Raspberry Pi and no Jetson: these are the commands of a Raspberry Pi 5 with trixie"
+                MODEL='a Raspberry Pi 5, as a preview' BOARD=raspberrypi CODENAME=trixie MACHINE=preview
+                return 0
+            fi
+            fail "board '${MODEL:-unknown}': expected a Raspberry Pi or a Jetson; elsewhere run it from its checkout (README.md), or preview it with --dry-run"
+            ;;
     esac
     case $BOARD/$CODENAME in
         raspberrypi/bookworm | raspberrypi/trixie | jetson/jammy | jetson/noble) ;;
@@ -183,7 +199,8 @@ fetch_models() {
 
 install_user() {
     run install -D -m 644 "$HERE/systemd/face-unlock.sysusers" "$ROOT/etc/sysusers.d/face-unlock.conf"
-    run_live systemd-sysusers /etc/sysusers.d/face-unlock.conf
+    # The file is named: systemd then refuses a line that it cannot read, instead of passing over it.
+    run_in_root systemd-sysusers "$ROOT/etc/sysusers.d/face-unlock.conf"
     # Up to 0.1.0 the recognizer moved the bolt itself.
     if [ -n "$DRY_RUN" ]; then
         say "+ gpasswd --delete face-unlock gpio (if it is a member)"
@@ -208,7 +225,7 @@ install_config() {
     run install -D -m 640 "$HERE/systemd/config.example.toml" "$ETC/config.toml"
     run sed -i -E 's|^#? *gallery *=.*|gallery = "/var/lib/face-unlock/gallery.db"|' "$ETC/config.toml"
     if [ "$BOARD" = jetson ]; then
-        run sed -i -E 's|^#? *driver *=.*|driver = "jetson"|' "$ETC/config.toml"
+        run sed -i -E 's|^#? *driver *=.*|driver = "gpiochip"|' "$ETC/config.toml"
     fi
     run_live chown root:face-unlock "$ETC/config.toml"
 }
@@ -228,7 +245,7 @@ write_command() {
     mkdir -p "$ROOT/usr/local/bin"
     cat >"$COMMAND" <<END
 #!/bin/sh
-# $1 $2, as the service's user, in its folder
+# $1 $2, as the service's user, in its folder; what it caches there nobody else reads
 cd /
 ${4:-:}
 KEY=/etc/credstore.encrypted/gallery.key
@@ -238,7 +255,7 @@ if [ -e "\$KEY" ]; then
         --working-directory=/var/lib/face-unlock --property=UMask=0077 \\
         --property="LoadCredentialEncrypted=gallery.key:\$KEY" /opt/face-unlock/.venv/bin/python $3 "\$@"
 fi
-exec sudo -u face-unlock sh -c 'cd /var/lib/face-unlock && exec "\$@"' sh \\
+exec sudo -u face-unlock sh -c 'umask 077 && cd /var/lib/face-unlock && exec "\$@"' sh \\
     /opt/face-unlock/.venv/bin/python $3 "\$@"
 END
     chmod 755 "$COMMAND"
@@ -248,7 +265,7 @@ END
 # shellcheck disable=SC2016
 seal_gallery() {
     [ -e "$ROOT/etc/credstore.encrypted/gallery.key" ] && return 0
-    run_live runuser -u face-unlock -- sh -c 'cd /var/lib/face-unlock && exec "$@"' sh \
+    run_live runuser -u face-unlock -- sh -c 'umask 077 && cd /var/lib/face-unlock && exec "$@"' sh \
         "$APP/.venv/bin/python" "$APP/scripts/gallery_keys.py" seal
 }
 
@@ -258,7 +275,7 @@ install_service() {
     done
     run_live systemctl daemon-reload
     # shellcheck disable=SC2086  # a list of words
-    run_live systemctl enable $UNITS
+    run_in_root systemctl enable $UNITS
     if [ -n "$DRY_RUN" ]; then say "+ systemctl start $UNITS (what was running)"; fi
     if [ -n "$RUNNING" ]; then
         trap - EXIT

@@ -1,7 +1,8 @@
 #!/bin/sh
 # sudo scripts/uninstall.sh [--dry-run] [--purge]
 #
-# Locks the door, removes the service and the program. The gallery and the configuration stay.
+# Locks the door, removes the service and the program. The gallery, the configuration, the networks and the users stay;
+# the last lines say where. What apt installed stays in any case, for other programs may use it.
 #
 #   --dry-run  print each command, do nothing
 #   --purge    remove the gallery, the configuration, the cache and the user as well
@@ -47,6 +48,8 @@ done
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
 run rm -f "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
+run_live udevadm control --reload || say "udev did not take the rules away: they are gone after the next start"
+run rm -rf "$ROOT/run/face-unlock-lock" "$ROOT/run/face-unlock-board" # the first one's unit leaves it
 run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
@@ -55,7 +58,14 @@ if [ -n "$PURGE" ]; then
     for user in face-unlock-lock face-unlock; do
         if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
     done
-    say "removed, with the gallery and the configuration"
+    say "removed, with the gallery, the configuration and the users"
 else
-    say "removed; kept: $ROOT/var/lib/face-unlock (gallery) and $ROOT/etc/face-unlock; --purge removes them"
+    say "removed. Kept, and removed by --purge:"
+    keep() { if [ -n "$DRY_RUN" ] || [ -e "$ROOT$1" ]; then say "  $ROOT$1  $2"; fi; }
+    keep /var/lib/face-unlock "the gallery, its key, the audit"
+    keep /etc/face-unlock "the configuration"
+    keep /etc/credstore.encrypted/gallery.key "the sealed key"
+    keep /var/cache/face-unlock "MediaPipe's networks"
+    say "  the users face-unlock and face-unlock-lock"
 fi
+say "Not this script's: packages of apt (python3-venv, python3-lgpio, python3-picamera2 ...), backups elsewhere"

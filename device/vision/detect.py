@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import ModelError, UsageError
+from device.errors import ConfigError, ModelError, UsageError
 from device.numeric.geometry import DETECTOR_INPUT_PX, decode_candidates, detector_anchors, weighted_nms
 from device.protocols import Detector
 from device.types import FaceDetection, Image
@@ -32,6 +32,11 @@ _REGRESSOR_SHAPE, _LOGIT_SHAPE = (1, 896, 16), (1, 896, 1)
 def open_detector(kind: str, model: Path, min_score: float, threads: int) -> Detector:
     """Return the detector of `kind`: "tasks", "litert", or "auto" for Tasks where it can run."""
     if kind == "tasks":
+        if not has_atomics():  # its import would end the process, SIGILL
+            raise ConfigError(
+                'detector.kind: "tasks" cannot run on this processor (no atomic instructions: Raspberry Pi 3 and 4, '
+                'Jetson Nano), expected "litert" or "auto": the same network on another runtime'
+            )
         return TasksDetector(model=model, min_score=min_score)
     if kind == "auto" and can_run_tasks():
         try:
@@ -44,13 +49,16 @@ def open_detector(kind: str, model: Path, min_score: float, threads: int) -> Det
 
 
 def can_run_tasks(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool:
-    """Say whether mediapipe can be imported here, without importing it.
+    """Say whether mediapipe can be imported here, without importing it."""
+    return find_spec("mediapipe") is not None and has_atomics(cpuinfo, machine)
 
-    Its aarch64 wheel is compiled for atomic instructions (LSE, ARMv8.1) and aborts the whole process where
+
+def has_atomics(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> bool:
+    """Say whether this processor has what mediapipe's wheel is compiled for.
+
+    The aarch64 wheel is compiled for atomic instructions (LSE, ARMv8.1) and aborts the whole process where
     they are missing: Cortex-A53 and A72, that is Raspberry Pi 3 and 4, and Jetson Nano.
     """
-    if find_spec("mediapipe") is None:
-        return False
     if (machine or platform.machine()) != "aarch64":
         return True
     try:

@@ -21,6 +21,9 @@ BOARDS = {
 }
 
 
+BOARD_FILES = {"OS_RELEASE": "os-release", "MODEL_FILE": "model", "CPUINFO": "cpuinfo"}
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what the installer reads, so that nothing of this tree is touched."""
@@ -156,7 +159,7 @@ def test_board_decides_about_packages_and_requirements(run):
     orin = run("install.sh", "--dry-run", board="orin").stdout
     assert "picamera2" not in orin
     assert "lgpio" not in orin
-    assert 'driver = "jetson"' in orin
+    assert 'driver = "gpiochip"' in orin
 
 
 def test_no_apt_and_wheel(run, tmp_path):
@@ -174,8 +177,8 @@ def test_no_apt_and_wheel(run, tmp_path):
         (["--wheel"], {}, 1, "expected a file"),
         (["--wheel", "gone.whl"], {}, 1, "--wheel gone.whl: no such file"),
         (["--dry-run"], {"MACHINE": "armv7l"}, 1, "64-bit"),
-        (["--dry-run"], {"MODEL_FILE": "/nowhere"}, 1, "expected a Raspberry Pi or a Jetson"),
-        (["--dry-run"], {"OS_RELEASE": "/nowhere"}, 1, "cannot be read"),
+        ([], {"MODEL_FILE": "/nowhere"}, 1, "expected a Raspberry Pi or a Jetson"),
+        ([], {"OS_RELEASE": "/nowhere"}, 1, "cannot be read"),
     ],
 )
 def test_what_cannot_be_installed_says_so(run, tmp_path, arguments, environment, code, message):
@@ -183,6 +186,19 @@ def test_what_cannot_be_installed_says_so(run, tmp_path, arguments, environment,
     assert done.returncode == code
     assert message in done.stderr
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize(
+    "here",
+    [{"MODEL_FILE": "/nowhere"}, {"MODEL_FILE": "/nowhere", "OS_RELEASE": "/nowhere", "MACHINE": "arm64"}],
+)
+def test_a_dry_run_previews_anywhere(run, tmp_path, here):
+    done = run("install.sh", "--dry-run", root=False, **here)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no Raspberry Pi and no Jetson: these are the commands of a Raspberry Pi" in done.stdout
+    assert "python3-lgpio" in done.stdout
+    assert "+ systemctl enable face-unlock.service face-unlock-lock.service" in done.stdout
+    assert not (tmp_path / "calls").exists()
 
 
 def test_old_system_is_named(run, tmp_path, monkeypatch):
@@ -210,7 +226,9 @@ def test_install_twice_then_remove(run, tmp_path):
     calls = (tmp_path / "calls").read_text()
     assert "python -m pip install" in calls
     assert "fetch_models.py" in calls
-    assert not any(word in calls for word in ("apt-get", "systemctl", "chown", "udevadm"))
+    assert not any(word in calls for word in ("apt-get", "daemon-reload", "chown", "udevadm"))
+    as_root = f"--root={root}" in calls
+    assert as_root == (os.geteuid() == 0)  # users and links are made in that root, which only root may
     assert (root / "opt/face-unlock/device/lock/bolt.py").is_file()
     assert (root / "opt/face-unlock/models/weights/mobilefacenet.json").is_file()
     for unit in ("face-unlock.service", "face-unlock-lock.service", "face-unlock-board.service"):
@@ -235,7 +253,15 @@ def test_install_twice_then_remove(run, tmp_path):
     removed = run("uninstall.sh")
     assert (removed.returncode, removed.stderr) == (0, "")
     assert set(tree(root)) == {"etc/face-unlock/config.toml", "var/lib/face-unlock/gallery.db"}
-    assert "--purge" in removed.stdout
+    kept = removed.stdout.partition("--purge")[2]
+    for place in (
+        "/var/lib/face-unlock",
+        "/etc/face-unlock",
+        "/var/cache/face-unlock",
+        "the users",
+        "packages of apt",
+    ):
+        assert place in kept
     assert run("uninstall.sh").returncode == 0  # again: nothing left to do
     assert run("uninstall.sh", "--purge").returncode == 0
     assert tree(root) == {}
@@ -316,7 +342,7 @@ def test_with_a_sealed_key_systemd_hands_it_to_the_command(run, tmp_path, tools)
 def test_installed_config_is_one_that_loads(run, tmp_path):
     from device.config import load_config
 
-    for board, driver in (("pi5-bookworm", "gpiozero"), ("orin", "jetson")):
+    for board, driver in (("pi5-bookworm", "gpiozero"), ("orin", "gpiochip")):
         shutil.rmtree(tmp_path / "root", ignore_errors=True)
         assert run("install.sh", board=board).returncode == 0
         config = load_config(tmp_path / "root/etc/face-unlock/config.toml")
@@ -340,6 +366,7 @@ systemctl() {{
 }}
 run() {{ if [ "$1" = systemctl ]; then "$@"; fi; }}
 run_live() {{ :; }}
+run_in_root() {{ :; }}
 say() {{ printf '%s\\n' "$*"; }}
 {tell}
 {stop}
@@ -400,3 +427,100 @@ def test_without_root_it_says_so(run):
         done = run(script, root=False)
         assert done.returncode == 1
         assert "sudo" in done.stderr
+
+
+# --- a whole root of its own: what the other tests have to leave out
+
+
+IN_ITS_OWN_ROOT = """
+set -eu
+mount --make-rprivate /
+mount -t tmpfs tmpfs /opt
+for folder in etc usr/local var; do
+    mkdir -p "/opt/.$folder/upper" "/opt/.$folder/work"
+    mount -t overlay overlay -o "lowerdir=/$folder,upperdir=/opt/.$folder/upper,workdir=/opt/.$folder/work" "/$folder"
+done
+mkdir /opt/bin
+cp TOOLS/* /opt/bin/
+touch /opt/calls
+chmod 666 /opt/calls
+export PATH="/opt/bin:$PATH"
+show() {
+    echo "== $1"
+    id -nG face-unlock
+    id -nG face-unlock-lock
+    stat -c "%n %a %U:%G" /var/lib/face-unlock /etc/face-unlock/config.toml /opt/face-unlock /opt/face-unlock/device
+}
+sh CHECKOUT/scripts/install.sh
+show installed
+gpasswd --add face-unlock gpio >/dev/null
+id -nG face-unlock
+sh CHECKOUT/scripts/install.sh
+show updated
+sh CHECKOUT/scripts/uninstall.sh
+id -un face-unlock
+sh CHECKOUT/scripts/uninstall.sh --purge
+id -un face-unlock 2>/dev/null || echo "== no user"
+for folder in /opt /var/lib /etc /var/cache; do ls -d $folder/face-unlock 2>/dev/null || :; done
+ls -d /etc/systemd/system/face-unlock* 2>/dev/null || :
+echo "== calls"
+cat /opt/calls
+"""
+
+
+@pytest.mark.parametrize("board", ["pi5-trixie", "orin"])
+def test_every_line_runs_in_a_root_made_for_it(run, tmp_path, checkout, tools, board):
+    """Users, owners, the sealing as the service's user, update and purge are real; apt, pip and systemd are not."""
+    probe = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    needed = ("systemd-sysusers", "gpasswd", "runuser", "userdel")
+    if probe.returncode or os.geteuid() or any(shutil.which(name) is None for name in needed):
+        pytest.skip("needs root, a mount namespace and the programs of a Linux with systemd")
+    for name in ("chown", "systemd-sysusers", "userdel"):
+        (tools / name).unlink()
+    for file in tools.iterdir():
+        file.write_text(file.read_text().replace(str(tmp_path / "calls"), "/opt/calls"))
+    active = 'case "$1" in is-active) echo active ;; esac\n'
+    (tools / "systemctl").write_text((tools / "systemctl").read_text() + active)
+    script = IN_ITS_OWN_ROOT.replace("TOOLS", str(tools)).replace("CHECKOUT", str(checkout))
+    (tmp_path / "root.sh").write_text(script)
+    environment = run("install.sh", "--help", board=board)  # writes what the board is looked up in
+    assert environment.returncode == 0
+    given = {name: str(tmp_path / file) for name, file in BOARD_FILES.items()}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", tmp_path / "root.sh"],
+        env={"PATH": os.environ["PATH"], "MACHINE": "aarch64", **given},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    amiss = [line for line in done.stderr.splitlines() if not line.startswith("Creating ")]  # of sysusers
+    assert (done.returncode, amiss) == (0, []), done.stdout
+    shown = done.stdout
+    state = [
+        "face-unlock video dialout",
+        "face-unlock-lock gpio",
+        "/var/lib/face-unlock 700 face-unlock:face-unlock",
+        "/etc/face-unlock/config.toml 640 root:face-unlock",
+        "/opt/face-unlock 755 root:root",
+        "/opt/face-unlock/device 755 root:root",
+    ]
+    for name in ("installed", "updated"):
+        lines = shown.partition(f"== {name}\n")[2].splitlines()[: len(state)]
+        assert sorted(lines[0].split()) == sorted(
+            state[0].split()
+        )  # and not gpio, of which an earlier release was
+        assert lines[1:] == state[1:]
+    assert shown.partition("== no user\n")[2].startswith("== calls\n")
+    calls = shown.partition("== calls\n")[2]
+    for call in (
+        "gallery_keys.py seal",
+        "systemctl daemon-reload",
+        "systemctl enable face-unlock.service face-unlock-lock.service",
+        "systemctl stop face-unlock.service face-unlock-lock.service",
+        "systemctl start face-unlock.service face-unlock-lock.service",
+        "systemctl disable --now face-unlock-lock.service",
+        "udevadm control --reload",
+    ):
+        assert call in calls
+    assert ("python3-lgpio" in calls) == (board != "orin")

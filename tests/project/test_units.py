@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from dataclasses import fields
 from pathlib import Path
 
@@ -63,6 +64,37 @@ def test_verify_is_silent(unit, drop_in):
         folder = unit.with_name(f"{UNIT.name}.d")
         folder.mkdir()
         shutil.copy(SYSTEMD / drop_in, folder)
+    done = analyze("verify", "--man=no", str(unit))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def printed_drop_ins():
+    """Find each block of a page that is a drop-in, with the unit's sections."""
+    for page in [SYSTEMD / "README.md", *(SYSTEMD.parent / "docs").rglob("*.md")]:
+        for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", page.read_text(), re.MULTILINE):
+            text = textwrap.dedent(block).strip() + "\n"
+            if re.match(r"\[(Unit|Service)\]\n", text):
+                yield page, text
+
+
+def test_a_drop_in_that_a_page_names_is_printed_whole():
+    printed = {text for _, text in printed_drop_ins()}
+    for name in ("network-camera.conf", "sealed-key.conf"):
+        lines = (SYSTEMD / name).read_text().splitlines(keepends=True)
+        assert "".join(line for line in lines if not line.startswith("#")) in printed
+    for page in (SYSTEMD.parent / "docs").rglob("*.md"):
+        for name in re.findall(r"install (.*systemd/\S+\.conf.*)", page.read_text()):
+            assert name.startswith("-D "), f"{page}: {name}"  # its folder need not be there
+
+
+@needs_systemd
+@pytest.mark.parametrize("text", [text for _, text in printed_drop_ins()])
+def test_every_printed_drop_in_is_one(unit, text):
+    if unit.name != UNIT.name:
+        pytest.skip("they are of the recognizer's unit")
+    folder = unit.with_name(f"{UNIT.name}.d")
+    folder.mkdir()
+    (folder / "printed.conf").write_text(text)
     done = analyze("verify", "--man=no", str(unit))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.errors import ModelError, UsageError
+from device.errors import ConfigError, ModelError, UsageError
 from device.protocols import Detector
 from device.types import FaceDetection, Image
 from device.vision import detect
@@ -198,6 +198,18 @@ def test_auto_takes_litert_where_a_system_library_is_missing(monkeypatch: pytest
     assert isinstance(open_detector("auto", model, MIN_SCORE, 1), LiteRTDetector)
     with pytest.raises(TasksUnavailableError, match='set detector kind "litert"'):
         open_detector("tasks", model, MIN_SCORE, 1)
+
+
+def test_tasks_on_a_processor_that_cannot_run_it_is_a_fault_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its import would end the process by SIGILL."""
+    monkeypatch.setattr(detect, "has_atomics", lambda: False)
+    monkeypatch.setattr(detect, "TasksDetector", lambda **_: pytest.fail("it was loaded"))
+    with pytest.raises(
+        ConfigError, match=r'detector\.kind: "tasks" cannot run .*expected "litert" or "auto"'
+    ):
+        open_detector("tasks", Path("unused"), MIN_SCORE, 1)
 
 
 def test_an_unknown_kind_is_refused() -> None:
