@@ -22,7 +22,7 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -46,12 +46,14 @@ from device.errors import (
     UsageError,
     is_out_of_memory,
 )
-from device.journal.status import LineWriter, StatusLog, Writer, serial_writer, stdout_writer
+from device.journal.approaches import Approaches
+from device.journal.events import EVENTS, Sink
+from device.journal.status import Filtered, LineWriter, StatusLog, Writer, serial_writer, stdout_writer
 from device.journal.systemd import Notifier
 from device.journal.trail import AuditTrail
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
-from device.types import Decision, Frame, Is, Reason
+from device.types import Decision, Frame, News, Reason
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
 PULSE_GRACE_S = 2.0  # a pulse that lasts longer than it may by this much has nobody who ends it
@@ -222,7 +224,7 @@ class Watch:
     ) -> None:
         self._refusals, self._pins = refusals, pins
         self._fault: str | None = None
-        self._asked: str | None = None
+        self._approaches = Approaches()
         self._camera, self._device, self._status, self._notifier = camera, device, status, notifier
         self._heartbeat_s, self._once, self._check_stop = heartbeat_s, once, check_stop
         self._started_s = self._beat_s = time.monotonic()
@@ -232,11 +234,14 @@ class Watch:
 
     def run(self) -> bool:
         """Watch until the clip ends (False) or, with --once, until a grant (True)."""
-        while True:
-            try:
-                return any(self._handle(frame).granted and self._once for frame in self._camera.frames())
-            except CameraLost as error:
-                self._lose(error)
+        try:
+            while True:
+                try:
+                    return any(self._handle(frame).granted and self._once for frame in self._camera.frames())
+                except CameraLost as error:
+                    self._lose(error)
+        finally:
+            self._tell(self._approaches.end())
 
     def _handle(self, frame: Frame) -> Decision:
         self._check_stop()
@@ -252,14 +257,12 @@ class Watch:
         if self._lost and is_picture:
             self._status.event("camera_back", camera=self._camera.name)
         self._frames += 1
-        self._tell_challenge(decision.challenge)
         if decision.granted:
             if self._once:
                 signal.setitimer(signal.ITIMER_REAL, 0)  # the grant came in time, and its pulse may end
             self._status.event("granted", subject_id=decision.subject_id)
             self._notifier.status(f"granted {decision.subject_id}")
-        elif decision.reason.has(Is.REFUSAL):
-            self._status.event("refused", reason=str(decision.reason), wait_s=decision.wait_s)
+        self._tell(self._approaches.see(decision, now_s))
         self._device.lock.check()
         self._tell_fault()
         self._tell_news(decision)
@@ -270,18 +273,19 @@ class Watch:
     def _tell_news(self, decision: Decision | None) -> None:
         """Tell what became of picture, board and clock; a picture that stands still is as good as none."""
         for name, details in self._device.news(decision, time.monotonic()):
-            self._status.event(name, **details)
+            self._tell([(name, details)])
             if name == "camera_frozen":
                 self._device.lock.lock()
                 self._device.forget()
+                self._tell(self._approaches.end())
 
-    def _tell_challenge(self, move: str | None) -> None:
-        """Tell a move once, when it is asked for, by pins and on the status lines."""
-        changed, self._asked = move != self._asked, move
-        if changed:
-            self._device.prompt.show(move)
-        if changed and move is not None:
-            self._status.event("challenge", action=move)
+    def _tell(self, news: Iterable[News]) -> None:
+        """Send events where the table of events says."""
+        for name, details in news:
+            if EVENTS[name].sinks & Sink.PROMPT:
+                self._device.prompt.show(details.get("action"))
+            if EVENTS[name].sinks & ~Sink.PROMPT:
+                self._status.event(name, **details)
 
     def _tell_fault(self) -> None:
         """Say once that the count of refusals, or of wrong PINs, is not kept."""
@@ -318,7 +322,7 @@ class Watch:
         """Lock, say it once, and wait longer each time before the next try."""
         self._device.lock.lock()
         self._device.forget()
-        self._tell_challenge(None)
+        self._tell(self._approaches.end())
         if not self._lost:
             self._lost = True
             self._notifier.camera_lost()
@@ -392,9 +396,11 @@ def open_log(config: Config, args: argparse.Namespace, audit: AuditTrail) -> Sta
     """Write status to the audit, to the serial port, and to stdout as JSON or for a person."""
     settings = config.status
     writers: list[Writer] = [audit]
-    writers += [stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)]
+    console = stdout_writer() if args.json else LineWriter(open_output=Console, reopen=False)
+    writers.append(Filtered(console, Sink.CONSOLE))
     if settings.serial_port:
-        writers.append(serial_writer(settings.serial_port, settings.baud, DEMO_MARK if args.demo else ""))
+        port = serial_writer(settings.serial_port, settings.baud, DEMO_MARK if args.demo else "")
+        writers.append(Filtered(port, Sink.SERIAL))
     status = StatusLog(writers=writers, demo=args.demo, no_liveness=args.no_liveness)
     audit.tell = lambda written, cause: status.event(
         "audit_back" if written else "audit_lost", error=cause or None

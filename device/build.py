@@ -170,7 +170,11 @@ def build_audit(config: Config, *, demo: bool) -> AuditTrail:
             known = build_keys(config).read() or known
         return open_audit(config, known) if known is not None else None
 
-    return AuditTrail(opened, demo=demo)
+    def outside() -> Audit | None:
+        main = opened()
+        return open_outside_audit(config, known) if main is not None and known is not None else None
+
+    return AuditTrail(opened, demo=demo, outside=outside)
 
 
 def open_audit(config: Config, ring: KeyRing) -> Audit:
@@ -181,9 +185,21 @@ def open_audit(config: Config, ring: KeyRing) -> Audit:
     )
 
 
-def audit_head(config: Config, keys: KeyStore) -> Path:
-    """Say where the newest number of the audit lies."""
+def open_outside_audit(config: Config, ring: KeyRing) -> Audit:
+    """Open the audit log of what anybody before the door can cause: refusals, the camera."""
+    limits = Limits(config.audit.max_kb * 1000, max(1, config.audit.keep_files // 4))
+    path = outside_audit_path(config)
+    return Audit(path, ring.audit_keys, head=audit_head(config, build_keys(config), path), limits=limits)
+
+
+def outside_audit_path(config: Config) -> Path:
     path = config.audit_path
+    return path.with_name(f"{path.name}-outside")
+
+
+def audit_head(config: Config, keys: KeyStore, path: Path | None = None) -> Path:
+    """Say where the newest number of an audit log lies, of the main one for None."""
+    path = path or config.audit_path
     return (path.parent if keys.is_credential else keys.path.parent) / f"{path.name}.head"
 
 

@@ -129,7 +129,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
         always = match is not None and match.challenge
         sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
         decision = device.decider.decide(sight, decided_at_s)
-        hint = challenge_hint(decision) or (stop.hint if stop is not None else "") or decision.reason.hint
+        hint = challenge_hint(decision) or (stop.hint if stop is not None else "") or decision.reason.advice
         return replace(decision, detection=detection, hint=hint, stop=stop)
 
     if (age_s := now_s - frame.captured_at_s) > (most_s := device.decider.rule.max_frame_age_s):

@@ -7,7 +7,7 @@ Times ending in `_s` are seconds of `time.monotonic()`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, Flag, auto
+from enum import Enum, Flag, IntEnum, auto
 from typing import Any
 
 import numpy as np
@@ -31,62 +31,75 @@ class Is(Flag):
     BY_RULES = auto()  # said by a person's own rules, and recorded with their alias where that happens
 
 
+class Stage(IntEnum):
+    """How far a face came on its way to the bolt."""
+
+    NOBODY = 0
+    SEEN = 1  # not good, near or straight enough to be compared
+    COMPARED = 2  # like nobody, or like a picture
+    MATCHED = 3  # like somebody who is enrolled, for a frame or more
+    ASKED = 4  # for a move
+    JUDGED = 5  # by the person's rules
+    OPENED = 6
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
 class Reason(str, Enum):
-    """Why a frame was decided as it was; the value is what the status line says, `hint` what a person may do."""
+    """Why a frame was decided as it was: the word of the status line, how far it came, what it is, and what to do."""
 
+    stage: Stage
     kind: Is
-    hint: str
+    advice: str
 
-    def __new__(cls, word: str, kind: Is = Is.PLAIN, hint: str = "") -> Reason:
+    def __new__(cls, word: str, stage: Stage, kind: Is, advice: str) -> Reason:
         made = str.__new__(cls, word)
-        made._value_, made.kind, made.hint = word, kind, hint
+        made._value_, made.stage, made.kind, made.advice = word, stage, kind, advice
         return made
 
-    GRANTED = "granted"
-    NO_FACE = "no_face", Is.NOBODY, "no face: step before the camera"
-    SEVERAL_FACES = "several_faces", Is.REFUSAL, "two faces: one person at a time"
-    NOT_A_FACE = "not_a_face", Is.REFUSAL  # the detector fired, the points did not confirm it
-    TOO_SMALL = "too_small", Is.REFUSAL
-    TOO_BLURRED = "too_blurred", Is.REFUSAL
-    TOO_DARK = "too_dark", Is.REFUSAL
-    TOO_BRIGHT = "too_bright", Is.REFUSAL
-    TURNED_AWAY = "turned_away", Is.REFUSAL
-    STALE_FRAME = "stale_frame", Is.REFUSAL | Is.NOBODY
-    SAME_FRAME = "same_frame", Is.NOBODY  # byte for byte one of the last: no new evidence
-    CAMERA_COVERED = "camera_covered", Is.NOBODY  # a frame without any detail
-    EMPTY_GALLERY = "empty_gallery", Is.REFUSAL
-    BELOW_THRESHOLD = "below_threshold", Is.REFUSAL | Is.LOOK | Is.FAILURE
-    TOO_FAR = "too_far", Is.REFUSAL  # good enough to be compared, too far away to want in
-    NOT_FACING = "not_facing", Is.REFUSAL
-    SPOOF_SUSPECTED = "spoof_suspected", Is.REFUSAL | Is.LOOK | Is.FAILURE
-    LIVENESS_UNSURE = "liveness_unsure", Is.REFUSAL | Is.LOOK  # neither live nor an attack, and no challenge
-    CONFIRMING = "confirming", Is.OPEN  # fewer than k matching frames on this track yet
-    DWELLING = "dwelling", Is.OPEN  # matches, not long enough before the door yet
-    CHALLENGE = "challenge", Is.OPEN  # a challenge runs
-    CHALLENGE_FAILED = (
-        "challenge_failed",
-        Is.REFUSAL | Is.FAILURE,
-    )  # counts by itself, however many frames it had
-    COOLDOWN = "cooldown"
-    WAITING = "waiting", Is.REFUSAL  # after too many refused approaches
-    STILL_THERE = "still_there", Is.PLAIN, "refused, and has not moved since: step aside, then come again"
+    # fmt: off
+    GRANTED = "granted", Stage.OPENED, Is.PLAIN, ""
+    NO_FACE = "no_face", Stage.NOBODY, Is.NOBODY, "step before the camera"
+    SEVERAL_FACES = "several_faces", Stage.SEEN, Is.REFUSAL, "one person at a time"
+    NOT_A_FACE = "not_a_face", Stage.SEEN, Is.REFUSAL, "look straight into the camera, nothing before the face"
+    TOO_SMALL = "too_small", Stage.SEEN, Is.REFUSAL, "come closer"
+    TOO_BLURRED = "too_blurred", Stage.SEEN, Is.REFUSAL, "hold still; more light, a clean lens"
+    TOO_DARK = "too_dark", Stage.SEEN, Is.REFUSAL, "a lamp before the face"
+    TOO_BRIGHT = "too_bright", Stage.SEEN, Is.REFUSAL, "no lamp or sun straight into the face"
+    TURNED_AWAY = "turned_away", Stage.SEEN, Is.REFUSAL, "look into the camera"
+    STALE_FRAME = "stale_frame", Stage.NOBODY, Is.REFUSAL | Is.NOBODY, "a cooler board, a smaller camera.width"
+    SAME_FRAME = "same_frame", Stage.NOBODY, Is.NOBODY, ""  # byte for byte one of the last: no new evidence
+    CAMERA_COVERED = "camera_covered", Stage.NOBODY, Is.NOBODY, "clear the lens"  # a frame without any detail
+    EMPTY_GALLERY = "empty_gallery", Stage.COMPARED, Is.REFUSAL, "enroll somebody"
+    BELOW_THRESHOLD = "below_threshold", Stage.COMPARED, Is.REFUSAL | Is.LOOK | Is.FAILURE, \
+        "enroll again in the light of this door"
+    TOO_FAR = "too_far", Stage.SEEN, Is.REFUSAL, "come closer"  # good enough to be compared, too far to want in
+    NOT_FACING = "not_facing", Stage.SEEN, Is.REFUSAL, "look at the camera"
+    SPOOF_SUSPECTED = "spoof_suspected", Stage.COMPARED, Is.REFUSAL | Is.LOOK | Is.FAILURE, \
+        "light from the front, a clean lens, no strong light behind"
+    LIVENESS_UNSURE = "liveness_unsure", Stage.MATCHED, Is.REFUSAL | Is.LOOK, \
+        "light from the front; or let it ask: liveness.mode = challenge"
+    CONFIRMING = "confirming", Stage.MATCHED, Is.OPEN, "stay a moment; too few frames in a row matched"
+    DWELLING = "dwelling", Stage.MATCHED, Is.OPEN, "stay"  # not long enough before the door yet
+    CHALLENGE = "challenge", Stage.ASKED, Is.OPEN, "look straight into the camera and hold still, then do the move"
+    CHALLENGE_FAILED = "challenge_failed", Stage.ASKED, Is.REFUSAL | Is.FAILURE, \
+        "look at the camera again and wait for the next move"  # counts by itself, however many frames it had
+    COOLDOWN = "cooldown", Stage.MATCHED, Is.PLAIN, "wait a moment"
+    WAITING = "waiting", Stage.COMPARED, Is.REFUSAL, "wait: too many were refused"
+    STILL_THERE = "still_there", Stage.NOBODY, Is.PLAIN, "step aside, then come again"  # refused, not moved since
     # What a subject's policy says to a face that was granted (policy.py):
-    DISABLED = "disabled", Is.REFUSAL | Is.LOOK | Is.BY_RULES
-    NOT_VALID = (
-        "not_valid",
-        Is.REFUSAL | Is.LOOK | Is.BY_RULES,
-    )  # before the first or after the last valid day
-    OUTSIDE_HOURS = "outside_hours", Is.REFUSAL | Is.LOOK | Is.BY_RULES
-    NO_ENTRIES_LEFT = "no_entries_left", Is.REFUSAL | Is.LOOK | Is.BY_RULES
-    CLOCK_NOT_SET = "clock_not_set", Is.REFUSAL | Is.LOOK | Is.BY_RULES
-    PIN_NEEDED = "pin_needed", Is.REFUSAL | Is.BY_RULES  # the face is right; the PIN is awaited
-    NO_PIN = "no_pin", Is.REFUSAL | Is.LOOK | Is.BY_RULES  # the PIN would be asked for, and there is none
-    WRONG_PIN = "wrong_pin", Is.REFUSAL | Is.BY_RULES
-    PIN_LOCKED = "pin_locked", Is.REFUSAL | Is.BY_RULES  # too many wrong ones: none is looked at for a while
-    NOT_RECORDED = (
-        "not_recorded",
-        Is.REFUSAL | Is.BY_RULES,
-    )  # the record that has to come first was not written
+    DISABLED = "disabled", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --access face"
+    NOT_VALID = "not_valid", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --from, --until"
+    OUTSIDE_HOURS = "outside_hours", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --hours"
+    NO_ENTRIES_LEFT = "no_entries_left", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --entries"
+    CLOCK_NOT_SET = "clock_not_set", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "a time server, or a PIN"
+    PIN_NEEDED = "pin_needed", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the PIN"  # the face is right
+    NO_PIN = "no_pin", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --pin"  # it would be asked for
+    WRONG_PIN = "wrong_pin", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the right PIN"
+    PIN_LOCKED = "pin_locked", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "wait: too many PINs were wrong"
+    NOT_RECORDED = "not_recorded", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "room on the card, and its rights"
+    # fmt: on
 
     def __str__(self) -> str:
         return self.value

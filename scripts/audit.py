@@ -11,16 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timezone
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.build import build_keys, open_any_gallery, open_audit
+from device.build import build_keys, open_any_gallery, open_audit, open_outside_audit, outside_audit_path
 from device.config import Config
 from device.errors import AuditError, FaceUnlockError, GalleryKeyError, UsageError
-from device.journal.audit import EVENTS
+from device.journal.events import RECORDS
 from device.journal.verify import Line, read_lines, verify
 from device.programs import Parser, check_told, configured, run
 
@@ -38,7 +40,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="audit.py", description="Read the audit log.")
     parser.add_argument("command", choices=TAKEN)
-    parser.add_argument("--event", choices=EVENTS, help="show: only these")
+    parser.add_argument("--event", choices=RECORDS, help="show: only these")
     parser.add_argument("--subject", metavar="NAME", help="show: only of this person, by name or alias")
     parser.add_argument("--since", metavar="TIME", help="show: from here on, YYYY-MM-DD[THH:MM], UTC")
     parser.add_argument("--until", metavar="TIME", help="show: up to here; a day is in it")
@@ -62,29 +64,27 @@ def check(config: Config) -> int:
         raise GalleryKeyError(
             f"{keys}: is missing, and the chain cannot be checked without: put your copy back"
         )
-    audit = open_audit(config, ring)
-    if not audit.path.exists() and audit.head.read() is None:
-        raise AuditError(f"audit {audit.path}: there is none yet")
-    verdict = verify(audit.path, ring.audit_keys, audit.head)
-    for note in verdict.notes:
-        print(f"note: {note}")
-    for problem in verdict.problems:
-        print(f"broken: {problem}")
-    print(f"{verdict.records} records, {'whole' if not verdict.problems else 'NOT whole'}")
-    return 1 if verdict.problems else 0
+    logs = [open_audit(config, ring), open_outside_audit(config, ring)]
+    logs = [audit for audit in logs if audit.path.exists() or audit.head.read() is not None]
+    if not logs:
+        raise AuditError(f"audit {config.audit_path}: there is none yet")
+    records, is_whole = 0, True
+    for audit in logs:
+        verdict = verify(audit.path, ring.audit_keys, audit.head)
+        for note in verdict.notes:
+            print(f"note: {note}")
+        for problem in verdict.problems:
+            print(f"broken: {problem}")
+        records, is_whole = records + verdict.records, is_whole and not verdict.problems
+    print(f"{records} records, {'whole' if is_whole else 'NOT whole'}")
+    return 0 if is_whole else 1
 
 
 def show(config: Config, args: argparse.Namespace) -> int:
     """Print the records that the filters let through, with names for those who are still enrolled."""
     names = names_of(config)
     since, until = moment(args.since, "--since", end=False), moment(args.until, "--until", end=True)
-    for line in read_lines(config.audit_path):
-        if isinstance(line, tuple):
-            continue
-        record = readable(line)
-        if record is None:
-            print(f"audit: {line.where}: record {line.n} cannot be read: see verify", file=sys.stderr)
-            continue
+    for record in records_of(config):
         alias = record.get("subject")
         if args.event not in (None, record["event"]):
             continue
@@ -95,6 +95,21 @@ def show(config: Config, args: argparse.Namespace) -> int:
         print(json.dumps(record) if args.json else described(record, names))
     check_told()
     return 0
+
+
+def records_of(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield the records of both logs in the order of their times; each log's own order is never changed."""
+
+    def of(path: Path) -> Iterator[dict[str, Any]]:
+        for line in read_lines(path):
+            if isinstance(line, tuple):
+                continue
+            if (record := readable(line)) is not None:
+                yield record
+            else:
+                print(f"audit: {line.where}: record {line.n} cannot be read: see verify", file=sys.stderr)
+
+    yield from merge(of(config.audit_path), of(outside_audit_path(config)), key=lambda record: record["at"])
 
 
 def readable(line: Line) -> dict[str, Any] | None:

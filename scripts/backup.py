@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.build import audit_head, build_audit, build_keys, open_any_gallery
+from device.build import audit_head, build_audit, build_keys, open_any_gallery, outside_audit_path
 from device.config import Config
 from device.errors import GalleryBoardError, GalleryError, UsageError
 from device.gallery import backup
@@ -181,10 +181,15 @@ def refusal_of_gallery(config: Config) -> GalleryError | None:
 
 def files_of_key(config: Config) -> list[Path]:
     """List what opens with the key of now alone: of no use beside a new one."""
-    keys, path, audit = build_keys(config), config.gallery_path, config.audit_path
+    keys, path = build_keys(config), config.gallery_path
     usage = path.with_name(f"{path.name}.usage")
     own = [] if keys.is_credential else [keys.path]
-    return [generation_path(path, keys), usage, audit, audit_head(config, keys), *full_files(audit), *own]
+    logs = [
+        file
+        for audit in (config.audit_path, outside_audit_path(config))
+        for file in (audit, audit_head(config, keys, audit), *full_files(audit))
+    ]
+    return [generation_path(path, keys), usage, *logs, *own]
 
 
 def refused(file: Path, config: Config) -> Path:

@@ -18,6 +18,7 @@ from device.access.pin_entry import PinEntry
 from device.access.policy import Usage, judge
 from device.access.profile import Profile
 from device.errors import GalleryError
+from device.journal.damper import Damper
 from device.journal.trail import AuditTrail
 from device.types import Decision, Is, Reason
 
@@ -80,11 +81,14 @@ class Admission:
         self._usage, self._entry, self._lockout = usage, entry, lockout
         self._clock, self._alarm, self._now_s = clock, alarm, now_s
         self._awaited: _Awaited | None = None
+        self._damper: Damper[tuple[str, str]] = Damper()
         self._failures = 0  # since the door was opened last
         self._failed_track: int | None = None
 
     def admit(self, decision: Decision) -> Decision:
         """Return the decision that the door acts on; call it for every frame, for a PIN may have come meanwhile."""
+        for (alias, reason), count in self._damper.quiet(self._now_s()):
+            self._audit.record("refused", subject=alias, reason=reason, count=count)
         if decision.granted:
             return self._face(decision)
         if decision.reason.has(Is.FAILURE) and decision.track_id != self._failed_track:
@@ -188,10 +192,14 @@ class Admission:
         return True
 
     def _refuse(self, decision: Decision, name: str, profile: Profile, reason: Reason) -> Decision:
-        self._audit.record("refused", subject=profile.alias, reason=str(reason))
+        # A wrong PIN is a record each: there are no more of them than the lockout lets through.
+        count = self._damper.see((profile.alias, str(reason)), self._now_s())
+        if count or reason is Reason.WRONG_PIN:
+            more = count if count > 1 else None
+            self._audit.record("refused", subject=profile.alias, reason=str(reason), count=more)
         return self._say(decision, name, profile, reason)
 
     def _say(self, decision: Decision, name: str, profile: Profile, reason: Reason) -> Decision:
         left_s = self._lockout.left_s(profile.alias, self._now_s()) if reason is Reason.PIN_LOCKED else None
-        hint = f"no PIN is looked at for {left_s:.0f} s" if left_s else reason.hint
+        hint = f"no PIN is looked at for {left_s:.0f} s" if left_s else reason.advice
         return replace(decision, granted=False, reason=reason, subject_id=name, wait_s=left_s, hint=hint)

@@ -27,15 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import AuditError
+from device.journal.events import RECORDS
 from device.vault.files import create_private, hold, sync_folder, write_all
 
-EVENTS = (
-    "started", "stopped", "granted", "refused", "duress", "fault",
-    "camera_lost", "camera_back", "camera_covered", "camera_frozen", "camera_clear", "clock_jumped", "clock_ok",
-    "door", "alarm", "alarm_over", "command_refused",
-    "enrolled", "removed", "expired", "policy", "sealed", "key_rotated", "backed_up", "restored", "accepted",
-    "rotated", "pruned", "torn", "cut", "lost",
-)  # fmt: skip
 FIELDS: dict[str, type] = {
     "subject": str,
     "reason": str,
@@ -238,8 +232,8 @@ def chain_code(key: bytes, previous: str, body: bytes) -> str:
 
 def checked_fields(event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields in their fixed order; an event or field that is not listed is a ValueError."""
-    if event not in EVENTS:
-        raise ValueError(f"event {event!r}: expected one of {', '.join(EVENTS)}")
+    if event not in RECORDS:
+        raise ValueError(f"event {event!r}: expected one of {', '.join(RECORDS)}")
     odd = [
         key
         for key, value in fields.items()

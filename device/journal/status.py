@@ -5,8 +5,7 @@
 Only the fields of `FIELDS` exist, each of its one type: a similarity, an embedding or a picture has no way
 out, not even by mistake. `event()` puts a line into a bounded queue per output; a thread each writes. An
 output that is missing, blocked or unplugged loses its oldest lines, counts them (`dropped` in its next line)
-and is opened again; of a serial port, stderr tells once that it is away and once that it is back. A `refused`
-event is told when its reason changes, else once in 5 s.
+and is opened again; of a serial port, stderr tells once that it is away and once that it is back.
 """
 
 from __future__ import annotations
@@ -23,45 +22,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-EVENTS = (
-    "started",
-    "ready",
-    "granted",
-    "refused",
-    "challenge",
-    "unlocked",
-    "locked",
-    "door",
-    "alarm",
-    "alarm_over",
-    "command_refused",
-    "lock_lost",
-    "lock_back",
-    "camera_lost",
-    "camera_back",
-    "camera_covered",
-    "camera_frozen",
-    "camera_clear",
-    "too_dark",
-    "too_bright",
-    "light_ok",
-    "board_hot",
-    "board_throttled",
-    "under_voltage",
-    "board_ok",
-    "clock_jumped",
-    "clock_ok",
-    "audit_lost",
-    "audit_back",
-    "heartbeat",
-    "warning",
-    "stopping",
-)
+from device.journal.events import CONSOLE_ONLY, EVENTS, Sink
+
 # Order and type of all there is to say. `error` is a line for a person; `reason` is a word.
 FIELDS: dict[str, type] = {
     "subject_id": str,
     "reason": str,
     "action": str,
+    "stage": str,
+    "closeness": str,
     "liveness": str,
     "error": str,
     "version": str,
@@ -69,6 +38,8 @@ FIELDS: dict[str, type] = {
     "camera": str,
     "lock": str,
     "door": str,
+    "advice": str,
+    "count": int,
     "subjects": int,
     "templates": int,
     "frames": int,
@@ -82,8 +53,10 @@ FIELDS: dict[str, type] = {
     "retry_s": float,
     "uptime_s": float,
     "wait_s": float,
+    "took_s": float,
+    "measured": float,
+    "limit": float,
 }
-REFUSED_EVERY_S = 5.0
 QUEUE_LINES = 256
 REOPEN_S = (0.5, 10.0)  # first and longest wait before a lost output is tried again
 WRITE_TIMEOUT_S = 1.0
@@ -227,6 +200,21 @@ class LineWriter:
                 self._dropped += 1
 
 
+class Filtered:
+    """Hand on to one output what the table of events lets it have."""
+
+    def __init__(self, writer: Writer, sink: Sink) -> None:
+        self._writer, self._sink = writer, sink
+
+    def put(self, line: dict[str, Any]) -> None:
+        hidden = () if self._sink is Sink.CONSOLE else CONSOLE_ONLY
+        if EVENTS[line["event"]].sinks & self._sink:
+            self._writer.put({key: value for key, value in line.items() if key not in hidden})
+
+    def close(self, wait_s: float) -> None:
+        self._writer.close(wait_s)
+
+
 class StatusLog:
     """The events of one run, written to all outputs.
 
@@ -240,9 +228,6 @@ class StatusLog:
         self._writers = list(writers)
         self._demo = demo
         self._always = {"liveness": "off"} if no_liveness else {}
-        self._guard = threading.Lock()
-        self._last_reason: str | None = None
-        self._last_refused_s = 0.0
 
     def event(self, name: str, **fields: Any) -> None:
         """Queue one line; raise ValueError for an event or field that the documents do not know.
@@ -250,8 +235,6 @@ class StatusLog:
         Fields that are None are left out. Safe to call from any thread.
         """
         line = make_line(name, {**fields, **self._always}, at=datetime.now(timezone.utc), demo=self._demo)
-        if self._is_repeated(name, line.get("reason")):
-            return
         for writer in self._writers:
             writer.put(line)
 
@@ -260,17 +243,6 @@ class StatusLog:
         deadline_s = time.monotonic() + wait_s
         for writer in self._writers:
             writer.close(max(0.05, deadline_s - time.monotonic()))
-
-    def _is_repeated(self, name: str, reason: str | None) -> bool:
-        with self._guard:
-            now_s = time.monotonic()
-            if name == "refused":
-                if reason == self._last_reason and now_s - self._last_refused_s < REFUSED_EVERY_S:
-                    return True
-                self._last_reason, self._last_refused_s = reason, now_s
-            elif name != "heartbeat":  # any other event in between makes the same reason news again
-                self._last_reason = None
-            return False
 
 
 def make_line(name: str, fields: dict[str, Any], *, at: datetime, demo: bool) -> dict[str, Any]:
@@ -297,7 +269,7 @@ def _checked(key: str, value: Any, kind: type) -> Any:
     if kind is not str:
         return value
     text = str(value)[:TEXT_LIMIT]
-    if key in ("reason", "action") and not re.fullmatch(r"[a-z_]+", text):
+    if key in ("reason", "action", "stage", "closeness") and not re.fullmatch(r"[a-z_]+", text):
         raise ValueError(f"field {key!r}: expected a word such as no_face, received {text!r}")
     # an address may carry a password, and this line leaves the board
     return re.sub(r"(\w:/*)\S*@", r"\1***@", " ".join(text.split()))

@@ -16,7 +16,7 @@ from device.lock.bolt import PulseLock
 from device.lock.claim import ClaimFile, own_folder
 from device.lock.drivers import board_pins, open_lock
 from device.lock.keypad import KeypadThread
-from device.lock.panel import Outputs
+from device.lock.panel import PATTERNS, Outputs
 from device.lock.wire import ALARM, QUIET
 from device.lock.wiring import board_text, check_wiring
 
@@ -100,7 +100,8 @@ class Prompt:
         self._shown: str | None = None
 
     def show(self, move: str | None) -> None:
-        """Tell a move, or be silent for None; a signal that came too late costs the person a hint."""
+        """Tell a move, be silent for all else; a signal that came too late costs the person a hint."""
+        move = move if move in PATTERNS else None
         if move == self._shown:
             return
         self._shown = move

@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from device.access.policy import Usage
-from device.build import build_keys, open_any_gallery, open_audit
+from device.build import build_keys, open_any_gallery, open_audit, open_outside_audit
 from device.config import Config
 from device.errors import FaceUnlockError
 from device.gallery.usage import UsageFile
-from device.journal.trail import BY_RULES, RECORDED
+from device.journal.events import EVENTS
+from device.journal.trail import BY_RULES
 from device.journal.verify import Line, Verdict, read_lines, verify
 
 GUEST = "Eileen"
@@ -74,11 +75,17 @@ def _audit(config: Config) -> tuple[list[dict[str, Any]], Verdict]:
     ring = build_keys(config).read()
     if ring is None:
         return [], Verdict(problems=["there is no key"])
-    lines = [line for line in read_lines(config.audit_path) if isinstance(line, Line)]
-    verdict = verify(config.audit_path, ring.audit_keys, open_audit(config, ring).head)
-    # One that does not verify may be anything; that it does not is told.
-    records = [] if verdict.problems else [{**line.record, "mac": line.code} for line in lines]
-    return records, verdict
+    records: list[dict[str, Any]] = []
+    verdict = Verdict()
+    for audit in (open_audit(config, ring), open_outside_audit(config, ring)):
+        found = verify(audit.path, ring.audit_keys, audit.head)
+        verdict.records += found.records
+        verdict.problems += found.problems
+        verdict.notes += found.notes
+        # One that does not verify may be anything; that it does not is told.
+        lines = [line for line in read_lines(audit.path) if isinstance(line, Line) and not found.problems]
+        records += [{**line.record, "mac": line.code} for line in lines]
+    return sorted(records, key=lambda record: record["at"]), verdict
 
 
 def lost(before: Stored, now: Stored, openings: int) -> list[str]:
@@ -127,8 +134,10 @@ def _untold(records: Sequence[dict[str, Any]], lines: Iterable[bytes]) -> list[s
         event = _event(line)
         if event.get("event") == "audit_lost":
             break
-        if event.get("event") in (*RECORDED, "granted") and event.get("reason") not in BY_RULES:
-            told[RECORDED.get(event["event"], (event["event"],))[0]] += 1
+        name = event.get("event")
+        told_of = "granted" if name == "granted" else EVENTS[name].record if name in EVENTS else ""
+        if told_of and event.get("reason") not in BY_RULES:
+            told[told_of] += 1
     known = Counter("stopped" if each["event"] == "fault" else each["event"] for each in records)
     return [f"{count} {event} told, {known[event]} recorded" for event, count in (told - known).items()]
 

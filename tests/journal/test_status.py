@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from device.journal.events import EVENTS, Sink
 from device.journal.status import (
-    EVENTS,
     QUEUE_LINES,
+    Filtered,
     LineWriter,
     StatusLog,
     make_line,
@@ -166,23 +167,20 @@ def test_text_stays_one_line_short_and_without_passwords():
     assert text.isprintable()
 
 
-def test_same_refusal_is_told_when_it_changes_and_every_five_seconds(monkeypatch):
-    output = Memory()
-    log = log_into(output)
-    now = [100.0]
-    monkeypatch.setattr("device.journal.status.time.monotonic", lambda: now[0])
-    for second, reason in [(0, "no_face"), (1, "no_face"), (2, "too_dark"), (3, "no_face"), (7, "no_face")]:
-        now[0] = 100.0 + second
-        log.event("refused", reason=reason)
-    log.event("heartbeat")  # no news between two refusals
-    now[0] = 108.5
-    log.event("refused", reason="no_face")
-    log.event("granted", subject_id="alice")
-    log.event("refused", reason="no_face")
-    monkeypatch.undo()
+def test_an_output_gets_what_the_table_of_events_lets_it_have():
+    console, serial = Memory(), Memory()
+    writers = [
+        Filtered(LineWriter(open_output=output.open, reopen=False), sink)
+        for output, sink in ((console, Sink.CONSOLE), (serial, Sink.SERIAL))
+    ]
+    log = StatusLog(writers=writers, demo=False)
+    log.event("approach", reason="below_threshold", stage="compared", closeness="just_below", took_s=3.2)
+    log.event("held_back", reason="below_threshold", count=40)  # a record, no line
     log.close()
-    told = [line.get("reason", line["event"]) for line in output.lines()]
-    assert told == ["no_face", "too_dark", "no_face", "heartbeat", "no_face", "granted", "no_face"]
+    (said,), (sent,) = console.lines(), serial.lines()
+    assert said["closeness"] == "just_below"
+    assert "closeness" not in sent
+    assert {**sent, "closeness": "just_below"} == said
 
 
 def test_blocked_output_drops_the_oldest_and_says_how_many():
