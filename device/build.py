@@ -324,16 +324,7 @@ def build_camera(config: Config) -> Camera:
 
 
 def build_scene(config: Config) -> SceneWatch:
-    """Watch a live camera; a scene is too dark or too bright where a face would be."""
-    camera, quality = config.camera, config.quality
-    return SceneWatch(
-        SceneRule(
-            min_detail=camera.min_detail,
-            frozen_s=camera.frozen_s,
-            min_brightness=quality.min_brightness,
-            max_brightness=quality.max_brightness,
-        )
-    )
+    return SceneWatch(SceneRule(min_detail=config.camera.min_detail, frozen_s=config.camera.frozen_s))
 
 
 def build_finder(config: Config, crop_px: int) -> Finder:

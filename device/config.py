@@ -117,9 +117,17 @@ class QualityConfig:
     """Which faces are good enough to be compared."""
 
     min_face_px: float = setting(60.0, "narrowest face, ear to ear", unit="px", low=20, high=1000)
-    min_sharpness: float = setting(20.0, "least sharpness: variance of the Laplacian", low=0, high=10000)
-    min_brightness: float = setting(40.0, "darkest face, mean of 0 to 255", low=0, high=254)
-    max_brightness: float = setting(225.0, "brightest face, mean of 0 to 255", low=1, high=255)
+    min_sharpness: float = setting(
+        20.0, "least sharpness: variance of the Laplacian at a typical contrast", low=0, high=10000
+    )
+    min_signal: float = setting(
+        2.0,
+        "how far eyes, nose and mouth must stand out of the noise, in standard deviations; below it half of the faces "
+        "are no longer recognized",
+        low=0,
+        high=20,
+    )
+    max_white: float = setting(0.7, "largest share of the face that may be white", low=0.05, high=1)
     max_yaw_deg: float = setting(35.0, "furthest turn to a side", unit="deg", low=5, high=90)
     max_pitch_deg: float = setting(30.0, "furthest nod up or down", unit="deg", low=5, high=90)
     max_roll_deg: float = setting(35.0, "furthest tilt to a shoulder", unit="deg", low=5, high=90)
@@ -425,7 +433,11 @@ SECTIONS: dict[str, type] = {
 # Keys of older releases, and what to write instead.
 REMOVED = {
     "false_match_rate": "the threshold follows from false_accepts_per_approach now, write that instead "
-    "(docs/owner/tune.md), or remove the line for its default"
+    "(docs/owner/tune.md), or remove the line for its default",
+    "quality.min_brightness": "a face is judged by how far it stands out of the noise: write quality.min_signal "
+    "instead (docs/how/gates.md), or remove the line for its default",
+    "quality.max_brightness": "a face is judged by how much of it is white: write quality.max_white instead "
+    "(docs/how/gates.md), or remove the line for its default",
 }
 
 
@@ -452,8 +464,6 @@ def parse_config(table: Mapping[str, Any], *, origin: str) -> Config:
             values[name] = _parse_section(name, value, origin)
         elif name in tops:
             values[name] = _check(f"{name}", value, tops[name], origin)
-        elif name in REMOVED:
-            raise ConfigError(f"{origin}: {name}: no longer a key: {REMOVED[name]}")
         else:
             raise ConfigError(_unknown(name, value, origin))
     config = Config(**values)
@@ -496,6 +506,8 @@ def _parse_section(section: str, value: Any, origin: str) -> Any:
 
 
 def _unknown(name: str, value: Any, origin: str) -> str:
+    if name in REMOVED:
+        return f"{origin}: {name}: no longer a key: {REMOVED[name]}"
     kind = "section" if isinstance(value, dict) and "." not in name else "key"
     names = list(SECTIONS) if kind == "section" else [known for known, _ in every_setting()]
     return f"{origin}: unknown {kind} {name!r}: {_nearest(name, names)}"
@@ -556,11 +568,6 @@ def _check_together(config: Config, origin: str) -> None:
         raise ConfigError(
             f"{origin}: decision.frames_per_approach: expected at least decision.k = {decision.k}, "
             f"received {decision.frames_per_approach}"
-        )
-    if quality.min_brightness >= quality.max_brightness:
-        raise ConfigError(
-            f"{origin}: quality.min_brightness: expected less than quality.max_brightness = "
-            f"{quality.max_brightness:g}, received {quality.min_brightness:g}"
         )
     if config.alignment == "landmarks" and quality.min_presence >= 1:
         raise ConfigError(

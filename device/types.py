@@ -180,11 +180,19 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What was measured of an aligned face, and the first check that failed (None: all passed)."""
+    """What was measured of an aligned face, and the first check that failed (None: all passed).
+
+    `sharpness` is the variance of the Laplacian as it would be with a typical contrast; `brightness` a mean of 0 to
+    255; `signal` how far eyes, nose and mouth stand out of the noise, a ratio; `noise` its standard deviation in gray
+    levels; `white` the share of the face that is white.
+    """
 
     face_width_px: float
     sharpness: float
     brightness: float
+    signal: float
+    noise: float
+    white: float
     presence: float
     pose: HeadPose
     stop: Stop | None

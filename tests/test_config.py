@@ -110,8 +110,8 @@ MISTAKES = {
     ),
     "k above n": ("[decision]\nk = 6", "decision.k: expected at most decision.n = 5, received 6"),
     "dark above bright": (
-        "[quality]\nmin_brightness = 200\nmax_brightness = 100",
-        "quality.min_brightness: expected less than quality.max_brightness = 100, received 200",
+        "[quality]\nmin_brightness = 25",
+        "quality.min_brightness: no longer a key: a face is judged by how far it stands out of the noise",
     ),
     "no name": ('gallery = ""', "gallery: expected a name, received empty text"),
     "no TOML": ("pin == 17", "not TOML"),

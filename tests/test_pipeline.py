@@ -28,8 +28,8 @@ from device.vision.track import Tracker
 LIMITS = QualityLimits(
     min_face_px=60,
     min_sharpness=0,
-    min_brightness=40,
-    max_brightness=225,
+    min_signal=2,
+    max_white=0.7,
     max_yaw_deg=35,
     max_pitch_deg=30,
     max_roll_deg=35,
@@ -43,8 +43,12 @@ def detection(width: float = 120.0, left: float = 100.0) -> FaceDetection:
     return FaceDetection(box=(left, 80.0, width, width), score=0.9, keypoints=np.zeros((6, 2), np.float32))
 
 
-def aligned(brightness: int = 120, presence: float = 20.0, yaw_deg: float = 0.0) -> AlignedFace:
-    image = np.full((112, 112, 3), brightness, np.uint8)
+BLOCKS = np.kron(np.indices((14, 14)).sum(axis=0) % 2, np.ones((8, 8)))[..., None].repeat(3, axis=2)
+
+
+def aligned(contrast: int = 80, presence: float = 20.0, yaw_deg: float = 0.0) -> AlignedFace:
+    """Return a face of which no more is to be seen than blocks of a contrast, in gray levels."""
+    image = (20 + contrast * BLOCKS).astype(np.uint8)
     return AlignedFace(
         image=image,
         measured=image,
@@ -158,7 +162,7 @@ def test_each_check_stops_before_the_network(device: Device) -> None:
     device.finder.detector.detect.return_value = [detection()]
     for at_s, face, reason in (
         (1.0, aligned(presence=-1.0), Reason.NOT_A_FACE),
-        (1.1, aligned(brightness=31), Reason.TOO_DARK),
+        (1.1, aligned(contrast=2), Reason.TOO_DARK),
     ):
         device.finder.aligner.align.return_value = face
         decision = handle_frame(frame(at_s), device, at_s)

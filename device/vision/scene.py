@@ -25,6 +25,7 @@ SMALL_PX = (16, 12)  # width, height of what detail is measured on: noise is ave
 DETAIL_ROWS, SAME_ROWS = 2, 8  # every second row is measured, every eighth compared: enough, and cheap
 REMEMBERED = 32  # frames: a driver that hangs may hand out its few buffers in turn
 COVERED_S, LIGHT_S = 2.0, 10.0  # what is told has lasted so long, and so has its end
+DARK, BRIGHT = 20.0, 225.0  # mean of a frame, 0 to 255: beyond it the detector begins to miss faces
 LIGHT_MARGIN = 10.0  # brighter than the limit by this much is no longer dark
 LOST_AFTER = 3  # times `frozen_s`: then the camera counts as lost, and is opened anew
 LOST_FRAMES = 10  # and so many repeats since it was opened: the first frame may be an old one
@@ -32,12 +33,10 @@ LOST_FRAMES = 10  # and so many repeats since it was opened: the first frame may
 
 @dataclass(frozen=True, slots=True)
 class SceneRule:
-    """`min_detail`: least variance of the Laplacian of the small picture; brightness is a mean of 0 to 255."""
+    """`min_detail`: least variance of the Laplacian of the small picture."""
 
     min_detail: float
     frozen_s: float
-    min_brightness: float
-    max_brightness: float
 
 
 class SceneWatch:
@@ -94,19 +93,18 @@ class SceneWatch:
 
     def _tell_light(self, has_face: bool) -> Iterator[News]:
         """Tell of a scene in which no face could be found; a face has a reason of its own (quality.py)."""
-        rule = self._rule
         for name, state, beyond in (
-            ("too_dark", self._dark, rule.min_brightness - self._light),
-            ("too_bright", self._bright, self._light - rule.max_brightness),
+            ("too_dark", self._dark, DARK - self._light),
+            ("too_bright", self._bright, self._light - BRIGHT),
         ):
             holds = beyond > -LIGHT_MARGIN if state.on else beyond > 0 and not has_face
             if state.see(holds, self._at_s):
                 yield (name, {}) if state.on else ("light_ok", {"reason": name})
 
     def _light_in_words(self) -> str:
-        if self._light < self._rule.min_brightness:
+        if self._light < DARK:
             return "dark"
-        return "bright" if self._light > self._rule.max_brightness else "even"
+        return "bright" if self._light > BRIGHT else "even"
 
     def _is_same(self, image: Image) -> bool:
         digest = hash(image[::SAME_ROWS].tobytes())

@@ -43,11 +43,11 @@ class Scene:
         degrees: float,
         *,
         pose: HeadPose | None = None,
-        brightness: int = 120,
+        contrast: int = 80,
         faces: list[FaceDetection] | None = None,
     ):
         self.detector.detect.return_value = [detection()] if faces is None else faces
-        face = aligned(brightness=brightness)
+        face = aligned(contrast=contrast)
         object.__setattr__(face, "pose", pose or HeadPose(0, 0, 0))
         self.aligner.align.return_value = face
         self.embedder.embed.return_value = direction(degrees)
@@ -65,7 +65,7 @@ def test_different_good_samples_are_kept_until_complete() -> None:
 
 def test_what_is_wrong_is_said_with_numbers() -> None:
     scene = Scene()
-    assert scene.offer(0, brightness=31).hint == "too dark: 31, needs 40"
+    assert scene.offer(0, contrast=2).hint == "too dark: more light on the face: signal 0.6, needs 2"
     assert scene.offer(0, faces=[]).hint.startswith("no face")
     assert scene.offer(0, faces=[detection(), detection(left=400)]).hint.startswith("two faces")
     assert scene.collector.samples == []
@@ -114,8 +114,8 @@ def test_a_stiff_neck_does_not_end_the_enrollment() -> None:
 def test_the_most_common_failure_is_known() -> None:
     scene = Scene()
     assert scene.collector.most_common_failure == ""
-    for brightness in (20, 25, 30):
-        scene.offer(0, brightness=brightness)
+    for contrast in (1, 2, 3):
+        scene.offer(0, contrast=contrast)
     scene.offer(0, faces=[])
     assert scene.collector.most_common_failure == "too dark"
 

@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from device.types import AlignedFace, FaceDetection, HeadPose, Image, Quality, Reason
-from device.vision.align import MeshAligner
+from device.vision.align import MeshAligner, crop_face
 from device.vision.assets import FACE_DETECTOR, FACE_MESH
 from device.vision.detect import LiteRTDetector
 from device.vision.quality import QualityLimits, assess, laplacian_variance, luminance
@@ -18,8 +19,8 @@ from tests.support.photos import model_file, on_canvas, photo
 LIMITS = QualityLimits(
     min_face_px=60,
     min_sharpness=30,
-    min_brightness=40,
-    max_brightness=225,
+    min_signal=2,
+    max_white=0.7,
     max_yaw_deg=35,
     max_pitch_deg=30,
     max_roll_deg=35,
@@ -28,10 +29,16 @@ LIMITS = QualityLimits(
 DETECTION = FaceDetection(box=(10, 10, 100, 100), score=0.9, keypoints=np.zeros((6, 2), np.float32))
 
 
-def face(level: int = 128, texture: int = 40, presence: float = 15, **angles: float) -> AlignedFace:
-    """Return an aligned face of one brightness with a checkered texture."""
-    squares = np.indices((112, 112)).sum(axis=0) % 2 * texture - texture // 2
-    image = np.repeat(np.clip(level + squares, 0, 255)[..., None], 3, axis=2).astype(np.uint8)
+BLOCKS = np.kron(np.indices((14, 14)).sum(axis=0) % 2, np.ones((8, 8)))
+GRAIN = np.random.default_rng(5).standard_normal((112, 112))
+
+
+def face(
+    level: float = 128, contrast: float = 80, noise: float = 0, presence: float = 15, **angles: float
+) -> AlignedFace:
+    """Return an aligned face of blocks of 8 px about a gray level, with noise of a standard deviation."""
+    gray = level + contrast * (BLOCKS - 0.5) + noise * GRAIN
+    image = np.repeat(np.rint(np.clip(gray, 0, 255))[..., None], 3, axis=2).astype(np.uint8)
     turned = {"yaw_deg": 0.0, "pitch_deg": 0.0, "roll_deg": 0.0, **angles}
     return AlignedFace(
         image=image,
@@ -42,6 +49,14 @@ def face(level: int = 128, texture: int = 40, presence: float = 15, **angles: fl
         pose=HeadPose(**turned),
         eye_openness=(0.3, 0.3),
     )
+
+
+WAVES = np.tile(128 + 60 * np.sin(np.arange(112) * 2 * np.pi / 36), (112, 1))
+WHITENED = np.where(np.arange(112)[:, None] < 92, 255, 80 + 80 * BLOCKS)
+
+
+def shown(gray: npt.NDArray[np.float64]) -> AlignedFace:
+    return replace(face(), measured=np.repeat(gray[..., None], 3, axis=2).astype(np.uint8))
 
 
 def reason_of(quality: Quality) -> Reason | None:
@@ -65,14 +80,17 @@ def test_a_good_face_passes_with_its_numbers() -> None:
     [
         (face(presence=-1), DETECTION, Reason.NOT_A_FACE, "no clear face: look straight into the camera"),
         (face(), wide(48.4), Reason.TOO_SMALL, "come closer: face is 48 px wide, needs 60"),
-        (face(level=31), DETECTION, Reason.TOO_DARK, "too dark: 31, needs 40"),
-        (face(level=240, texture=10), DETECTION, Reason.TOO_BRIGHT, "too bright: 240, at most 225"),
+        (face(level=30, contrast=2), DETECTION, Reason.TOO_DARK, "too dark: more light on the face: signal"),
+        (face(contrast=30, noise=20), DETECTION, Reason.TOO_DARK, "too dark: more light on the face: signal"),
+        (face(level=240, contrast=2), DETECTION, Reason.TOO_BRIGHT, "too bright: less light: signal"),
+        (face(contrast=2), DETECTION, Reason.TOO_BLURRED, "no contrast: clean the lens: signal"),
+        (shown(WHITENED), DETECTION, Reason.TOO_BRIGHT, "too bright: 82 % of the face is white, at most 70"),
         (face(yaw_deg=-41), DETECTION, Reason.TURNED_AWAY, "turn a little left: 41 degrees off, at most 35"),
         (face(yaw_deg=41), DETECTION, Reason.TURNED_AWAY, "turn a little right: 41 degrees off"),
         (face(pitch_deg=33), DETECTION, Reason.TURNED_AWAY, "look a little down: 33 degrees off"),
         (face(pitch_deg=-33), DETECTION, Reason.TURNED_AWAY, "look a little up: 33 degrees off"),
         (face(roll_deg=-50), DETECTION, Reason.TURNED_AWAY, "hold your head level: 50 degrees off"),
-        (face(texture=1), DETECTION, Reason.TOO_BLURRED, "blurred: "),
+        (shown(WAVES), DETECTION, Reason.TOO_BLURRED, "blurred: "),
     ],
 )
 def test_each_fault_has_its_reason_and_hint(
@@ -87,7 +105,7 @@ def test_each_fault_has_its_reason_and_hint(
 
 
 def test_the_first_fault_is_the_one_that_explains_the_others() -> None:
-    dark_turned_and_blurred = face(level=5, texture=0, yaw_deg=80)
+    dark_turned_and_blurred = face(level=5, contrast=0, yaw_deg=80)
     assert reason_of(assess(dark_turned_and_blurred, DETECTION, LIMITS)) is Reason.TOO_DARK
     assert reason_of(assess(dark_turned_and_blurred, wide(20), LIMITS)) is Reason.TOO_SMALL
     assert (
@@ -154,13 +172,80 @@ def test_spoiled_portraits_fail_for_what_spoiled_them(
     image = photo(name)
     width_px = look(image, stages).face_width_px
     blurred = cv2.GaussianBlur(image, (0, 0), width_px / 30)
-    dark = (image * 0.15).astype(np.uint8)
-    bright = (255 - (255 - image) * 0.12).astype(np.uint8)
     small = cv2.resize(image, None, fx=45 / width_px, fy=45 / width_px, interpolation=cv2.INTER_AREA)
     assert reason_of(look(blurred, stages)) is Reason.TOO_BLURRED
-    assert reason_of(look(dark, stages)) is Reason.TOO_DARK
-    assert reason_of(look(bright, stages)) is Reason.TOO_BRIGHT
     assert reason_of(look(small, stages)) is Reason.TOO_SMALL
+
+
+# Light: what a sensor makes of a portrait; electrons are those of a white pixel
+
+
+def lit(image: Image, light: npt.ArrayLike, electrons: float = 8000, gain: float = 1) -> Image:
+    """Return a portrait in another light (a color's 1 is as it was), taken by a sensor with shot and read noise."""
+    rng = np.random.default_rng(0)
+    arrived = np.clip((image / 255.0) ** 2.2 * np.asarray(light), 0, 1) * electrons
+    seen = (rng.poisson(arrived) + rng.normal(0, 4, arrived.shape)) / electrons
+    return (255 * np.clip(seen * gain, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+
+
+def judged(name: str, stages: tuple[LiteRTDetector, MeshAligner], picture: Image) -> Quality:
+    """Judge what became of a portrait, its face found in the portrait as it is: the detector is not tested here."""
+    detector, aligner = stages
+    (found,) = detector.detect(photo(name))
+    known = aligner.align(photo(name), found)
+    return assess(replace(known, measured=crop_face(picture, known.landmarks, 112)), found, LIMITS)
+
+
+@pytest.mark.parametrize("name", ["hopper", "astronaut"])
+def test_a_dim_portrait_is_refused_when_its_features_drown_and_not_before(
+    name: str, stages: tuple[LiteRTDetector, MeshAligner]
+) -> None:
+    steps = [judged(name, stages, lit(photo(name), 0.5**step)) for step in range(12)]
+    verdicts = [reason_of(each) for each in steps]
+    first = verdicts.index(Reason.TOO_DARK)
+    assert first >= 4
+    assert verdicts == [None] * first + [Reason.TOO_DARK] * (12 - first)
+    assert all(brighter.signal > darker.signal for brighter, darker in pairwise(steps[: first + 1]))
+
+
+@pytest.mark.parametrize("name", ["hopper", "astronaut"])
+def test_a_portrait_that_is_brightened_again_is_as_dark_as_before(
+    name: str, stages: tuple[LiteRTDetector, MeshAligner]
+) -> None:
+    """A sensor at its limit gives a bright picture full of noise: more light would help it."""
+    bright = judged(name, stages, lit(photo(name), 1 / 256, electrons=1500, gain=256))
+    assert bright.brightness > 60
+    assert reason_of(bright) is Reason.TOO_DARK
+
+
+# The Monk Skin Tone scale (Ellis Monk, 2019; colors as published at skintone.google), lightest first.
+MONK = ("f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420")
+
+
+@pytest.mark.parametrize("light", [1.0, 0.5])
+@pytest.mark.parametrize("tone", MONK)
+@pytest.mark.parametrize("name", ["hopper", "astronaut"])
+def test_no_skin_tone_changes_the_verdict(
+    name: str, tone: str, light: float, stages: tuple[LiteRTDetector, MeshAligner]
+) -> None:
+    color = (np.frombuffer(bytes.fromhex(tone), np.uint8) / 255.0) ** 2.2
+    detector, aligner = stages
+    (found,) = detector.detect(photo(name))
+    skin = ((aligner.align(photo(name), found).measured[36:104, 26:86] / 255.0) ** 2.2).mean(axis=(0, 1))
+    assert reason_of(judged(name, stages, lit(photo(name), light * color / skin))) is None
+
+
+def test_a_face_that_is_mostly_white_is_too_bright(stages: tuple[LiteRTDetector, MeshAligner]) -> None:
+    for light, reason in ((1, None), (2, None), (30, Reason.TOO_BRIGHT)):
+        assert reason_of(judged("astronaut", stages, lit(photo("astronaut"), light))) is reason
+
+
+@pytest.mark.parametrize("name", ["hopper", "astronaut"])
+def test_a_portrait_that_is_washed_out_is_too_bright(
+    name: str, stages: tuple[LiteRTDetector, MeshAligner]
+) -> None:
+    washed_out = (255 - (255 - photo(name)) * 0.07).astype(np.uint8)
+    assert reason_of(judged(name, stages, washed_out)) is Reason.TOO_BRIGHT
 
 
 def test_blur_is_seen_step_by_step(stages: tuple[LiteRTDetector, MeshAligner]) -> None:
