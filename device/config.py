@@ -1,6 +1,7 @@
 """Every setting of the product: default, bounds, unit and meaning stand here and nowhere else.
 
-A configuration is one TOML file: top-level keys first, then sections. Each key may be left out. A key that is not
+A configuration is one TOML file: top-level keys first, then sections. Each key may be left out; a relative path is
+relative to the file. A key that is not
 known, has the wrong type or lies out of range is a `ConfigError` that names the file, what was received, what is
 expected, and the nearest key.
 """
@@ -12,7 +13,7 @@ import difflib
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -375,7 +376,8 @@ class Config:
         high=1e-2,
     )
     gallery: str = setting(
-        "~/.local/share/face-unlock/gallery.db", "file of the enrolled templates; `~` is the home folder"
+        "~/.local/share/face-unlock/gallery.db",
+        "file of the enrolled templates; `~` is the home folder, a relative path is relative to this file",
     )
     gallery_key: str = setting(
         "",
@@ -452,7 +454,26 @@ def load_config(path: Path | None) -> Config:
         except OSError:  # a folder that this user may not enter
             known = False
         return load_config(SYSTEM_CONFIG) if known else Config()
-    return parse_config(_read_toml(path), origin=str(path))
+    config = parse_config(_read_toml(path), origin=str(path))
+    return _beside(path, config) if path.is_file() else config  # a pipe lies beside nothing
+
+
+def _beside(file: Path, config: Config) -> Config:
+    """Take relative paths as relative to the configuration's own folder: the service starts elsewhere than a person."""
+    folder = file.absolute().parent
+
+    def placed(text: str) -> str:
+        is_relative = bool(text) and not text.startswith(("/", "~"))
+        return str(folder / text) if is_relative else text
+
+    return replace(
+        config,
+        gallery=placed(config.gallery),
+        gallery_key=placed(config.gallery_key),
+        model=placed(config.model) if config.model.endswith(".json") else config.model,
+        audit=replace(config.audit, file=placed(config.audit.file)),
+        lock=replace(config.lock, socket=placed(config.lock.socket)),
+    )
 
 
 def parse_config(table: Mapping[str, Any], *, origin: str) -> Config:
@@ -481,13 +502,15 @@ def every_setting() -> list[tuple[str, Field[Any]]]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark first
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such configuration file: check --config, or copy systemd/config.example.toml"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration: {error}: save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, 20,000 brackets
         raise ConfigError(f"{path}: not TOML: {error}: compare with systemd/config.example.toml") from None
 
@@ -576,7 +599,7 @@ def _check_together(config: Config, origin: str) -> None:
         )
     _check_pins(config, origin)
     check_model(config.model, f"{origin}: model")
-    if not config.gallery:
+    if not config.gallery.strip():
         raise ConfigError(f"{origin}: gallery: expected a name, received empty text")
 
 

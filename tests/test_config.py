@@ -204,3 +204,50 @@ def test_the_home_folder_is_expanded() -> None:
     assert math.isfinite(Config().false_accepts_per_approach)
     with pytest.raises(ConfigError, match=r"~nosuch/gallery\.db: nobody"):
         Config(gallery="~nosuch/gallery.db").gallery_path  # noqa: B018
+
+
+# What people's editors and folders do
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path, mark):
+    path = tmp_path / "config.toml"
+    path.write_text(f"{mark}threads = 3\n", encoding="utf-8")
+    assert load_config(path).threads == 3
+
+
+def test_another_encoding_is_one_line_that_says_which_is_expected(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("threads = 3\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        load_config(path)
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path, monkeypatch):
+    folder = tmp_path / "door"
+    folder.mkdir()
+    (folder / "config.toml").write_text(
+        'gallery = "faces/gallery.db"\ngallery_key = "the.key"\nmodel = "nets/mine.json"\n'
+        '[audit]\nfile = "log/audit"\n[lock]\nsocket = "run/lock"\n'
+    )
+    for here, file in ((tmp_path, Path("door/config.toml")), (folder, Path("config.toml"))):
+        monkeypatch.chdir(here)
+        config = load_config(file)
+        assert config.gallery_path == folder / "faces/gallery.db"
+        assert config.gallery_key_path == folder / "the.key"
+        assert config.model == str(folder / "nets/mine.json")
+        assert config.audit_path == folder / "log/audit"
+        assert config.lock.socket == str(folder / "run/lock")
+
+
+def test_other_paths_stay_as_they_are(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('gallery = "~/gallery.db"\nmodel = "mobilenetv2"\n[lock]\nsocket = "/run/x"\n')
+    config = load_config(path)
+    assert (config.gallery, config.model, config.lock.socket) == ("~/gallery.db", "mobilenetv2", "/run/x")
+    assert (config.gallery_key, config.audit.file) == ("", "")
+
+
+def test_a_gallery_of_spaces_is_no_gallery():
+    with pytest.raises(ConfigError, match="gallery: expected a name"):
+        parse_config({"gallery": " "}, origin="test")

@@ -65,6 +65,9 @@ class Script:
     def retrieve(self):
         return True, self.image
 
+    def get(self, key):
+        return 0.0  # a driver that tells no time
+
     def release(self):
         self.touched_by.add(threading.current_thread().name)
         self.released.set()
@@ -102,17 +105,23 @@ def test_frames_are_rgb_with_a_capture_time():
 
 
 def test_slow_consumer_gets_the_newest_frame_and_never_an_old_one():
-    camera = live(Script(endless()))
+    given = [0]
+
+    def counted():
+        for frame in endless():
+            given[0] += 1
+            yield frame
+
+    camera = live(Script(counted()))
     frames = camera.frames()
-    numbers, ages_s = [], []
+    number = int(next(frames).image[0, 0, 0])
     for _ in range(4):
-        frame = next(frames)
-        ages_s.append(time.monotonic() - frame.captured_at_s)
-        numbers.append(int(frame.image[0, 0, 0]))
-        time.sleep(0.1)  # as long as some twenty frames
+        least = number + 20
+        while given[0] < least + 1:  # the one before the last is in the slot by then
+            time.sleep(0.01)
+        number = int(next(frames).image[0, 0, 0])
+        assert number >= least - 1  # a queue of waiting frames would give the next one
     camera.close()
-    assert min(np.diff(numbers)) > 5
-    assert max(ages_s) < 0.1  # a queue of waiting frames would make each one older than the one before
 
 
 def test_the_device_is_touched_by_its_reader_only():
@@ -261,6 +270,64 @@ def test_driver_error_keeps_the_password_too():
     with pytest.raises(CameraLost) as caught:
         next(camera.frames())
     assert "secret" not in str(caught.value)
+
+
+class Timed(Script):
+    """A capture whose frames carry times: each read is (seconds that it takes to come, the frame's own second)."""
+
+    def grab(self):
+        step = next(self.reads, None)
+        if step is None:
+            return False
+        wait_s, self.own_s = step
+        time.sleep(wait_s)
+        self.image = picture(int(self.own_s) % 256)
+        return True
+
+    def get(self, key):
+        assert key == cv2.CAP_PROP_POS_MSEC
+        return self.own_s * 1000
+
+
+def test_a_stream_is_drained_of_what_was_filmed_before_it_was_opened():
+    """Five old frames come at once, then those of now, each as late as the one before."""
+    backlog, present = [(0.0, n) for n in range(5)], [(0.02, 5), (0.6, 5.5)]
+    camera = live(Timed(backlog + present), "rtsp://door.local/x")
+    camera.stall_timeout_s = 5.0
+    frame = next(camera.frames())
+    camera.close()
+    assert int(frame.image[0, 0, 0]) == 5
+    assert time.monotonic() - frame.captured_at_s < 3
+
+
+def test_a_stream_that_stays_late_is_opened_anew():
+    steps = [(0.05, n * 0.05) for n in range(4)] + [(1.2, 0.2)] + [(0.05, 0.25 + n * 0.05) for n in range(60)]
+    camera = OpenCVCamera(
+        source="rtsp://door.local/x", width=64, height=48, stall_timeout_s=0.5, capture=Timed(steps)
+    )
+    camera.stall_timeout_s = 2.0
+    with pytest.raises(CameraLost, match=r"its frames come 1\.\d s late"):
+        list(camera.frames())
+    camera.close()
+
+
+def test_a_stream_whose_time_jumps_is_opened_anew():
+    camera = live(Timed([(0.01, 5.0), (0.01, 5.01), (0.01, 2.0)]), "rtsp://door.local/x")
+    with pytest.raises(CameraLost, match="time jumped"):
+        list(camera.frames())
+    camera.close()
+
+
+def test_a_device_tells_when_it_took_a_frame():
+    """A driver that kept a frame for seven seconds hands out one that is seven seconds old."""
+    now_s = time.monotonic()
+    script = Timed([(0.0, now_s - 7), (0.0, now_s + 100), (0.0, 0.0)])
+    camera = live(script, "/dev/video7")
+    device = camera.open_device()
+    ages_s = [time.monotonic() - camera.read_device(device)[1] for _ in range(3)]
+    assert ages_s[0] >= 7
+    assert ages_s[1] < 5  # the time of another clock: its arrival
+    assert ages_s[2] < 5
 
 
 @pytest.mark.parametrize("source", ["rtsp://u:secret@127.0.0.1:9/x", "/dev/video97", 97])

@@ -26,6 +26,11 @@ def is_address(source: int | str) -> bool:
     return isinstance(source, str) and "://" in source and not source.startswith("file:")
 
 
+def has_own_time(address: str) -> bool:
+    """Say whether a stream's frames carry times: HTTP's pictures do not, FFmpeg counts those."""
+    return address.partition("://")[0].lower() not in ("http", "https")
+
+
 def encode_address(address: str) -> str:
     """Return an address with user and password percent-encoded; what is encoded already stays."""
     scheme, mark, rest = address.partition("://")

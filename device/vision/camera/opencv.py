@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 
 from device.errors import CameraLost
-from device.vision.camera.address import encode_address, is_address, mask_address
+from device.vision.camera.address import encode_address, has_own_time, is_address, mask_address
 from device.vision.camera.live import OPENING_FACTOR, LiveCamera, Shot
 from device.vision.camera.pixels import silence_opencv, to_rgb
+from device.vision.camera.stream_time import StreamClock, TimeJumped, device_time_s
+
+AWAITED_S = 0.005  # a frame that took less to come lay in a buffer
+DRAIN_STEPS = 100  # frames that are thrown away at once
+LATE_S = (
+    1.0  # a stream whose frames stay later than this for a stall timeout is opened anew, without its backlog
+)
+CHECK = {
+    False: "check that it is there and not in use",
+    True: "check the address and its login, and that the camera allows one more viewer",
+}
+
+
+@dataclass
+class Opened:
+    """One opening of a device; `in_time_s` is when the last frame that was not late came."""
+
+    capture: Any
+    opened_s: float
+    in_time_s: float
+    was_awaited: bool = False
+    clock: StreamClock = field(default_factory=StreamClock)
 
 
 class OpenCVCamera(LiveCamera):
@@ -41,7 +64,7 @@ class OpenCVCamera(LiveCamera):
         self._capture = capture or cv2.VideoCapture
         silence_opencv()
 
-    def open_device(self) -> Any:
+    def open_device(self) -> Opened:
         if is_address(self._source):
             timeout_ms = int(self.stall_timeout_s * 1000)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms * OPENING_FACTOR]
@@ -53,16 +76,51 @@ class OpenCVCamera(LiveCamera):
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
         if not capture.isOpened():
             capture.release()
-            raise CameraLost(f"camera {self.name}: cannot be opened: check that it is there and not in use")
+            raise CameraLost(f"camera {self.name}: cannot be opened: {CHECK[is_address(self._source)]}")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver knows it: no queue of old frames
-        return capture
+        now_s = time.monotonic()
+        return Opened(capture, now_s, now_s)
 
-    def read_device(self, device: Any) -> Shot | None:
-        if not device.grab():
+    def read_device(self, device: Opened) -> Shot | None:
+        capture = device.capture
+        for _ in range(DRAIN_STEPS):
+            begun_s = time.monotonic()
+            if not capture.grab():
+                return None
+            arrived_s = (
+                time.monotonic()
+            )  # before the pixels are converted: a frame's age starts at the sensor
+            taken_s = self._taken_s(device, begun_s, arrived_s)
+            if taken_s is not None:
+                good, image = capture.retrieve()
+                return (to_rgb(image), taken_s) if good and image is not None else None
+        return None
+
+    def release_device(self, device: Opened) -> None:
+        device.capture.release()
+
+    def _taken_s(self, device: Opened, begun_s: float, arrived_s: float) -> float | None:
+        """Return when the frame at hand was taken; None for one that lay in a buffer when the stream was opened."""
+        own_s = device.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not is_address(self._source):
+            return device_time_s(own_s, arrived_s)
+        is_draining = arrived_s - device.opened_s < self.stall_timeout_s
+        if not has_own_time(str(self._source)):
+            device.was_awaited |= arrived_s - begun_s >= AWAITED_S
+            return None if is_draining and not device.was_awaited else arrived_s
+        try:
+            taken_s = device.clock.taken_s(own_s, arrived_s)
+        except TimeJumped as jump:
+            raise CameraLost(
+                f"camera {self.name}: the stream's time jumped {jump}: opening it anew"
+            ) from None
+        if is_draining and device.clock.is_catching_up:
             return None
-        taken_s = time.monotonic()  # before the decoding: the age of a frame starts at the sensor
-        good, image = device.retrieve()
-        return (to_rgb(image), taken_s) if good and image is not None else None
-
-    def release_device(self, device: Any) -> None:
-        device.release()
+        if arrived_s - taken_s < LATE_S:
+            device.in_time_s = arrived_s
+        elif arrived_s - device.in_time_s > self.stall_timeout_s:
+            raise CameraLost(
+                f"camera {self.name}: its frames come {arrived_s - taken_s:.1f} s late: opening it anew; "
+                "if it stays so, take a smaller picture or fewer frames"
+            )
+        return taken_s
