@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from device.programs import Parser, configured, guard_start
+from device.programs import Parser, complain, configured, guard_start
 
 if __name__ == "__main__":
     guard_start("unlock")
@@ -81,12 +81,12 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
     except Stopped as stop:
         return EXIT_CODES[signal.Signals(stop.number)]
     except FaceUnlockError as error:
-        print(f"{DEMO_MARK if args.demo else ''}unlock: {error}", file=sys.stderr)
+        complain(f"{DEMO_MARK if args.demo else ''}unlock: {error}")
         return error.exit_code
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        print(f"{DEMO_MARK if args.demo else ''}unlock: {OUT_OF_MEMORY}", file=sys.stderr)
+        complain(f"{DEMO_MARK if args.demo else ''}unlock: {OUT_OF_MEMORY}")
         return 1
 
 

@@ -44,7 +44,7 @@ from device.lock.panel import Outputs
 from device.lock.server import LockServer
 from device.lock.switches import DoorPins
 from device.lock.wiring import board_text, check_wiring
-from device.programs import Parser
+from device.programs import Parser, complain
 
 
 def listen(address: Path) -> socket.socket:
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
         with stop_signals() as stopped:
             serve(config, args, pin_factory, stopped)
     except FaceUnlockError as error:
-        print(f"lockd: {error}", file=sys.stderr)
+        complain(f"lockd: {error}")
         return error.exit_code
     return 0
 

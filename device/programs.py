@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import getpass
 import io
 import os
@@ -40,10 +41,14 @@ YES = ("y", "yes")
 
 
 def guard_start(program: str) -> None:
-    """Let a Ctrl-C and a missing library end the loading `program` with one line instead of a traceback."""
+    """Let a Ctrl-C and a missing library end the loading `program` with one line instead of a traceback.
+
+    From here on stderr has this program's own words alone: libraries that write past Python are not heard.
+    """
+    own = keep_libraries_silent()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         line = f"{program}: interrupted\n".encode()
-        signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(2, line) and 130))
+        signal.signal(signal.SIGINT, lambda *_: os._exit(os.write(own, line) and 130))
 
     def tell_missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, ModuleNotFoundError):
@@ -53,6 +58,29 @@ def guard_start(program: str) -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = tell_missing
+
+
+def keep_libraries_silent() -> int:
+    """Give this program's own words a stderr of their own, and return its number; what C code writes goes nowhere.
+
+    libjpeg has a line for each damaged frame ("Corrupt JPEG data"), OpenCV and LiteRT greet. A crash in C code is
+    told all the same, by faulthandler.
+    """
+    try:
+        own, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # stderr is closed
+        return 2
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    os.dup2(sink, 2)
+    os.close(sink)
+    faulthandler.enable(file=sys.stderr)
+    return own
+
+
+def complain(line: str) -> None:
+    """Print one line to stderr; where it cannot be written, the exit code tells."""
+    if sys.stderr is not None:
+        Outlet(sys.stderr).write(f"{line}\n")
 
 
 class Parser(argparse.ArgumentParser):
@@ -113,17 +141,17 @@ def run(program: str, deed: Callable[[], int], *, interrupted: str = "interrupte
             code = deed()
         except FaceUnlockError as error:
             code = error.exit_code
-            print(f"{program}: {error}", file=sys.stderr)
+            complain(f"{program}: {error}")
         except KeyboardInterrupt:
             code = 130
-            print(f"{program}: {interrupted}", file=sys.stderr)
+            complain(f"{program}: {interrupted}")
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             code = 1
-            print(f"{program}: {OUT_OF_MEMORY}", file=sys.stderr)
+            complain(f"{program}: {OUT_OF_MEMORY}")
         if out.is_lost and code == 0:
-            print(f"{program}: done, but the output cannot be written: {out.cause}", file=sys.stderr)
+            complain(f"{program}: done, but the output cannot be written: {out.cause}")
     return code
 
 

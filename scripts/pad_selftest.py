@@ -28,7 +28,7 @@ from device.config import Config
 from device.errors import UsageError
 from device.gallery.gallery import Gallery
 from device.numeric.geometry import CROP_SIZE_PX
-from device.programs import Parser, ask_line, configured, run
+from device.programs import Parser, ask_line, configured, keep_libraries_silent, run
 from device.types import Image, Stop
 from device.vision.embed import load_manifest
 from device.vision.picture import read_picture
@@ -209,4 +209,5 @@ def act(args: argparse.Namespace, ask: Callable[[str], str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_libraries_silent()
     sys.exit(main())

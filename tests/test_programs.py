@@ -254,3 +254,36 @@ def test_memory_that_ran_out_is_one_line(capsys):
     assert (
         capsys.readouterr().err == "enroll: out of memory: stop other programs, or take a smaller picture\n"
     )
+
+
+# What libraries say
+
+
+def test_only_this_programs_own_words_come_out_on_stderr():
+    code = (
+        "import os, sys; from device.programs import guard_start; guard_start('door')\n"
+        "os.write(2, b'Corrupt JPEG data: premature end of data segment'); print('own', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "own\n")
+
+
+@pytest.mark.parametrize("fault", ["raise ValueError('why')", "import os; os.abort()"])
+def test_a_crash_is_told_all_the_same(fault):
+    code = f"from device.programs import guard_start; guard_start('door')\n{fault}\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "why" in done.stderr or "Aborted" in done.stderr
+
+
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "program",
+    ["enroll.py --list --gallery /nonexistent/x --config /nonexistent", "unlock.py --config /nonexistent"],
+)
+def test_an_error_that_nobody_hears_is_still_the_exit_code(program, stream):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} {program} {stream}"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
