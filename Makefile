@@ -15,7 +15,7 @@ BOARD := $(shell [ "$$(uname -m)" = aarch64 ] && ! grep -qw atomics /proc/cpuinf
 LIBRARY := $(if $(filter board,$(BOARD)),mediapipe.tasks.python.vision,cv2)
 LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/test.txt
 
-.PHONY: help setup demo test test-train check format benchmark evaluate lock clean
+.PHONY: help setup demo test test-train prove check format benchmark evaluate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,11 @@ test: .venv/ready ## test everything that runs on the board
 
 test-train: .venv-train/ready ## test training and export (CPU torch)
 	$(TRAIN) -m pytest -m train $(ARGS)
+
+prove: .venv/ready ## the long proof, the long fuzzing and the mutants (hours; on a machine that does nothing else)
+	$(RUN) scripts/prove/fail_secure.py --faults 500 --whole 80 --cuts 0 --quiet
+	FUZZ_EXAMPLES=4000 $(RUN) -m pytest -s --timeout=0 -k fuzz tests/project/test_fuzz.py tests/lock/test_lockd.py
+	$(RUN) scripts/prove/mutants.py $(ARGS)
 
 check: .venv/ready ## lint, format, types, import rules
 	$(RUN) -m ruff check .

@@ -140,6 +140,7 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
             refusal_file=refusals,
             pin_file=pins,
             live=camera.live,
+            is_door=not args.demo,
         )
         try:
             if args.max_seconds:

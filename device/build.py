@@ -65,6 +65,7 @@ def build_device(
     refusal_file: BackoffFile | None = None,
     live: bool = False,
     pin_file: BackoffFile | None = None,
+    is_door: bool = False,
 ) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -74,10 +75,11 @@ def build_device(
         refusal_file: keeps the count of refused approaches over a restart; None: in memory only (a demo, a replay).
         live: the frames are those of a camera, which is watched; those of a recording may repeat themselves.
         pin_file: the same for wrong PINs.
+        is_door: the claimed pin is written down, for a relock after this program's death; False for a demo.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
-        front = build_front(config, pin_factory=pin_factory)
+        front = build_front(config, pin_factory=pin_factory, is_door=is_door)
         undo.callback(front.close)
         prompt = build_prompt(config, front)
         embedder = build_embedder(config)
@@ -244,11 +246,11 @@ def build_parts(config: Config, entry: PinEntry, front: Front) -> Iterator[Closa
         yield KeypadThread(port.step, port.close)
 
 
-def build_front(config: Config, *, pin_factory: Any) -> Front:
+def build_front(config: Config, *, pin_factory: Any, is_door: bool = False) -> Front:
     """Claim the door's pins, locked, or reach the lock process that holds them; given pins are the only ones driven."""
     if config.lock.socket and pin_factory is None:
         return RemoteLock(expand(config.lock.socket), life_s=config.decision.max_frame_age_s)
-    return LocalFront(config, pin_factory=pin_factory)
+    return LocalFront(config, pin_factory=pin_factory, is_door=is_door)
 
 
 def build_prompt(config: Config, front: Front) -> Prompt:

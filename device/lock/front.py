@@ -24,14 +24,17 @@ ALARM_TRIES = 3
 
 
 class LocalFront:
-    """The pins of this board, or given ones (a mock's); `on_news` hears what could not be claimed."""
+    """The pins of this board, or given ones (a mock's); `on_news` hears what could not be claimed.
 
-    def __init__(self, config: Config, *, pin_factory: Any) -> None:
+    `is_door`: what is claimed is written down for the relock; False for pins that hold no door (a demo, a replay).
+    """
+
+    def __init__(self, config: Config, *, pin_factory: Any, is_door: bool = False) -> None:
         check_wiring(config, board_text())
         self.on_news: Callable[[str, dict[str, Any]], None] | None = None
         self.on_key: Callable[[str], None] | None = None
         self._untold: list[str] = []
-        record = ClaimFile(own_folder()) if pin_factory is None else None  # a mock's pin holds no door
+        record = ClaimFile(own_folder()) if is_door else None
         with contextlib.ExitStack() as undo:
             pins = undo.enter_context(board_pins(pin_factory, driver=config.lock.driver))
             self.bolt: PulseLock = open_lock(

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from device.lock.bolt import MAX_OPEN_S
 from device.lock.server import SILENCE_S
 from device.lock.wire import VERBS
 from scripts.prove.disk import Disk, await_end, put_back, read_calls, tracer_of
@@ -27,6 +28,9 @@ LATEST_S = 3.0  # of a late packet
 RELOCK_S = 2.0  # a new Python has to start for the relock
 STALL_S = 3.0  # camera.stall_timeout_s of the proof's door
 BACK_S = 8.0  # unlock.py tries a lost camera again after 0.5 s, then 1, 2, 4
+EXIT_PIN = 23  # of the proof's door
+PRESS_S = 0.15  # longer than a button bounces
+LONG_PULSE_S = 6.0  # of faults whose limit would else be longer than a pulse, and so say nothing
 
 
 @dataclass
@@ -53,6 +57,8 @@ class Fault:
     `longest_s` is added to the pulse: the bound of one opening. `cut_s` is the longest time from the fault to a locked
     pin, None where the pulse may end by itself. `mend` puts right what was broken and says whether that was noticed;
     then the door has to open again. `whole`: all of unlock.py; `anytime`: before its grant too; `watched`: by strace.
+    `long`: at a door whose pulse is `LONG_PULSE_S`. `button`: the exit button's pulse may not be shorter than it is.
+    `most`: it takes long, and is run so often at most.
     """
 
     name: str
@@ -65,6 +71,9 @@ class Fault:
     anytime: bool = False
     watched: bool = False
     mend: Callable[[Scene], bool] | None = None
+    long: bool = False
+    button: bool = False
+    most: int = 10**6
     settle_s: float = 0.15  # after so long nothing that was broken opens the door any more
 
 
@@ -143,6 +152,37 @@ def exhaust(scene: Scene) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, 3))
 
 
+def press(scene: Scene) -> None:
+    """Press the exit button once."""
+    level = scene.supervisor.folder / f"gpio{EXIT_PIN}.level"
+    for text in ("0", "1"):
+        level.write_text(text)
+        time.sleep(PRESS_S)
+    scene.recognizer.asked += 1
+
+
+def press_and(strike: Callable[[Scene], None]) -> Callable[[Scene], None]:
+    """Somebody is on the way out by the button when it strikes."""
+
+    def both(scene: Scene) -> None:
+        press(scene)
+        strike(scene)
+
+    return both
+
+
+def again_and_again(ask: Callable[[Scene], None]) -> Callable[[Scene], None]:
+    """Ask for more than half a minute, which no opening may last for."""
+
+    def strike(scene: Scene) -> None:
+        until_s = time.monotonic() + MAX_OPEN_S + 5
+        while time.monotonic() < until_s:
+            ask(scene)
+            time.sleep(scene.rng.uniform(0.05, 0.3))
+
+    return strike
+
+
 def spoil(change: Callable[[bytes, random.Random], list[bytes]]) -> Callable[[Scene], None]:
     def strike(scene: Scene) -> None:
         scene.tap.spoil = lambda packet: change(packet, scene.rng)
@@ -207,11 +247,26 @@ def guesses(rng: random.Random) -> list[bytes]:
     ]
 
 
+HALF_A_MINUTE = {"longest_s": MAX_OPEN_S + SLACK_S - LONG_PULSE_S, "long": True, "most": 3}
+BUTTON = {"longest_s": PRESS_S * 2 + LONG_PULSE_S + SLACK_S, "button": True, "long": True}
 LOCKD_DIES = {"longest_s": RELOCK_S, "cut_s": RELOCK_S, "replaces": True}
 FAULTS = (
     Fault("recognizer: SIGKILL", to_recognizer(signal.SIGKILL), cut_s=SLACK_S),
     Fault("recognizer: SIGTERM", to_recognizer(signal.SIGTERM), cut_s=SLACK_S),
-    Fault("recognizer: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S),
+    Fault("recognizer: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S, long=True),
+    Fault(
+        "recognizer: asks on and on", again_and_again(lambda scene: scene.recognizer.ask()), **HALF_A_MINUTE
+    ),
+    Fault(
+        "exit button: pressed on and on",
+        again_and_again(press),
+        longest_s=MAX_OPEN_S
+        + SLACK_S,  # half a minute of its own, after what is left of the recognizer's pulse
+        long=True,
+        most=3,
+    ),
+    Fault("exit button, then recognizer SIGKILL", press_and(to_recognizer(signal.SIGKILL)), **BUTTON),
+    Fault("exit button, then recognizer SIGTERM", press_and(to_recognizer(signal.SIGTERM)), **BUTTON),
     Fault("camera pulled", lambda scene: scene.recognizer.pull_camera(), cut_s=SLACK_S),
     Fault("lock process: SIGKILL", to_lockd(signal.SIGKILL), **LOCKD_DIES),
     Fault("lock process: SIGTERM", to_lockd(signal.SIGTERM), **LOCKD_DIES),
@@ -221,6 +276,7 @@ FAULTS = (
         longest_s=WATCHDOG_S + RELOCK_S,
         cut_s=WATCHDOG_S + RELOCK_S,
         replaces=True,
+        long=True,
     ),
     Fault("lock process: SIGSTOP, SIGCONT", pause_lockd, longest_s=WATCHDOG_S + SLACK_S),
     Fault("power: all killed, no relock", cut_power, **LOCKD_DIES),
@@ -238,11 +294,13 @@ FAULTS = (
 WHOLE = (
     Fault("unlock.py: SIGKILL", to_recognizer(signal.SIGKILL), cut_s=SLACK_S, whole=True),
     Fault("unlock.py: SIGTERM", to_recognizer(signal.SIGTERM), cut_s=SLACK_S, whole=True),
-    Fault("unlock.py: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S, whole=True),
+    Fault(
+        "unlock.py: SIGSTOP", to_recognizer(signal.SIGSTOP), cut_s=SILENCE_S + SLACK_S, whole=True, long=True
+    ),
     Fault("unlock.py: disk full", fill_disk, whole=True),
     Fault("unlock.py: lock process SIGKILL", to_lockd(signal.SIGKILL), whole=True, **LOCKD_DIES),
     Fault("unlock.py: camera pulled", pull_out, cut_s=SLACK_S, whole=True, mend=plug_in),
-    Fault("unlock.py: camera hangs", hang, cut_s=SILENCE_S + SLACK_S, whole=True, mend=plug_in),
+    Fault("unlock.py: camera hangs", hang, cut_s=STALL_S + SLACK_S, whole=True, mend=plug_in, long=True),
     Fault(
         "unlock.py: power, files put back",
         cut_power_and_disk,
@@ -279,6 +337,10 @@ def choose(count: int, rng: random.Random, whole: int, can_watch: bool = True) -
     """Take each kind equally often, the whole program `whole` times, in random order."""
     kinds = [fault for fault in WHOLE if can_watch or not fault.watched]
     chosen = [kinds[n % len(kinds)] for n in range(whole)]
-    chosen += [FAULTS[n % len(FAULTS)] for n in range(count - whole)]
+    rare = [fault for fault in FAULTS if fault.most < count]
+    often = [fault for fault in FAULTS if fault.most >= count]
+    each = (count - whole) // len(FAULTS)
+    chosen += [fault for fault in rare for _ in range(min(each, fault.most))]
+    chosen += [often[n % len(often)] for n in range(count - len(chosen))]
     rng.shuffle(chosen)
     return chosen

@@ -30,13 +30,29 @@ def test_a_pulse_that_was_ended_early_gives_the_rest_back():
     assert budget.allows(3.0)
 
 
+def test_half_a_minute_is_not_a_moment_more():
+    budget = Budget(30.0)
+    budget.begin(0.0)
+    budget.end(0.05)
+    assert not budget.allows(1.0)
+
+
+def test_a_pulse_that_another_one_restarts_is_counted_once():
+    budget = Budget(14.0)
+    budget.begin(0.0)
+    budget.begin(7.0)
+    assert budget.allows(14.0)  # 14 s are used, and 14 make 28
+    budget.begin(14.0)
+    assert not budget.allows(17.0)  # 17 and 14 make 31
+
+
 def test_many_short_pulses_are_too_many():
     budget = Budget(0.1)
-    for number in range(PULSES):
-        assert budget.allows(float(number))
-        budget.begin(float(number))
-    assert not budget.allows(WINDOW_S - 0.1)
-    assert budget.allows(WINDOW_S)
+    for number in range(10):
+        assert budget.allows(100.0 + number)
+        budget.begin(100.0 + number)
+    assert not budget.allows(159.9)
+    assert budget.allows(160.0)
 
 
 @pytest.mark.parametrize("pulse_s", [0.1, 30.0])

@@ -13,11 +13,12 @@ import types
 import pytest
 from gpiozero.pins.mock import MockFactory
 
-from device.config import LockConfig
+from device.config import Config, LockConfig
 from device.errors import LockError
 from device.lock import claim as claim_module
 from device.lock.claim import Claim, ClaimFile, claim_of, recorded_claims
 from device.lock.drivers import open_lock
+from device.lock.front import LocalFront
 from device.lock.relock import main
 from device.lock.relock import relock as relock_claim
 from scripts.stage.mock_pins import Trace
@@ -93,6 +94,14 @@ def test_a_lock_process_that_cannot_claim_its_pin_leaves_the_record_alone(tmp_pa
         with pytest.raises(LockError, match="cannot be claimed"):
             open_lock(LockConfig(), pin_factory=pins, record=ClaimFile(tmp_path))
         assert record.path.read_bytes() == before
+
+
+def test_the_program_without_a_lock_process_writes_its_pin_down_and_a_demo_does_not(tmp_path, pins):
+    for is_door in (False, True):
+        front = LocalFront(Config(), pin_factory=pins, is_door=is_door)
+        assert (ClaimFile(tmp_path).read() == (GPIO17, True)) is is_door
+        front.close()
+    assert ClaimFile(tmp_path).read() == (GPIO17, False)
 
 
 def test_relock_imports_little(tmp_path):
