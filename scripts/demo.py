@@ -6,12 +6,14 @@ One person is enrolled from a photograph and turned views of it, as a guided enr
 stranger, a print and a screen with the enrolled person's portrait, that person and nobody again stand before the
 camera, and do what the door asks for. The people are photographs as heads in space (stage/head.py), the pictures the
 same photographs, flat. Detector, networks, gallery file and lock are the real ones; only the pins are gpiozero's own
-mock. Each of them is challenged (`liveness.mode = "always"`), so that it is seen. Writes demo.png; exits with 1 if
-anybody but the enrolled person is let in, or they are not.
+mock. Each of them is challenged (`liveness.mode = "always"`), so that it is seen. Then the passive look alone judges
+that person, and prints and screens that fill the view (stage/passive.py). Writes demo.png; exits with 1 if anybody but
+the enrolled person is let in, or they are not, or if the passive look takes one for another.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -32,7 +34,7 @@ import numpy as np
 from gpiozero.pins.mock import MockFactory
 
 import enroll
-from device.build import build_device, manifest_path
+from device.build import build_detector, build_device, build_liveness, manifest_path
 from device.config import Config, LockConfig, check_model, load_config
 from device.errors import FaceUnlockError, UsageError
 from device.pipeline import Device, handle_frame
@@ -43,8 +45,9 @@ from device.vision.picture import read_picture
 from scripts import make_clip
 from scripts.stage import demo_picture
 from scripts.stage.actors import Performer, Person, there_and_back
-from scripts.stage.demo_picture import Act, Play, Step
+from scripts.stage.demo_picture import Act, PassiveLook, Play, Step
 from scripts.stage.head import Actor, Look
+from scripts.stage.passive import fills_the_view, judged
 
 MARK = "[demo: no pin is driven]"
 SUBJECT, STRANGER = "Eileen Collins", "Grace Hopper"
@@ -54,6 +57,11 @@ FPS = 10.0
 AWAY_S = 0.7
 GUIDED = (Look(yaw_deg=18), Look(yaw_deg=-18), Look(pitch_deg=12), Look(pitch_deg=-12))
 QUIET = (Reason.CONFIRMING, Reason.DWELLING, Reason.COOLDOWN)
+FILLING = {
+    "a print that fills the view": ("print", 1),
+    "a phone that does": ("phone", 5),
+    "a tablet": ("tablet", 4),
+}
 REFUSED_AS_ATTACK = (Reason.SPOOF_SUSPECTED, Reason.CHALLENGE, Reason.CHALLENGE_FAILED)
 
 
@@ -162,6 +170,25 @@ def play(config: Config, parts: list[Part]) -> Play:
     return Play(acts, steps, waveform(pin, clock, until_s=acts[-1].ends_s), threshold)
 
 
+def look_passively(config: Config, photos: dict[str, Path]) -> list[PassiveLook]:
+    """Let the passive look alone judge the enrolled person, and pictures of them that fill the view."""
+    scorer, detector = build_liveness(config), build_detector(config)
+    if scorer is None:
+        return []
+    portrait = read_picture(photos[SUBJECT])
+    box = detector.detect(portrait)[0].box
+    person = Person(Actor(portrait), random.Random(make_clip.SEED))
+    shows: dict[str, Iterator[Image]] = {SUBJECT: (person(n / FPS, None) for n in itertools.count())}
+    for name, (species, seed) in FILLING.items():
+        shows[name] = fills_the_view(portrait, box, species, seed)
+    looks = [judged(who, frames, scorer, detector) for who, frames in shows.items()]
+    detector.close()
+    for look in looks:
+        said = f"{'live' if look.live else 'refused'} (score {look.score:.2f}, live from {scorer.unsure:.2f})"
+        print(f"{MARK} passive look alone: {look.who}: {said}")
+    return looks
+
+
 class Clock:
     """The play's own time, one frame after the other: real time, except on a machine too slow for it."""
 
@@ -263,6 +290,11 @@ def faults(result: Play) -> list[str]:
     unlocked_s = [at_s for at_s, high in result.pin if high]
     if granted_s and unlocked_s and unlocked_s[0] < granted_s[0]:
         found.append(f"the pin unlocked {granted_s[0] - unlocked_s[0]:.3f} s before the grant")
+    for look in result.looks:
+        if look.live != (look.who == SUBJECT):
+            found.append(
+                f"{look.who}: the passive look alone takes it for {'live' if look.live else 'an attack'}"
+            )
     if [high for _, high in result.pin] != [False, True, False, False]:
         found.append(f"the pin went {result.pin}, expected one pulse that ends locked")
     return found
@@ -334,7 +366,7 @@ def run(folder: Path, seconds: float, settings: Path, model: str | None) -> Play
         raise KeyboardInterrupt
     if code:
         raise FaceUnlockError(f"the enrollment ended with exit code {code}: its line stands above")
-    return play(config, cast(photos, seconds))
+    return replace(play(config, cast(photos, seconds)), looks=look_passively(config, photos))
 
 
 def configured(folder: Path, settings: Path, model: str | None) -> Config:

@@ -22,7 +22,7 @@ class TwoLooks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.near = MiniFASNet(NEAR_PX, 1 + len(NEAR_TEACHERS), act="relu", excite=True)
+        self.near = MiniFASNet(NEAR_PX, 1 + len(NEAR_TEACHERS), act="relu")
         self.wide = MiniFASNet(WIDE_PX, 1 + len(WIDE_TEACHERS), act="relu")
         fold(self)  # what is inherited has its batch norms folded, and learns on so: a third faster
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from device.types import Decision, Image, Reason
 GREEN, RED, GRAY, BLUE, INK = "#1a9850", "#d6453d", "#8a8f98", "#2b6cb0", "#1f2933"
 SHADES = {"nobody": "#f3f4f6", "stranger": "#fdecea", "attack": "#fbe3d6", "subject": "#e8f5ec"}
 FRAMES = 8
+HEIGHT = 12.4
 EDGE = 1.6  # of the grant's line and of the pin's: a wider one would seem to rise before the grant
 
 
@@ -40,28 +41,41 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
+class PassiveLook:
+    """What the passive look alone says of somebody: a frame, the face's box in it, the fused score, and the verdict."""
+
+    who: str
+    image: Image
+    box: tuple[float, float, float, float]
+    score: float
+    live: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Play:
-    """All that happened: the acts, the frames, each change of the pin as (seconds, high)."""
+    """All that happened: the acts, the frames, each change of the pin as (seconds, high), the passive looks."""
 
     acts: list[Act]
     steps: list[Step]
     pin: list[tuple[float, bool]]
     threshold: float
+    looks: list[PassiveLook] = field(default_factory=list)
 
 
 def draw(play: Play, path: Path) -> None:
     """Write the picture."""
     plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": "#c5cad1"})
-    figure = plt.figure(figsize=(13, 9.9), dpi=100, facecolor="white")
+    figure = plt.figure(figsize=(13, HEIGHT), dpi=100, facecolor="white")
     sides = {"left": 0.065, "right": 0.985}
-    sheet = figure.add_gridspec(2, 4, top=0.93, bottom=0.455, hspace=0.04, wspace=0.03, **sides)
-    graphs = figure.add_gridspec(2, 1, top=0.43, bottom=0.06, height_ratios=[4.2, 1], hspace=0.12, **sides)
+    sheet = figure.add_gridspec(2, 4, top=0.945, bottom=0.565, hspace=0.04, wspace=0.03, **sides)
+    graphs = figure.add_gridspec(2, 1, top=0.545, bottom=0.255, height_ratios=[4.2, 1], hspace=0.12, **sides)
+    looks = figure.add_gridspec(1, 4, top=0.18, bottom=0.015, wspace=0.03, **sides)
     figure.text(
-        0.065, 0.965, "face-unlock: camera to lock", fontsize=17, weight="bold", color=INK, va="center"
+        0.065, 0.972, "face-unlock: camera to lock", fontsize=17, weight="bold", color=INK, va="center"
     )
     figure.text(
         0.985,
-        0.965,
+        0.972,
         "make demo: real detector, real int8 network, real gallery, mock pin",
         fontsize=10,
         color=GRAY,
@@ -73,6 +87,11 @@ def draw(play: Play, path: Path) -> None:
     plot = figure.add_subplot(graphs[0])
     similarity(plot, play)
     lock(figure.add_subplot(graphs[1], sharex=plot), play)
+    figure.text(
+        0.065, 0.2, "The passive look alone, without a challenge", fontsize=12, weight="bold", color=INK
+    )
+    for number, look in enumerate(play.looks[:4]):
+        passive_tile(figure.add_subplot(looks[0, number]), look)
     figure.savefig(path)
     plt.close(figure)
 
@@ -153,6 +172,22 @@ def tile(axes: Any, step: Step, play: Play) -> None:
             va="top",
             bbox={**label, "facecolor": BLUE},
         )
+
+
+def passive_tile(axes: Any, look: PassiveLook) -> None:
+    """Show a frame and what the passive look alone says of it."""
+    color = GREEN if look.live else RED
+    height, width = look.image.shape[:2]
+    axes.imshow(look.image)
+    axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    for spine in axes.spines.values():
+        spine.set(color=color, linewidth=2.5)
+    x, y, w, h = look.box
+    axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=color, linewidth=2.2))
+    said = f"{look.who}: {'live' if look.live else 'refused'} ({look.score:.2f})"
+    label = {"facecolor": color, "edgecolor": "none", "boxstyle": "square,pad=0.35"}
+    place = (0.02 * width, 0.96 * height)
+    axes.text(*place, said, color="white", fontsize=8.5, weight="bold", va="bottom", bbox=label)
 
 
 def is_open(play: Play, at_s: float) -> bool:

@@ -29,7 +29,9 @@ def test_the_demo_passes_and_draws(tmp_path: Path) -> None:
     assert "granted: Eileen Collins" in done.stdout
     assert PASSED in done.stdout
     assert "challenge: " in done.stdout
-    assert cv2.imread(str(picture)).shape == (990, 1300, 3)
+    assert cv2.imread(str(picture)).shape == (1240, 1300, 3)
+    assert done.stdout.count("passive look alone: ") == 4
+    assert done.stdout.count(": refused (score") == 3
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name != Config().model])
