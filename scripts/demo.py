@@ -58,9 +58,9 @@ AWAY_S = 0.7
 GUIDED = (Look(yaw_deg=18), Look(yaw_deg=-18), Look(pitch_deg=12), Look(pitch_deg=-12))
 QUIET = (Reason.CONFIRMING, Reason.DWELLING, Reason.COOLDOWN)
 FILLING = {
-    "a print that fills the view": ("print", 1),
-    "a phone that does": ("phone", 5),
-    "a tablet": ("tablet", 4),
+    "a print, filling the view": ("print", 1),
+    "a phone, filling it": ("phone", 5),
+    "a tablet, filling it": ("tablet", 4),
 }
 REFUSED_AS_ATTACK = (Reason.SPOOF_SUSPECTED, Reason.CHALLENGE, Reason.CHALLENGE_FAILED)
 
