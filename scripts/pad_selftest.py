@@ -3,9 +3,10 @@
     python scripts/pad_selftest.py                      at the configured camera, guided
     python scripts/pad_selftest.py --images FOLDER      photographs: FOLDER/print, phone, tablet and live
 
-Each look is judged by the door's own liveness network. Prints APCER per species and BPCER with exact 95 % intervals,
-and stores the verdict in the gallery; a door without one, or with one of another network, is unproven
-(docs/how/security.md). Ends with 0 where the door is proven, with 1 where it is not.
+Each attack is shown at two distances: so near that it fills the view, and at arm's length. Each look is judged by the
+door's own liveness network, at the camera as the door does it: by the mean logit of a few frames. Prints APCER per
+species and BPCER with exact 95 % intervals, and stores the verdict in the gallery; a door without one, or with one of
+another network, is unproven (docs/how/security.md). Ends with 0 where the door is proven, with 1 where it is not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from device import build
 from device.access.selftest import ATTACKS, LARGEST_APCER, LIVE, SelfTest, SpeciesCount
 from device.config import Config
+from device.decide.fused_score import FusedScore
 from device.errors import UsageError
 from device.gallery.gallery import Gallery
 from device.numeric.geometry import CROP_SIZE_PX
@@ -33,14 +35,18 @@ from device.types import Image, Stop
 from device.vision.embed import load_manifest
 from device.vision.picture import read_picture
 
-LOOKS = 20  # of each species; with fewer, not even a faultless run proves anything
+LOOKS = 36  # of each species; with fewer, not even a faultless run proves anything
+FRAMES = 5  # of a look at the camera, as many as the door's decision has
 SPACING_S = 1.0  # between two looks, so that what is shown can be moved
 PATIENCE_S = 30.0  # without a usable face, a species is given up
-NEAR = "half of the looks with the face small and so near that no edge is in view"  # whoever knows, does that
+DISTANCES = (
+    "so near that it fills the view and no edge is seen",
+    "at arm's length",
+)  # whoever knows, comes near
 GUIDE = {
-    "print": f"a photograph of an enrolled face, printed on paper; {NEAR}",
-    "phone": f"the photograph on a phone's screen; {NEAR}",
-    "tablet": f"the photograph on a tablet's or laptop's screen; {NEAR}",
+    "print": "a photograph of an enrolled face, printed on paper",
+    "phone": "the photograph on a phone's screen",
+    "tablet": "the photograph on a tablet's or laptop's screen",
     LIVE: "your own face",
 }
 
@@ -53,12 +59,19 @@ class Judge:
         self.model_id = load_manifest(build.manifest_path(config.model)).model_id
         self._finder = build.build_finder(config, CROP_SIZE_PX)
 
-    def look(self, image: Image) -> tuple[bool | None, str]:
-        """Return whether the face passes without a challenge, None and why where there is no usable face."""
+    def score(self, image: Image) -> tuple[float | None, str]:
+        """Return the score of the face, None and why where there is no usable one."""
         found = self._finder.find(image)
         if isinstance(found.face, Stop):
             return None, found.face.hint
-        return self.scorer.score(image, found.box) >= self.scorer.unsure, ""
+        return self.scorer.score(image, found.box), ""
+
+    def passes(self, scores: list[float]) -> bool:
+        """Say whether a face of these scores passes without a challenge."""
+        fused = FusedScore(len(scores))
+        for score in scores:
+            fused.add(score)
+        return fused.reaches(self.scorer.unsure)
 
     def close(self) -> None:
         self._finder.close()
@@ -82,11 +95,11 @@ def from_images(folder: Path, judge: Judge) -> list[SpeciesCount]:
     for species in GUIDE:
         passed = []
         for path in sorted(each for each in (folder / species).glob("*") if each.is_file()):
-            verdict, why = judge.look(read_picture(path))
-            if verdict is None:
+            score, why = judge.score(read_picture(path))
+            if score is None:
                 say(f"{path}: not counted: {why}")
             else:
-                passed.append(verdict)
+                passed.append(judge.passes([score]))
         counts.append(counted(species, passed))
     return counts
 
@@ -95,16 +108,25 @@ def at_camera(config: Config, judge: Judge, looks: int, ask: Callable[[str], str
     """Guide the owner through all species."""
     counts = []
     for number, (species, what) in enumerate(GUIDE.items(), 1):
-        ask(f"{number} of {len(GUIDE)}: show {what}, then press Enter ")
-        with closing(build.build_camera(config)) as camera:
-            passed = list(watch((frame.image for frame in camera.frames()), judge, looks))
+        places = ("as you would stand at the door",) if species == LIVE else DISTANCES
+        passed: list[bool] = []
+        for place, share in zip(places, shares(looks, len(places)), strict=True):
+            ask(f"{number} of {len(GUIDE)}: show {what}, {place}, then press Enter ")
+            with closing(build.build_camera(config)) as camera:
+                passed += watch((frame.image for frame in camera.frames()), judge, share)
         counts.append(counted(species, passed))
     return counts
+
+
+def shares(looks: int, places: int) -> list[int]:
+    """Share looks out evenly, the first place getting what is left over."""
+    return [looks - (places - 1) * (looks // places), *[looks // places] * (places - 1)]
 
 
 def watch(images: Iterator[Image], judge: Judge, looks: int) -> Iterator[bool]:
     """Yield one verdict each SPACING_S, until there are `looks`, the images end or no face is seen for long."""
     seen, next_s, told = 0, time.monotonic(), ""
+    scores: list[float] = []
     for image in images:
         now_s = time.monotonic()
         if now_s > next_s + PATIENCE_S:
@@ -112,15 +134,19 @@ def watch(images: Iterator[Image], judge: Judge, looks: int) -> Iterator[bool]:
             return
         if now_s < next_s:
             continue
-        verdict, why = judge.look(image)
-        if verdict is None:
+        score, why = judge.score(image)
+        if score is None:
             if why != told:
                 say(f"  {why}")
-            told = why
+            told, scores = why, []
+            continue
+        scores.append(score)
+        if len(scores) < FRAMES:
             continue
         seen, next_s, told = seen + 1, now_s + SPACING_S, ""
-        say(f"  {seen} of {looks}: move nearer or farther, tilt, change the light")
-        yield verdict
+        say(f"  {seen} of {looks}: tilt it, turn it a little, change the light")
+        yield judge.passes(scores)
+        scores = []
         if seen == looks:
             return
 
@@ -145,14 +171,18 @@ def line(count: SpeciesCount) -> str:
 def verdict_line(verdict: SelfTest, config: Config) -> str:
     """Say what follows for the door."""
     if verdict.passed:
-        return f"proven with {verdict.liveness_id}: restart unlock.py to let it know"
+        return (
+            f"proven with {verdict.liveness_id}: this door opens without a challenge to an enrolled face that looks "
+            "clearly live, and asks everybody else for a move; restart unlock.py to let it know"
+        )
     weak = [
         each.species
         for each in verdict.counts
         if each.species in ATTACKS and each.interval[1] > LARGEST_APCER
     ]
-    follows = "challenges everybody" if config.liveness.unproven == "challenge" else "goes on as configured"
-    return f"not proven ({', '.join(weak)}: above {100 * LARGEST_APCER:g} % is possible): the door {follows}"
+    challenged = config.liveness.unproven == "challenge"
+    follows = "this door asks everybody for a move" if challenged else "this door goes on as configured"
+    return f"not proven ({', '.join(weak)}: above {100 * LARGEST_APCER:g} % is possible): {follows}"
 
 
 def open_gallery(config: Config) -> Gallery:

@@ -11,24 +11,25 @@ from device.access.selftest import ATTACKS, LIVE, SelfTest, SpeciesCount, capped
 PAD, OTHER = "pad-0123456789ab", "pad-ffffffffffff"
 
 
-def verdict(shown: int = 20, *, wrong: int = 0, species: str = "print") -> SelfTest:
+def verdict(shown: int = 36, *, wrong: int = 0, species: str = "print") -> SelfTest:
     """Return a verdict of so many looks of each species; `wrong` of one of them were judged wrongly."""
     counts = [SpeciesCount(each, shown, wrong * (each == species)) for each in (*ATTACKS, LIVE)]
     return SelfTest("2026-03-01T07:00:00Z", PAD, "mobilefacenet-0", tuple(counts))
 
 
-def test_twenty_looks_of_each_species_prove_a_door():
+def test_thirty_six_looks_of_each_species_prove_a_door():
     assert verdict().passed
-    assert SpeciesCount("print", 20, 0).interval == pytest.approx((0, 0.16843), abs=1e-5)
+    assert not verdict(35).passed
+    assert SpeciesCount("print", 36, 0).interval == pytest.approx((0, 0.09739), abs=1e-5)
 
 
 @pytest.mark.parametrize("species", ATTACKS)
-def test_one_of_twenty_let_in_proves_none_and_one_of_thirty_does(species):
+def test_one_of_thirty_six_let_in_proves_none_and_one_of_fifty_four_does(species):
     assert not verdict(wrong=1, species=species).passed
-    assert verdict(30, wrong=1, species=species).passed
+    assert verdict(54, wrong=1, species=species).passed
 
 
-@pytest.mark.parametrize("shown", [0, 1, 15])
+@pytest.mark.parametrize("shown", [0, 1, 20])
 def test_too_few_looks_prove_nothing(shown):
     assert not verdict(shown).passed
 
@@ -39,7 +40,7 @@ def test_a_species_that_was_not_shown_proves_nothing():
 
 
 def test_the_owner_refused_is_a_nuisance_not_a_danger():
-    assert verdict(wrong=20, species=LIVE).passed
+    assert verdict(wrong=36, species=LIVE).passed
 
 
 def test_a_door_is_proven_by_its_own_network_only():
