@@ -166,6 +166,6 @@ def test_ctrl_c_is_one_line(
     if where == "the clip":
         monkeypatch.setattr(demo, "run", interrupt)
     else:
-        monkeypatch.setattr("enroll.enroll", interrupt)
+        monkeypatch.setattr("enroll.studio_of", interrupt)
     assert demo.main([]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == f"{demo.MARK} demo: interrupted"
