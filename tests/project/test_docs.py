@@ -149,7 +149,7 @@ def test_the_readmes_commands_run_and_show_what_it_says(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         told += done.stdout
     # The move is drawn anew each time, and a very slow machine misses so many frames that none is asked for.
-    sure = [line for line in shown.splitlines() if not line.startswith(("challenge: ", "refused: "))]
+    sure = [line for line in shown.splitlines() if not line.startswith(("challenge: ", "approach: "))]
     assert len(sure) == 3
     assert [line for line in sure if line not in told] == []
     assert "granted" not in done.stdout  # a portrait in a clip is no person
