@@ -153,7 +153,7 @@ def register_of(config: Config, output: Output, yes: bool) -> Register:
         output=output,
         open_gallery=partial(open_any_gallery, config),
         open_audit=partial(build_audit, config, demo=False),
-        usage_of=lambda gallery, profile: build_usage(config, gallery).of(profile),
+        usage_of=lambda _, profile: build_usage(config).of(profile),
         ask=(lambda _: None) if yes else ask_yes,
         bystand=ignore_stop_signals,
     )

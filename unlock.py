@@ -33,6 +33,7 @@ from device.build import (
     build_device,
     build_pin_file,
     build_refusal_file,
+    build_usage,
     shortfall,
 )
 from device.config import Config
@@ -139,6 +140,7 @@ def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], Non
             audit=audit,
             refusal_file=refusals,
             pin_file=pins,
+            usage_file=build_usage(config, read_only=args.demo),
             live=camera.live,
             is_door=not args.demo,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from device.decide.threshold import Approach, DoorThreshold, door_threshold
 from device.enroll.collector import Collector
 from device.errors import GalleryKeyError, ModelError
 from device.gallery.gallery import Gallery
+from device.gallery.seal import generation_path
 from device.gallery.usage import UsageFile
 from device.health import BoardRule, BoardWatch
 from device.journal.audit import Audit, Limits
@@ -35,7 +36,11 @@ from device.lock.panel import prompt_pins
 from device.paths import expand
 from device.pipeline import Device
 from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer
-from device.vault.keys import KeyRing, KeyStore
+from device.vault.anchor import AnchorFile
+from device.vault.generation import GenerationFile
+from device.vault.kept import WERE_PLAIN, KeptFile
+from device.vault.keys import KeyRing, KeyStore, LatestKeys
+from device.vault.sealing import Sealer
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.vision.camera.source import open_camera
@@ -66,6 +71,7 @@ def build_device(
     live: bool = False,
     pin_file: BackoffFile | None = None,
     is_door: bool = False,
+    usage_file: UsageFile | None = None,
 ) -> Device:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -76,6 +82,7 @@ def build_device(
         live: the frames are those of a camera, which is watched; those of a recording may repeat themselves.
         pin_file: the same for wrong PINs.
         is_door: the claimed pin is written down, for a relock after this program's death; False for a demo.
+        usage_file: keeps the entries of guests and the times of PINs; None looks at them and keeps none.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
@@ -123,6 +130,7 @@ def build_device(
                 front,
                 clock,
                 pin_file or BackoffFile(None),
+                usage_file or build_usage(config),
             ),
             scene=build_scene(config) if live else None,
             board=BoardWatch(BoardRule(config.board.hot_c, config.board.hot_rest_s)) if live else None,
@@ -164,17 +172,15 @@ def build_keys(config: Config) -> KeyStore:
 
 def build_audit(config: Config, *, demo: bool) -> AuditTrail:
     """Return the audit of a program; without a key, which the gallery will complain about, it records nothing."""
-    known: KeyRing | None = None  # a key on a stick that is pulled out later still serves
+    latest = LatestKeys(build_keys(config))
 
     def opened() -> Audit | None:
-        nonlocal known
-        with suppress(GalleryKeyError):
-            known = build_keys(config).read() or known
-        return open_audit(config, known) if known is not None else None
+        ring = latest()
+        return open_audit(config, ring) if ring is not None else None
 
     def outside() -> Audit | None:
-        main = opened()
-        return open_outside_audit(config, known) if main is not None and known is not None else None
+        ring = latest()
+        return open_outside_audit(config, ring) if ring is not None else None
 
     return AuditTrail(opened, demo=demo, outside=outside)
 
@@ -183,15 +189,52 @@ def open_audit(config: Config, ring: KeyRing) -> Audit:
     """Open the audit log with the gallery's key; its head lies with the key."""
     limits = Limits(config.audit.max_kb * 1000, config.audit.keep_files)
     return Audit(
-        config.audit_path, ring.audit_keys, head=audit_head(config, build_keys(config)), limits=limits
+        config.audit_path,
+        ring.audit_keys,
+        head=audit_head(config, build_keys(config)),
+        anchor=open_anchor(config, ring),
+        limits=limits,
     )
+
+
+def open_anchor(config: Config, ring: KeyRing) -> AnchorFile:
+    """Open what says how far audit, gallery and counts have come."""
+    sealer = Sealer(ring.keys, "gallery")
+    return AnchorFile(
+        GenerationFile(generation_path(config.gallery_path, build_keys(config)), sealer), sealer
+    )
+
+
+def build_kept(config: Config, name: str, *, read_only: bool = False) -> KeptFile:
+    """Say where a count of this door is kept: beside its gallery.
+
+    Args:
+        name: one of `kept.NAMES`.
+        read_only: write nothing: a demo.
+    """
+    latest = LatestKeys(build_keys(config))
+
+    def keys() -> tuple[Sealer, AnchorFile]:
+        ring = latest()
+        if ring is None:
+            raise GalleryKeyError(f"{build_keys(config)}: is missing, so nothing can be counted: put it back")
+        return Sealer(ring.keys, "gallery"), open_anchor(config, ring)
+
+    path = config.gallery_path.with_name(f"{config.gallery_path.name}.{name}")
+    return KeptFile(path, name, keys, read_only=read_only, was_plain=name in WERE_PLAIN)
 
 
 def open_outside_audit(config: Config, ring: KeyRing) -> Audit:
     """Open the audit log of what anybody before the door can cause: refusals, the camera."""
     limits = Limits(config.audit.max_kb * 1000, max(1, config.audit.keep_files // 4))
     path = outside_audit_path(config)
-    return Audit(path, ring.audit_keys, head=audit_head(config, build_keys(config), path), limits=limits)
+    return Audit(
+        path,
+        ring.audit_keys,
+        head=audit_head(config, build_keys(config), path),
+        anchor=open_anchor(config, ring),
+        limits=limits,
+    )
 
 
 def outside_audit_path(config: Config) -> Path:
@@ -213,6 +256,7 @@ def build_admission(
     front: Front,
     clock: Clock,
     pin_file: BackoffFile,
+    usage_file: UsageFile,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy = config.policy
@@ -223,18 +267,12 @@ def build_admission(
         ),
         gallery,
         audit,
-        usage=build_usage(config, gallery),
+        usage=usage_file,
         entry=entry,
         lockout=PinLockout(lockout_rule(config), pin_file.load(), pin_file.save),
         clock=clock.now,
         alarm=partial(raise_alarm, front.signal) if policy.alarm_pin >= 0 else lambda: None,
     )
-
-
-def build_usage(config: Config, gallery: Gallery) -> UsageFile:
-    """Keep what the door remembers of each person beside its gallery."""
-    path = config.gallery_path
-    return UsageFile(path.with_name(f"{path.name}.usage"), lambda: gallery.seal.sealer)
 
 
 def build_parts(config: Config, entry: PinEntry, front: Front) -> Iterator[Closable]:
@@ -287,6 +325,11 @@ def build_decider(
         chance=random.SystemRandom(),
         refusals=Refusals.kept_in(refusal_file),
     )
+
+
+def build_usage(config: Config, *, read_only: bool = True) -> UsageFile:
+    """Keep the entries of guests and the times of PINs beside the gallery; a demo spends none."""
+    return UsageFile(build_kept(config, "usage", read_only=read_only))
 
 
 def build_refusal_file(config: Config) -> BackoffFile:

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.build import build_keys, open_any_gallery, open_audit, open_outside_audit, outside_audit_path
 from device.config import Config
-from device.errors import AuditError, FaceUnlockError, GalleryKeyError, UsageError
+from device.errors import AuditError, FaceUnlockError, GalleryError, GalleryKeyError, UsageError
+from device.journal.audit import Audit, Link
 from device.journal.events import RECORDS
 from device.journal.verify import Line, read_lines, verify
 from device.programs import Parser, check_told, configured, run
@@ -65,19 +66,36 @@ def check(config: Config) -> int:
             f"{keys}: is missing, and the chain cannot be checked without: put your copy back"
         )
     logs = [open_audit(config, ring), open_outside_audit(config, ring)]
-    logs = [audit for audit in logs if audit.path.exists() or audit.head.read() is not None]
+    logs = [
+        audit for audit in logs if audit.path.exists() or audit.head.read() is not None or is_known(audit)
+    ]
     if not logs:
         raise AuditError(f"audit {config.audit_path}: there is none yet")
-    records, is_whole = 0, True
+    records, broken = 0, set[str]()
     for audit in logs:
-        verdict = verify(audit.path, ring.audit_keys, audit.head)
+        anchored, lost = anchored_by(audit)
+        verdict = verify(audit.path, ring.audit_keys, audit.head, anchored)
         for note in verdict.notes:
             print(f"note: {note}")
-        for problem in verdict.problems:
+        for problem in [*verdict.problems, *(lost - broken)]:
             print(f"broken: {problem}")
-        records, is_whole = records + verdict.records, is_whole and not verdict.problems
-    print(f"{records} records, {'whole' if is_whole else 'NOT whole'}")
-    return 0 if is_whole else 1
+        records, broken = records + verdict.records, broken | {*verdict.problems, *lost}
+    print(f"{records} records, {'whole' if not broken else 'NOT whole'}")
+    return 1 if broken else 0
+
+
+def is_known(audit: Audit) -> bool:
+    """Say whether the anchor knows of a log, or is lost itself."""
+    anchored, lost = anchored_by(audit)
+    return anchored is not None or bool(lost)
+
+
+def anchored_by(audit: Audit) -> tuple[Link | None, set[str]]:
+    """Return the newest record that the anchor knows of, and why it is lost, if it is: the rest is checked anyway."""
+    try:
+        return audit.anchored(), set()
+    except GalleryError as error:
+        return None, {str(error)}
 
 
 def show(config: Config, args: argparse.Namespace) -> int:
@@ -103,13 +121,22 @@ def records_of(config: Config) -> Iterator[dict[str, Any]]:
     def of(path: Path) -> Iterator[dict[str, Any]]:
         for line in read_lines(path):
             if isinstance(line, tuple):
+                tell_torn(f"{line[0].name}: at its end", line[1])
                 continue
             if (record := readable(line)) is not None:
+                if record["event"] not in ("torn", "cut"):
+                    tell_torn(f"{line.where}: before record {line.n}", line.torn)
                 yield record
             else:
                 print(f"audit: {line.where}: record {line.n} cannot be read: see verify", file=sys.stderr)
 
     yield from merge(of(config.audit_path), of(outside_audit_path(config)), key=lambda record: record["at"])
+
+
+def tell_torn(where: str, rest: bytes) -> None:
+    """Say that bytes which are no record are left out."""
+    if rest:
+        print(f"audit: {where}: {len(rest)} bytes are no record: see verify", file=sys.stderr)
 
 
 def readable(line: Line) -> dict[str, Any] | None:

@@ -38,6 +38,8 @@ from device.programs import (
     run,
     stop_signals_raise,
 )
+from device.vault.anchor import anchor_path
+from device.vault.kept import NAMES
 from device.vault.sealing import Sealer
 
 # What each command takes beside the file, --gallery and --config, by `dest`.
@@ -182,14 +184,15 @@ def refusal_of_gallery(config: Config) -> GalleryError | None:
 def files_of_key(config: Config) -> list[Path]:
     """List what opens with the key of now alone: of no use beside a new one."""
     keys, path = build_keys(config), config.gallery_path
-    usage = path.with_name(f"{path.name}.usage")
+    generation = generation_path(path, keys)
+    counts = [path.with_name(f"{path.name}.{name}") for name in NAMES]
     own = [] if keys.is_credential else [keys.path]
     logs = [
         file
         for audit in (config.audit_path, outside_audit_path(config))
         for file in (audit, audit_head(config, keys, audit), *full_files(audit))
     ]
-    return [generation_path(path, keys), usage, *logs, *own]
+    return [generation, anchor_path(generation), *counts, *logs, *own]
 
 
 def refused(file: Path, config: Config) -> Path:

@@ -5,7 +5,7 @@
     python scripts/gallery_keys.py rotate                  seal everything with a new key, forget the old one
     python scripts/gallery_keys.py bind                    the same, with a key that opens on this board only
     python scripts/gallery_keys.py unbind                  the same, with a key that opens on any board
-    python scripts/gallery_keys.py accept                  take this gallery for the newest, whatever was counted before
+    python scripts/gallery_keys.py accept                  take gallery, audit and counts as they are now
     python scripts/gallery_keys.py extend --output FILE    for systemd credentials: the keys and a new one
     python scripts/gallery_keys.py retire --output FILE    for systemd credentials: the newest key alone
 
@@ -17,20 +17,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device.build import build_audit, build_keys, open_any_gallery
+from device.build import build_audit, build_kept, build_keys, open_any_gallery, open_audit, open_outside_audit
 from device.config import Config
 from device.errors import FaceUnlockError, GalleryKeyError, UsageError
 from device.gallery.backup import rewrap
 from device.gallery.gallery import Gallery
 from device.gallery.seal import generation_path
-from device.gallery.usage import UsageFile
 from device.programs import Parser, check_told, configured, run
+from device.vault.anchor import Anchor, anchor_path
 from device.vault.board import Identity
 from device.vault.files import add_private
+from device.vault.kept import NAMES, KeptFile, KeptLost
 from device.vault.keys import KeyRing, KeyStore, bond_text, written
 from device.vault.sealing import Sealer
 
@@ -163,9 +165,12 @@ def rebind(config: Config, identity: Identity | None) -> None:
 
 
 def renew_others(config: Config, gallery: Gallery, ring: KeyRing) -> None:
-    """Seal the door's memory with the newest key, and let it open the backups that are here."""
+    """Seal the door's counts with the newest key, and let it open the backups that are here."""
     sealer = Sealer(ring.keys, "gallery")
-    UsageFile(config.gallery_path.with_name(f"{config.gallery_path.name}.usage"), lambda: sealer).reseal()
+    for kept in kept_files(config):
+        with suppress(KeptLost):  # it stays lost until the owner accepts that
+            if (known := kept.read()) is not None:
+                kept.write(known)
     for backup in gallery.state().backups:
         try:
             rewrap(Path(backup), sealer, sealer)
@@ -173,17 +178,52 @@ def renew_others(config: Config, gallery: Gallery, ring: KeyRing) -> None:
             print(f"gallery_keys: only its passphrase opens it from now on: {error}", file=sys.stderr)
 
 
+def kept_files(config: Config) -> list[KeptFile]:
+    return [build_kept(config, name) for name in NAMES]
+
+
 def accept(config: Config) -> None:
-    """Keep this gallery's own number as the newest; its rows must be whole. Without a gallery forget it."""
+    """Take gallery, audit and counts as they are for the newest; rows must be whole. Without a gallery forget them."""
     if not config.gallery_path.exists():
-        generation_path(config.gallery_path, build_keys(config)).unlink(missing_ok=True)
+        generation = generation_path(config.gallery_path, build_keys(config))
+        for file in (generation, anchor_path(generation)):
+            file.unlink(missing_ok=True)
         print("accepted: there is no gallery, and the next one counts anew")
         return
+    begun = begin_anew(config)
     with open_any_gallery(config, read_only=True, any_generation=True) as gallery:
-        generation = gallery.state().generation
-        gallery.seal.generation.write(generation)
-    build_audit(config, demo=False).record("accepted", count=generation)
-    print(f"accepted: {config.gallery_path} as it is, change {generation}")
+        generation_now = gallery.state().generation
+        gallery.seal.accept(anchor_of_now(config, generation_now))
+    build_audit(config, demo=False).record("accepted", count=generation_now)
+    print(f"accepted: {config.gallery_path} as it is, change {generation_now}")
+    for name in begun:
+        print(f"accepted: {name} begins anew")
+
+
+def begin_anew(config: Config) -> list[str]:
+    """Delete counts that do not open, and name all that are lost."""
+    lost = []
+    for kept in kept_files(config):
+        with suppress(GalleryKeyError):  # the anchor is lost as well: what opens is taken as it is
+            try:
+                kept.read()
+            except KeptLost:
+                lost.append(kept.path.name)
+        if kept.count() is None:
+            kept.path.unlink()
+    return lost
+
+
+def anchor_of_now(config: Config, generation: int) -> Anchor:
+    """Return the marks of what is there."""
+    ring = ring_of(build_keys(config))
+    logs = {
+        audit.path.name: (end.n, end.code)
+        for audit in (open_audit(config, ring), open_outside_audit(config, ring))
+        if (end := audit.end()) is not None
+    }
+    writes = {kept.name: count for kept in kept_files(config) if (count := kept.count())}
+    return Anchor(generation, logs, writes)
 
 
 def export(config: Config, command: str, output: Path) -> None:

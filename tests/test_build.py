@@ -252,11 +252,11 @@ def test_keypad_and_alarm_are_claimed_and_given_back(real_model: None, enrolled_
 
 
 def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp_path: Path) -> None:
-    for end in ("", ".generation"):
-        shutil.copy(f"{enrolled_gallery}{end}", tmp_path)
     stick = tmp_path / "stick"
     stick.mkdir()
-    (tmp_path / "gallery.db.generation").rename(stick / "gallery.db.generation")
+    shutil.copy(enrolled_gallery, tmp_path)
+    for end in (".generation", ".anchor"):
+        shutil.copy(f"{enrolled_gallery}{end}", stick)
     shutil.copy(f"{enrolled_gallery}.key", stick / "door.key")
     config = Config(gallery=str(tmp_path / "gallery.db"), gallery_key=str(stick / "door.key"))
     trail = build_audit(config, demo=True)
@@ -264,4 +264,6 @@ def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp
     assert trail.record("started")
     (stick / "door.key").unlink()  # pulled out: the audit goes on with the key it had
     assert trail.record("stopped")
-    assert sorted(path.name for path in stick.iterdir()) == ["gallery.db.audit.head", "gallery.db.generation"]
+    assert sorted(path.name for path in stick.iterdir()) == [
+        f"gallery.db.{end}" for end in ("anchor", "audit.head", "generation")
+    ]

@@ -3,7 +3,7 @@
 Each template is sealed on its own (sealing.py), so it opens only for its subject and model. That alone would not show a
 row that was deleted, an old one that was put back, a changed column in the clear, or a trigger that somebody added.
 So one sealed record holds the digest of the whole content, tables' definitions included, and the number of changes;
-the number is kept beside the key too (generation.py).
+the number is kept beside the key too (generation.py), and in the anchor (anchor.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import GalleryKeyError, GallerySealError
+from device.vault.anchor import Anchor, AnchorFile
 from device.vault.generation import GenerationFile
 from device.vault.keys import KeyRing, KeyStore
 from device.vault.sealing import TAG_BYTES, SealBroken, Sealer, place_of, version_of
@@ -64,6 +65,7 @@ class GallerySeal:
         self._path, self._store, self.ring = path, store, ring
         self.sealer = Sealer(ring.keys, "gallery")
         self.generation = GenerationFile(generation_path(path, store), self.sealer)
+        self.anchor = AnchorFile(self.generation, self.sealer)
         self._newest_seen: int = after._newest_seen if after else 0
         self._places: dict[tuple[str, str], bytes] = {}
 
@@ -113,6 +115,7 @@ class GallerySeal:
         else is read in a transaction: a change that is committed meanwhile must not make these rows look old.
         """
         kept = None if any_generation else self.generation.read()
+        anchored = 0 if any_generation else self.anchor.read().generation
         state = self.state(connection)
         if not hmac.compare_digest(state.digest, digest(connection)):
             raise self.broken("rows were added, changed, swapped or taken away")
@@ -123,7 +126,7 @@ class GallerySeal:
                 f"{self.generation.path} is missing, so nobody can tell whether gallery {self._path} is the newest: "
                 "put it back, or accept the gallery as it is (scripts/gallery_keys.py accept)"
             )
-        newest = max(kept, self._newest_seen)
+        newest = max(kept, anchored, self._newest_seen)
         if state.generation < newest:
             raise GallerySealError(
                 f"gallery {self._path} was rolled back: it has change {state.generation}, the newest was {newest}: "
@@ -147,7 +150,28 @@ class GallerySeal:
     def committed(self, state: State) -> None:
         """Keep the generation of a change that is on the disk."""
         self._newest_seen = state.generation
-        self.generation.raise_to(state.generation)
+        self._keep(state.generation)
+
+    def begin(self, *, fresh: bool) -> int:
+        """Return the number of changes before the first commit; from now on a missing file means something.
+
+        `fresh` forgets what an earlier key counted.
+        """
+        if fresh:
+            self.anchor.write(Anchor())
+            self.generation.write(0)
+        self._keep(0)
+        return max(self.generation.read() or 0, self.anchor.read().generation)
+
+    def accept(self, anchor: Anchor) -> None:
+        """Take what is there for the newest."""
+        self.anchor.write(anchor)
+        self.generation.write(anchor.generation)
+
+    def _keep(self, generation: int) -> None:
+        """Raise the numbers on the disk; the anchor first, for the generation says that it is there."""
+        self.anchor.update(lambda marks: replace(marks, generation=max(generation, marks.generation)))
+        self.generation.raise_to(generation)
 
     def broken(self, what: str) -> GallerySealError:
         return GallerySealError(

@@ -263,9 +263,7 @@ class Store:
                 "there: restore a backup (scripts/backup.py restore), or move both files away and enroll again"
             )
         seal = GallerySeal(self.path, self._keys, ring or self._keys.create())
-        if ring is None:
-            seal.generation.write(0)  # whatever an earlier key counted
-        seal.generation.raise_to(0)  # before the first commit: from now on a missing file means something
+        seal.begin(fresh=ring is None)
         return seal
 
     def _seal_plain(self, seal: GallerySeal) -> State | None:
@@ -281,7 +279,7 @@ class Store:
             rows.store_profile(each.subject_id, Profile())
         self._db.execute("DROP TABLE plain_templates")
         self.newly_sealed = len(plain)
-        return seal.store(self._db.conn, State(generation=seal.generation.read() or 0))
+        return seal.store(self._db.conn, State(generation=seal.begin(fresh=False)))
 
     def _is_sealed(self) -> bool:
         applied = {migration.name for migration in migrations.applied(self._db)}

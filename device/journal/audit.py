@@ -2,7 +2,8 @@
 
 One JSON object a line. Each has the number of the one before plus one, and a code (HMAC-SHA256, with a key derived from
 the gallery's) over its own text and the code before. So a record that is changed, taken out or put in breaks the chain
-at its place. The newest number and code stand in a second file too, the head, so that a shortened end shows.
+at its place. The newest two numbers and codes stand in a second file too, the head, and the newest of all records but
+refusals in the anchor beside the key (vault/anchor.py), so that a shortened end shows, with the head or without.
 
     {"n":7,"at":"2026-03-01T07:30:02.480Z","event":"granted","subject":"5f0c2a91d3b8e674","k":1,"mac":"..."}
 
@@ -20,14 +21,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from device.errors import AuditError
+from device.errors import AuditError, GalleryError
 from device.journal.events import RECORDS
+from device.vault.anchor import Anchor, AnchorFile
 from device.vault.files import create_private, hold, sync_folder, write_all
 
 FIELDS: dict[str, type] = {
@@ -51,7 +53,8 @@ TEXT_LIMIT = 200
 NO_CODE = "0" * 64  # before the first record
 TAIL_BYTES = 16_384  # more than the longest record and a torn one after it
 SLOT = 160  # bytes of one of the head's two slots
-RECORD = re.compile(rb'(\{"n":([0-9]+),.*,"k":([0-9]+)),"mac":"([0-9a-f]{64})"\}')
+RECORD = re.compile(rb'(\{"n":([0-9]{1,18}),.*,"k":([0-9]{1,9})),"mac":"([0-9a-f]{64})"\}')
+ANCHORED_REFUSALS = 20  # each so many-th record is anchored, a refusal too; all others are anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Audit:
 
     Args:
         keys: of the chain, by version (`KeyRing.audit_keys`); the newest one writes.
-        head: the file of the newest number and code; beside the key, if that lies elsewhere.
+        head: the file of the newest numbers and codes; beside the key, if that lies elsewhere.
+        anchor: None where nothing vouches for the end but the head.
     """
 
     def __init__(
@@ -85,40 +89,72 @@ class Audit:
         keys: Mapping[int, bytes],
         *,
         head: Path | None = None,
+        anchor: AnchorFile | None = None,
         limits: Limits = Limits(),
         now: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.head = Head(head or path.with_name(f"{path.name}.head"), keys)
+        self._anchor = anchor
         self._keys, self._limits, self._now = dict(keys), limits, now
+
+    def anchored(self) -> Link | None:
+        """Return the newest record that the anchor knows of, None where it knows of none."""
+        marks = self._anchor.read() if self._anchor is not None else Anchor()
+        known = marks.logs.get(self.path.name)
+        return Link(known[0], known[1]) if known is not None else None
+
+    def end(self) -> Link | None:
+        """Return the last record that is there, None without any."""
+        return read_tail(self.path, newest_full(self.path))[0] if self.path.exists() else None
 
     def append(self, event: str, **fields: Any) -> None:
         """Add a record and wait until it is on the disk; AuditError where that fails, and nothing is left half."""
         checked = checked_fields(event, fields)
-        with self._faults(), self.head.locked() as head:
+        with self._faults(), self.head.locked():
             create_private(self.path)
-            end = self._tell_clock(self._mend(head), event)
+            end = self._tell_clock(self._mend(), event)
             if self.path.stat().st_size >= self._limits.max_bytes:
                 end = self._turn_over(end)
-            self._write(end, event, checked)
+            end = self._write(end, event, checked)
+            if is_anchored(event, end.n):
+                self._fasten(end)
 
-    def _mend(self, head: Link | None) -> Link:
+    def _fasten(self, end: Link) -> None:
+        """Let the anchor know of a record; the record stands where that fails, and the next one tries again."""
+        if self._anchor is not None:
+            with suppress(GalleryError):
+                self._anchor.update(lambda marks: marks.with_record(self.path.name, end.n, end.code))
+
+    def _mend(self) -> Link:
         """Return the end of the chain, after saying what a power cut or another hand did to it."""
         end, torn = read_tail(self.path, newest_full(self.path))
-        missing = max(0, head.n - (end.n if end else 0)) if head else 0
+        head = self.head.read()
+        known = max((link for link in (head, self._known()) if link), key=lambda link: link.n, default=None)
+        missing = max(0, known.n - (end.n if end else 0)) if known else 0
         note: dict[str, Any] = (
             {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()} if torn else {}
         )
         if not torn and not _ends_in_line_feed(self.path):
             self._put(b"\n")
-        if head is not None and missing:
-            return self._write(head, "cut", {"count": missing, **note, "prev": head.code}, torn)
-        if head is None and end is not None:
-            return self._write(end, "cut", {"reason": "no_head", **note, "prev": end.code}, torn)
-        if head is None and end is None:
+        if known is not None and missing:
+            self.head.write(known)
+            return self._write(known, "cut", {"count": missing, **note, "prev": known.code}, torn)
+        if end is not None and (reason := self.head.doubt(end)):
+            self.head.write(end)
+            return self._write(end, "cut", {"reason": reason, **note, "prev": end.code}, torn)
+        if head is None:
             self.head.write(Link(0, NO_CODE))  # so that a first record without a head is no cut-off log
+        elif end is not None and end.n > head.n:
+            self.head.write(end)  # a power cut came between the two
         end = end or Link(0, NO_CODE)
         return self._write(end, "torn", {**note, "prev": end.code}, torn) if torn else end
+
+    def _known(self) -> Link | None:
+        """Return what the anchor knows; one that is lost is told by the gallery, and stops no record."""
+        with suppress(GalleryError):
+            return self.anchored()
+        return None
 
     def _tell_clock(self, end: Link, event: str) -> Link:
         """Say so before a record whose time lies before that of the last one, whoever set the clock, and when."""
@@ -184,21 +220,36 @@ class Head:
         self._keys = dict(keys)
 
     @contextmanager
-    def locked(self) -> Iterator[Link | None]:
-        """Keep other programs out, and yield the newest number and code; None where they are not known."""
+    def locked(self) -> Iterator[None]:
+        """Keep other programs out."""
         create_private(self.path)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             hold(descriptor, self.path)
-            yield self.read()
+            yield
         finally:
             os.close(descriptor)
 
     def read(self) -> Link | None:
-        """Return the newer of the slots that are whole."""
+        """Return the newer of the slots that are whole, None without any."""
+        return max(self._slots(), key=lambda link: link.n, default=None)
+
+    def doubt(self, end: Link) -> str:
+        """Say in a word why the end of a log may not be its end, "" where it is.
+
+        A power cut can spoil the slot of the record that was just written, and then that record is the log's last one.
+        A slot that is spoiled beside the log's last record was spoiled by another hand.
+        """
+        slots = sorted(link.n for link in self._slots())
+        if not slots:
+            return "no_head"
+        in_turn = slots[-1] == 0 or slots == [slots[-1] - 1, slots[-1]]
+        return "" if in_turn or end.n > slots[-1] else "head_spoiled"
+
+    def _slots(self) -> list[Link]:
         data = self.path.read_bytes() if self.path.exists() else b""
         slots = (self._parsed(data[start : start + SLOT]) for start in (0, SLOT))
-        return max((link for link in slots if link), key=lambda link: link.n, default=None)
+        return [link for link in slots if link is not None]
 
     def write(self, link: Link) -> None:
         version = max(self._keys)
@@ -225,6 +276,11 @@ class Head:
         return hmac.digest(self._keys[version], b"head " + text.encode(), "sha256").hex()[:64]
 
 
+def is_anchored(event: str, number: int) -> bool:
+    """Say whether a record is one that the anchor is told of; a flood of refusals must not wear the card."""
+    return event != "refused" or number % ANCHORED_REFUSALS == 1
+
+
 def chain_code(key: bytes, previous: str, body: bytes) -> str:
     """Return the code of a record: over the code before it and its own text."""
     return hmac.digest(key, previous.encode() + body, "sha256").hex()
@@ -244,7 +300,12 @@ def checked_fields(event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
             f"field {odd[0]!r} of event {event!r}: expected one of {', '.join(FIELDS)}, of its type"
         )
     known = {key: fields[key] for key in FIELDS if fields.get(key) is not None}
-    return {key: value[:TEXT_LIMIT] if isinstance(value, str) else value for key, value in known.items()}
+    return {key: printable(value) if isinstance(value, str) else value for key, value in known.items()}
+
+
+def printable(text: str) -> str:
+    """Return a text as a record may have it: short, on one line, and nothing that moves a cursor."""
+    return "".join(each if each.isprintable() else "?" for each in text[:TEXT_LIMIT])
 
 
 def full_files(path: Path) -> list[Path]:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from device.errors import AuditError
-from device.journal.audit import NO_CODE, RECORD, Head, Link, chain_code, full_files
+from device.journal.audit import NO_CODE, RECORD, TEXT_LIMIT, Head, Link, chain_code, full_files, is_anchored
+
+CUTS = {
+    "no_head": "the head was missing, so records before it may have been cut off",
+    "head_spoiled": "a slot of the head was spoiled, so the record before it may have been cut off",
+}
 
 
 @dataclass(slots=True)
@@ -36,7 +41,21 @@ class Line:
 
     @property
     def record(self) -> dict[str, Any]:
-        return json.loads(self.body + b"}")
+        """Return what stands in it; ValueError where another hand left something that a reader should not print."""
+        try:
+            record = json.loads(self.body + b"}")
+        except RecursionError:  # 5,000 brackets
+            raise ValueError("too deep") from None
+        if not all(_is_plain(value) for value in record.values()):
+            raise ValueError("a value that no program of this project writes")
+        return record
+
+
+def _is_plain(value: object) -> bool:
+    """Say whether a value is a number or a short printable text: nothing that breaks a line or moves a cursor."""
+    if isinstance(value, str):
+        return value.isprintable() and len(value) <= TEXT_LIMIT
+    return isinstance(value, int | float) and abs(value) < 1e18
 
 
 def read_lines(path: Path) -> Iterator[Line | tuple[Path, bytes]]:
@@ -54,9 +73,14 @@ def read_lines(path: Path) -> Iterator[Line | tuple[Path, bytes]]:
         yield file, b"\n".join(torn)
 
 
-def verify(path: Path, keys: Mapping[int, bytes], head: Head | None = None) -> Verdict:
-    """Follow the chain from its first record to the head, and name what breaks it."""
-    verdict, end, start, pruned = Verdict(), None, 1, {0}
+def verify(
+    path: Path, keys: Mapping[int, bytes], head: Head | None = None, anchored: Link | None = None
+) -> Verdict:
+    """Follow the chain from its first record to the head, and name what breaks it.
+
+    `anchored` is the newest record that the anchor knows of; None where there is no anchor.
+    """
+    verdict, end, start, pruned, after = Verdict(), None, 1, {0}, 0
     for line in read_lines(path):
         if isinstance(line, tuple):
             _check_rest(*line, path, verdict)
@@ -67,10 +91,18 @@ def verify(path: Path, keys: Mapping[int, bytes], head: Head | None = None) -> V
         pruned |= {record["last"]} if record.get("event") == "pruned" and "last" in record else set()
         end = Link(line.n, line.code)
         verdict.records += 1
+        if anchored is not None:
+            after += line.n > anchored.n and is_anchored(str(record.get("event")), line.n)
+            if line.n == anchored.n and line.code != anchored.code:
+                verdict.problems.append(f"{line.where}: record {line.n} is not the one that the anchor knows")
     if start - 1 not in pruned:
         missing = f"records 1 to {start - 1} are missing: no record says that they were let go"
         verdict.problems.insert(0, missing)
-    _check_head(end, head or Head(path.with_name(f"{path.name}.head"), keys), verdict)
+    _check_end(end, head or Head(path.with_name(f"{path.name}.head"), keys), anchored, verdict)
+    if after > 1:  # a power cut leaves one
+        verdict.problems.append(
+            f"the anchor is {after} records behind the log: an older one was put back, or it cannot be written"
+        )
     return verdict
 
 
@@ -94,8 +126,8 @@ def _check_record(
             else "the numbers run back: records are"
         )
         verdict.problems.append(f"{told}: {missing} missing before it")
-    elif record.get("event") == "cut" and record.get("reason") == "no_head":
-        verdict.problems.append(f"{told}: the head was missing, so records before it may have been cut off")
+    elif record.get("event") == "cut" and record.get("reason") in CUTS:
+        verdict.problems.append(f"{told}: {CUTS[record['reason']]}")
     if line.torn and not _tells_torn(line, record):
         verdict.problems.append(f"{told}: {len(line.torn)} bytes before it are no record")
     elif line.torn:
@@ -114,26 +146,32 @@ def _check_rest(file: Path, rest: bytes, path: Path, verdict: Verdict) -> None:
         verdict.problems.append(f"{file.name}: {len(rest)} bytes at its end are no record")
 
 
-def _check_head(end: Link | None, head: Head, verdict: Verdict) -> None:
-    known = head.read()
+def _check_end(end: Link | None, head: Head, anchored: Link | None, verdict: Verdict) -> None:
+    """Hold the last record against what the head and the anchor say."""
+    last, known = (end.n if end else 0), head.read()
+    newest = max((link for link in (known, anchored) if link), key=lambda link: link.n, default=None)
+    if newest is not None and newest.n > last:
+        gone = "they were cut off" if end or known else "log and head were deleted"
+        verdict.problems.append(f"records {last + 1} to {newest.n} are missing at the end: {gone}")
+    elif known is not None and end is not None and known.n == end.n and known.code != end.code:
+        verdict.problems.append(f"record {end.n} at the end is not the one that was written")
+    elif end is not None and head.doubt(end) == "head_spoiled":
+        verdict.problems.append(
+            f"{head.path}: one of its two slots was spoiled, and no record is ahead of the other: a newest record "
+            "may have been cut off"
+        )
     if known is None and end is not None:
         verdict.problems.append(
             f"{head.path}: missing or changed: nobody can tell whether the end was cut off"
         )
-    elif known is not None and known.n > (end.n if end else 0):
-        first = (end.n if end else 0) + 1
-        verdict.problems.append(f"records {first} to {known.n} are missing at the end: they were cut off")
-    elif known is not None and end is not None and known.n == end.n and known.code != end.code:
-        verdict.problems.append(f"record {end.n} at the end is not the one that was written")
 
 
 def _record(line: Line, verdict: Verdict) -> dict[str, Any]:
     try:
-        record = line.record
-    except (ValueError, RecursionError):  # 5,000 brackets
+        return line.record
+    except ValueError:
         verdict.problems.append(f"{line.where}: record {line.n} cannot be read")
         return {}
-    return record
 
 
 def _content(file: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,13 +30,19 @@ def make_folder(path: Path) -> None:
 
 def replace_private(path: Path, data: bytes) -> None:
     """Put a new private file in the place of an old one; a power cut leaves the one or the other, whole."""
-    with _draft(path, data) as draft:
+    with _draft(path, lambda: data) as draft:
+        draft.replace(path)
+
+
+def update_private(path: Path, change: Callable[[], bytes]) -> None:
+    """Do the same with what `change` makes of the old one, while other programs that use this module wait."""
+    with _draft(path, change) as draft:
         draft.replace(path)
 
 
 def add_private(path: Path, data: bytes) -> bool:
     """Make a private file where there is none, at once and whole; False where there is one."""
-    with _draft(path, data) as draft:
+    with _draft(path, lambda: data) as draft:
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -47,11 +53,12 @@ def add_private(path: Path, data: bytes) -> bool:
 
 
 @contextmanager
-def _draft(path: Path, data: bytes) -> Iterator[Path]:
+def _draft(path: Path, make: Callable[[], bytes]) -> Iterator[Path]:
     """Yield a whole file beside `path`; the folder is held, so that two programs do not share the draft."""
     draft, folder = path.with_name(f"{path.name}.new"), os.open(path.absolute().parent, os.O_RDONLY)
     try:
         hold(folder, path.absolute().parent)
+        data = make()
         with suppress(FileNotFoundError):
             draft.unlink()
         descriptor = _open_private(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY)

@@ -2,6 +2,9 @@
 
 The number is written after the gallery's own change is on the disk, so it is never ahead of an honest gallery; after
 a power cut in between it is one behind, which is no fault. It carries a code that only a holder of the key can make.
+
+    7 anchored 1 <64 hex digits>    change 7; there is an anchor (anchor.py); key 1 made the code
+    7 1 <64 hex digits>             the same, of a release that had no anchor
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from device.errors import GalleryError, GalleryKeyError
 from device.vault.files import make_folder, replace_private
 from device.vault.sealing import SealBroken, Sealer
 
-LINE = re.compile(rb"([0-9]{1,18}) ([0-9]{1,10}) ([0-9a-f]{64})\n")
+LINE = re.compile(rb"([0-9]{1,18}( anchored)?) ([0-9]{1,10}) ([0-9a-f]{64})\n")
 
 
 class GenerationFile:
@@ -26,6 +29,33 @@ class GenerationFile:
 
     def read(self) -> int | None:
         """Return the number, None where there is no file; a damaged one is a GalleryKeyError."""
+        text = self._text()
+        return int(text.split()[0]) if text is not None else None
+
+    def is_anchored(self) -> bool:
+        """Say whether there must be an anchor beside it."""
+        return (self._text() or "").endswith("anchored")
+
+    def raise_to(self, generation: int) -> None:
+        """Store a number that is not below the one stored, made with the newest key; the anchor is there."""
+        highest = max(generation, self.read() or 0)
+        self.write(highest)
+
+    def write(self, generation: int) -> None:
+        """Store a number, whatever was there; the anchor is there."""
+        version, text = self._sealer.newest, f"{generation} anchored"
+        line = f"{text} {version} {self._code(text, version).hex()}\n"
+        try:
+            make_folder(self.path)
+            replace_private(self.path, line.encode())
+        except OSError as error:
+            raise GalleryError(
+                f"{self.path}: cannot be written: {error.strerror or error}: check the disk and the rights; "
+                "the change itself is stored"
+            ) from error
+
+    def _text(self) -> str | None:
+        """Return what the file says, after a look at its code."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -37,34 +67,17 @@ class GenerationFile:
         parts = LINE.fullmatch(data)
         if parts is None:
             raise self._odd("is damaged")
+        text = parts[1].decode()
         try:
-            code = self._code(int(parts[1]), int(parts[2])).hex()
+            code = self._code(text, int(parts[3])).hex()
         except SealBroken:
             raise self._odd("was written with another key") from None
-        if not hmac.compare_digest(code, parts[3].decode()):
+        if not hmac.compare_digest(code, parts[4].decode()):
             raise self._odd("was changed, or written with another key")
-        return int(parts[1])
+        return text
 
-    def raise_to(self, generation: int) -> None:
-        """Store a number that is not below the one stored, made with the newest key."""
-        highest = max(generation, self.read() or 0)
-        self.write(highest)
-
-    def write(self, generation: int) -> None:
-        """Store a number, whatever was there."""
-        version = self._sealer.newest
-        line = f"{generation} {version} {self._code(generation, version).hex()}\n"
-        try:
-            make_folder(self.path)
-            replace_private(self.path, line.encode())
-        except OSError as error:
-            raise GalleryError(
-                f"{self.path}: cannot be written: {error.strerror or error}: check the disk and the rights; "
-                "the change itself is stored"
-            ) from error
-
-    def _code(self, generation: int, version: int) -> bytes:
-        return self._sealer.mac(f"generation {generation}".encode(), version)
+    def _code(self, text: str, version: int) -> bytes:
+        return self._sealer.mac(f"generation {text}".encode(), version)
 
     def _odd(self, what: str) -> GalleryKeyError:
         return GalleryKeyError(

@@ -19,7 +19,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -241,6 +241,20 @@ class KeyStore:
                 f"{self}: others may read it (mode {state.st_mode & 0o777:04o}, expected 0600): chmod 600 it, and if "
                 "others could, rotate the key (scripts/gallery_keys.py rotate)"
             )
+
+
+class LatestKeys:
+    """The keys as they are now; those of before while they cannot be read: a key on a stick that was pulled out."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+        self._known: KeyRing | None = None
+
+    def __call__(self) -> KeyRing | None:
+        """Return the keys, None where there never were any."""
+        with suppress(GalleryKeyError):
+            self._known = self._store.read() or self._known
+        return self._known
 
 
 def bond_text(ring: KeyRing, store: KeyStore) -> str:

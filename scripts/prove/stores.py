@@ -17,10 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from device.access.policy import Usage
-from device.build import build_keys, open_any_gallery, open_audit, open_outside_audit
+from device.build import build_kept, build_keys, build_usage, open_any_gallery, open_audit, open_outside_audit
 from device.config import Config
 from device.errors import FaceUnlockError
-from device.gallery.usage import UsageFile
 from device.journal.events import EVENTS
 from device.journal.trail import BY_RULES
 from device.journal.verify import Line, Verdict, read_lines, verify
@@ -59,7 +58,8 @@ def stored(folder: Path) -> Stored:
         with open_any_gallery(config, read_only=True) as gallery:
             tables = gallery.dump()["tables"]
             names = tuple(each.subject_id for each in gallery.subjects())
-            usage_file = UsageFile(folder / "gallery.db.usage", lambda: gallery.seal.sealer)
+            build_kept(config, "usage").read()  # what is lost is a fault
+            usage_file = build_usage(config)
             usage = usage_file.of(gallery.profile(GUEST)) if GUEST in names else Usage()
         digest = hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
         return Stored(digest, names, usage.entries, *_audit(config))
@@ -78,7 +78,7 @@ def _audit(config: Config) -> tuple[list[dict[str, Any]], Verdict]:
     records: list[dict[str, Any]] = []
     verdict = Verdict()
     for audit in (open_audit(config, ring), open_outside_audit(config, ring)):
-        found = verify(audit.path, ring.audit_keys, audit.head)
+        found = verify(audit.path, ring.audit_keys, audit.head, audit.anchored())
         verdict.records += found.records
         verdict.problems += found.problems
         verdict.notes += found.notes

@@ -28,7 +28,6 @@ from device.decide.backoff import Count
 from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
 from device.errors import LockError, LockRefused, UsageError
 from device.gallery.gallery import Gallery
-from device.gallery.usage import UsageFile
 from device.journal.audit import Audit
 from device.journal.trail import AuditTrail
 from device.journal.verify import read_lines, verify
@@ -37,6 +36,7 @@ from device.pipeline import unlock
 from device.protocols import Lock
 from device.types import Decision, Reason
 from device.vault import files as private_files
+from tests.support.kept import usage_of
 
 KEYS = {1: bytes(32)}
 PIN, DURESS = "2580", "8521"
@@ -63,7 +63,7 @@ class Door:
             rule,
             self.gallery,
             self.audit,
-            usage=UsageFile(self.folder / "usage", lambda: self.gallery.seal.sealer),
+            usage=usage_of(self.gallery, self.folder / "usage"),
             entry=self.entry,
             lockout=PinLockout(lockout, self.pins.load(), self.pins.save),
             clock=lambda: self.clock,

@@ -35,6 +35,7 @@ from device.gallery.schema import migrations
 from device.gallery.seal import GallerySeal, State
 from device.gallery.store import Store
 from device.numeric.similarity import l2_normalize
+from device.vault.anchor import Anchor
 from tests.decide.test_decider import make_decider
 
 D = 16
@@ -466,6 +467,15 @@ def test_a_file_that_is_no_database_is_one_line_and_stays_as_it_is(path, content
     assert path.read_bytes() == content
 
 
+def before_anchors(path: Path) -> None:
+    """Write the number of changes as releases did that had no anchor."""
+    with open_gallery(path, read_only=True) as gallery:
+        number, sealer = gallery.state().generation, gallery.seal.sealer
+    code = sealer.mac(f"generation {number}".encode()).hex()
+    path.with_name("gallery.db.generation").write_text(f"{number} {sealer.newest} {code}\n")
+    path.with_name("gallery.db.anchor").unlink()
+
+
 def filled(path: Path) -> bytes:
     with open_gallery(path) as gallery:
         gallery.enroll("alice", units(500, 1), replace=False)
@@ -708,8 +718,48 @@ def test_a_generation_that_is_missing_is_refused_until_it_is_accepted(path):
         with pytest.raises(GalleryKeyError, match=r"gallery_keys\.py accept"):
             open_gallery(path, read_only=read_only)
     with Gallery(path, model_id=None, dimension=1, read_only=True, any_generation=True) as gallery:
-        gallery.seal.generation.write(gallery.state().generation)
+        gallery.seal.accept(Anchor(gallery.state().generation))
     assert open_gallery(path, read_only=True).count() == 500
+
+
+def test_an_anchor_that_is_missing_is_refused_until_it_is_accepted(path):
+    filled(path)
+    path.with_name("gallery.db.anchor").unlink()
+    for read_only in (True, False):
+        with pytest.raises(GalleryKeyError) as caught:
+            open_gallery(path, read_only=read_only)
+        assert "gallery.db.anchor: is missing" in one_line(caught)
+        assert "gallery_keys.py accept" in one_line(caught)
+    with Gallery(path, model_id=None, dimension=1, read_only=True, any_generation=True) as gallery:
+        gallery.seal.accept(Anchor(gallery.state().generation))
+    assert open_gallery(path, read_only=True).count() == 500
+
+
+def test_gallery_and_generation_put_back_together_are_refused(path, tmp_path):
+    filled(path)
+    shutil.copytree(path.parent, tmp_path / "before")
+    with open_gallery(path) as gallery:
+        gallery.remove("alice")
+    for name in ("gallery.db", "gallery.db.generation"):
+        shutil.copy(tmp_path / "before" / name, path.with_name(name))
+    for log in path.parent.glob("gallery.db-*"):
+        log.unlink()
+    for read_only in (True, False):
+        with pytest.raises(GallerySealError, match="rolled back"):
+            open_gallery(path, read_only=read_only)
+
+
+def test_a_gallery_of_a_release_without_anchors_opens_and_gets_one_with_its_next_change(path):
+    filled(path)
+    before_anchors(path)
+    with open_gallery(path, read_only=True) as door:
+        assert door.count() == 500
+    assert not path.with_name("gallery.db.anchor").exists()
+    with open_gallery(path) as gallery:
+        gallery.enroll("bob", units(1), replace=False)
+    path.with_name("gallery.db.anchor").unlink()
+    with pytest.raises(GalleryKeyError, match="anchor: is missing"):
+        open_gallery(path, read_only=True)
 
 
 def test_a_power_cut_between_the_gallery_and_its_generation_is_no_fault(path):
@@ -954,7 +1004,9 @@ def test_the_files_are_private_whatever_the_umask(tmp_path):
         finally:
             os.umask(old)
         assert set(modes.values()) == {0o600}
-        assert sorted(modes) == [f"gallery.db{end}" for end in ("", "-shm", "-wal", ".generation", ".key")]
+        assert sorted(modes) == [
+            f"gallery.db{end}" for end in ("", "-shm", "-wal", ".anchor", ".generation", ".key")
+        ]
         assert stat.S_IMODE((tmp_path / f"new{index}").stat().st_mode) == 0o700
 
 

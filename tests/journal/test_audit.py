@@ -18,10 +18,13 @@ from hypothesis import strategies as st
 
 from device.errors import AuditError
 from device.journal import audit as audit_module
-from device.journal.audit import FIELDS, Audit, Limits, full_files
+from device.journal.audit import FIELDS, SLOT, Audit, Limits, full_files
 from device.journal.events import RECORDS
 from device.journal.verify import read_lines, verify
 from device.vault import files as private_files
+from device.vault.anchor import Anchor, AnchorFile
+from device.vault.generation import GenerationFile
+from device.vault.sealing import Sealer
 
 KEYS = {1: bytes(range(32))}
 fork = multiprocessing.get_context("fork")
@@ -77,7 +80,8 @@ def write_some(path: Path) -> None:
     filled(Audit(path, KEYS), 25)
 
 
-def test_programs_that_write_at_the_same_time_make_one_chain(path):
+def test_programs_that_write_at_the_same_time_make_one_chain(path, monkeypatch):
+    monkeypatch.setattr(private_files, "HOLD_TIMEOUT_S", 60)  # however busy the machine is
     processes = [fork.Process(target=write_some, args=(path,)) for _ in range(4)]
     for process in processes:
         process.start()
@@ -272,13 +276,21 @@ def test_zeros_that_a_file_system_leaves_are_torn(audit, path, size):
     assert f"tore {size} bytes" in verdict.notes[0]
 
 
-def test_a_head_torn_in_one_slot_is_still_known(audit, path):
+def test_a_head_torn_in_the_slot_of_the_last_record_is_still_known(audit, path):
     filled(audit, 5)
     data = bytearray(audit.head.path.read_bytes())
-    for start in (0, 160):  # the slot of record 4, then that of record 5
-        cut = bytes(data[:start]) + b"\0" * 80 + bytes(data[start + 80 :])
-        audit.head.path.write_bytes(cut)
-        assert problems(path) == []
+    audit.head.path.write_bytes(data[:SLOT] + b"\0" * 80 + data[SLOT + 80 :])
+    assert problems(path) == []
+
+
+def test_a_head_spoiled_in_the_other_slot_may_have_been_of_a_record_that_is_gone(audit, path):
+    """No power cut leaves that: the slot of record 6 is written when record 6 is on the disk."""
+    filled(audit, 5)
+    data = bytearray(audit.head.path.read_bytes())
+    audit.head.path.write_bytes(b"\0" * 80 + data[80:])
+    assert "a newest record may have been cut off" in problems(path)[0]
+    filled(audit, 1)
+    assert "a slot of the head was spoiled" in problems(path)[0]
 
 
 # Full disks and slow ones
@@ -420,3 +432,210 @@ def test_the_names_of_log_and_head_are_on_the_disk_before_the_first_record(audit
     audit.append("started", version="1")
     first = next(place for place, each in enumerate(synced) if isinstance(each, int) and each)
     assert [path.name, f"{path.name}.head"] in synced[:first]
+
+
+# The end of the log, without the key
+
+
+@pytest.fixture
+def anchor(tmp_path: Path) -> AnchorFile:
+    """The anchor of a door that has a gallery."""
+    sealer = Sealer(KEYS, "gallery")
+    generation = GenerationFile(tmp_path / "gallery.db.generation", sealer)
+    made = AnchorFile(generation, sealer)
+    made.write(Anchor(generation=1))
+    generation.write(1)
+    return made
+
+
+def cut_newest(audit: Audit) -> None:
+    """Take the newest record away as one who has no key can: the last line, and its slot of the head."""
+    lines = audit.path.read_bytes().splitlines(keepends=True)
+    newest = int(json.loads(lines[-1])["n"])
+    audit.path.write_bytes(b"".join(lines[:-1]))
+    head = bytearray(audit.head.path.read_bytes())
+    head[newest % 2 * SLOT : (newest % 2 + 1) * SLOT] = bytes(SLOT)
+    audit.head.path.write_bytes(head)
+
+
+@pytest.mark.parametrize("event", ["granted", "refused"])
+@pytest.mark.parametrize("has_anchor", [False, True])
+def test_the_newest_record_does_not_go_unnoticed(path, anchor, event, has_anchor):
+    audit = Audit(path, KEYS, anchor=anchor if has_anchor else None)
+    filled(audit, 4)
+    audit.append(event, reason="face")
+    cut_newest(audit)
+    assert len(verify(path, KEYS, None, audit.anchored()).problems) == 1
+    audit.append("started", version="1")  # the door goes on, and the mark stays
+    assert "cut" in [each["event"] for each in records(path)]
+    assert verify(path, KEYS, None, audit.anchored()).problems
+    told = len([each for each in records(path) if each["event"] == "cut"])
+    filled(audit, 3)
+    assert len([each for each in records(path) if each["event"] == "cut"]) == told  # once
+
+
+def test_the_newest_record_again_and_again_is_noticed_each_time(path, anchor):
+    audit = Audit(path, KEYS, anchor=anchor)
+    filled(audit, 3)
+    for _ in range(4):
+        audit.append("granted", subject="mallory")
+        cut_newest(audit)
+        audit.append("started", version="1")
+    assert [each["event"] for each in records(path)].count("cut") == 4
+
+
+def test_log_and_head_deleted_together_are_noticed(path, anchor):
+    audit = Audit(path, KEYS, anchor=anchor)
+    filled(audit, 5)
+    path.unlink()
+    audit.head.path.unlink()
+    assert verify(path, KEYS, None, audit.anchored()).problems == [
+        "records 1 to 5 are missing at the end: log and head were deleted"
+    ]
+    audit.append("started", version="1")
+    assert [(each["n"], each["event"], each.get("count")) for each in records(path)] == [
+        (6, "cut", 5),
+        (7, "started", None),
+    ]
+    assert "records 1 to 5 are missing" in verify(path, KEYS, None, audit.anchored()).problems[0]
+
+
+def test_an_older_log_with_its_head_put_back_is_noticed(path, anchor, tmp_path):
+    audit = Audit(path, KEYS, anchor=anchor)
+    filled(audit, 3)
+    before = {file: file.read_bytes() for file in (path, audit.head.path)}
+    filled(audit, 2)
+    for file, content in before.items():
+        file.write_bytes(content)
+    assert verify(path, KEYS, None, audit.anchored()).problems == [
+        "records 4 to 5 are missing at the end: they were cut off"
+    ]
+
+
+def test_an_older_anchor_put_back_is_noticed_by_the_log(path, anchor):
+    audit = Audit(path, KEYS, anchor=anchor)
+    filled(audit, 3)
+    before = anchor.path.read_bytes()
+    filled(audit, 2)
+    anchor.path.write_bytes(before)
+    assert "the anchor is 2 records behind" in verify(path, KEYS, None, audit.anchored()).problems[0]
+
+
+def test_refusals_do_not_wear_the_anchor(path, anchor):
+    audit = Audit(path, KEYS, anchor=anchor)
+    filled(audit, 1)
+    before = anchor.path.read_bytes()
+    for _ in range(5):
+        audit.append("refused", reason="too_dark")
+    assert anchor.path.read_bytes() == before
+    assert verify(path, KEYS, None, audit.anchored()).problems == []
+
+
+def test_a_power_cut_at_any_step_of_a_record_is_no_tampering(path, anchor, monkeypatch):
+    """The log, its head and the anchor are written in this order; each may be the last that was."""
+    for written in range(3):
+        audit = Audit(path, KEYS, anchor=anchor)
+        filled(audit, 2)
+        head, mark = audit.head.path.read_bytes(), anchor.path.read_bytes()
+        audit.append("granted", subject="ab")
+        if written < 2:
+            anchor.path.write_bytes(mark)
+        if written < 1:
+            audit.head.path.write_bytes(head)
+        assert verify(path, KEYS, None, audit.anchored()).problems == []
+        filled(audit, 2)
+        assert verify(path, KEYS, None, audit.anchored()).problems == []
+    assert {each["event"] for each in records(path)} == {"granted"}
+
+
+def test_a_head_that_a_power_cut_spoiled_is_no_tampering(path):
+    """Its record is the log's last one."""
+    for lost in (b"\0" * SLOT, b"7 abc".ljust(SLOT), b"x" * SLOT):
+        audit = Audit(path, KEYS)
+        filled(audit, 3)
+        newest = records(path)[-1]["n"]
+        head = bytearray(audit.head.path.read_bytes())
+        head[newest % 2 * SLOT : (newest % 2 + 1) * SLOT] = lost
+        audit.head.path.write_bytes(head)
+        assert problems(path) == []
+        filled(audit, 1)
+        assert problems(path) == []
+    assert {each["event"] for each in records(path)} == {"granted"}
+
+
+def test_an_anchor_that_is_lost_or_cannot_be_written_stops_no_record(path, anchor):
+    audit = Audit(path, KEYS, anchor=anchor)
+    filled(audit, 2)
+    anchor.path.write_bytes(b"noise")
+    filled(audit, 2)
+    anchor.path.unlink()
+    filled(audit, 1)
+    assert verify(path, KEYS).problems == []
+    assert verify(path, KEYS).records == 5
+
+
+ODD = {
+    "a number of 5,000 digits": b'"at":"2026-03-01T07:30:02.480Z","count":' + b"9" * 5000,
+    "brackets": b'"at":"2026-03-01T07:30:02.480Z","x":' + b"[" * 5000,
+    "a list": b'"at":"2026-03-01T07:30:02.480Z","last":[1]',
+    "an escape": b'"at":"2026-03-01T07:30:02.480Z","reason":"\\u001b[2J"',
+    "a line feed": b'"at":"2026-03-01T07:30:02.480Z","reason":"a\\nb"',
+    "half a pair": b'"at":"2026-03-01T07:30:02.480Z","reason":"\\ud800"',
+    "no text": b'"at":"2026-03-01T07:30:02.480Z","reason":"\xff"',
+    "infinity": b'"at":"2026-03-01T07:30:02.480Z","jump_s":1e999',
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_record_that_no_program_writes_is_one_clear_line(audit, path, odd):
+    filled(audit, 2)
+    with path.open("ab") as file:
+        file.write(b'{"n":3,' + ODD[odd] + b',"event":"pruned","k":1,"mac":"' + 64 * b"0" + b'"}\n')
+    told = problems(path)
+    assert any("record 3 cannot be read" in each for each in told)
+    assert all("\n" not in each and len(each) < 200 for each in told)
+    audit.append("granted")
+    assert "record 3 cannot be read" in " ".join(problems(path))
+
+
+@pytest.mark.parametrize("place", ["n", "k"])
+def test_a_number_of_5000_digits_is_no_record(audit, path, place):
+    filled(audit, 2)
+    numbers = {"n": b"3", "k": b"1"} | {place: b"9" * 5000}
+    line = (
+        b'{"n":'
+        + numbers["n"]
+        + b',"event":"granted","k":'
+        + numbers["k"]
+        + b',"mac":"'
+        + 64 * b"0"
+        + b'"}\n'
+    )
+    with path.open("ab") as file:
+        file.write(line)
+    assert verify(path, KEYS).records == 2
+    audit.append("granted")
+    assert [each["event"] for each in records(path)] == ["granted", "granted", "torn", "granted"]
+
+
+def test_a_text_that_breaks_a_line_is_written_as_one(audit, path):
+    audit.append("fault", reason="a\nb\x1b[2J\ud800")
+    assert records(path)[0]["reason"] == "a?b?[2J?"
+    assert problems(path) == []
+
+
+def test_each_record_is_on_the_disk_before_the_call_returns(audit, path, monkeypatch):
+    """Its file first, then the head; a system that was not told to write may forget both."""
+    synced, sync = [], os.fsync
+
+    def note(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        synced.append((name, os.fstat(descriptor).st_size))
+        sync(descriptor)
+
+    filled(audit, 1)
+    monkeypatch.setattr(os, "fsync", note)
+    for _ in range(3):
+        synced.clear()
+        audit.append("granted", subject="ab")
+        assert synced == [(path.name, path.stat().st_size), (f"{path.name}.head", 2 * SLOT)]

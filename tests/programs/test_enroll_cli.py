@@ -98,7 +98,7 @@ def test_json_is_one_object_a_line(options: list[str]) -> None:
 def test_no_picture_is_stored(options: list[str], tmp_path: Path) -> None:
     enroll("--name", "alice", "--images", ASTRONAUT, "--no-sheet", *options)
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix not in (".db-wal", ".db-shm")) == [
-        f"gallery.db{end}" for end in ("", ".audit", ".audit.head", ".generation", ".key")
+        f"gallery.db{end}" for end in ("", ".anchor", ".audit", ".audit.head", ".generation", ".key")
     ]
     assert (tmp_path / "gallery.db").stat().st_size < 100_000
     assert (tmp_path / "gallery.db").stat().st_mode & 0o077 == 0

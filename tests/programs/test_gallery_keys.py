@@ -12,12 +12,12 @@ from device.access.profile import Profile
 from device.errors import GalleryError
 from device.gallery import backup, store
 from device.gallery.gallery import Gallery
-from device.gallery.usage import UsageFile
 from device.vault.files import replace_private
 from device.vault.keys import KeyStore
 from scripts import gallery_keys
 from tests.gallery.test_backup import MODEL, D, open_gallery, units
 from tests.gallery.test_gallery import files_of, plain, say
+from tests.support.kept import usage_of
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_rotation_seals_everything_anew(path, tmp_path, capsys):
         backup.create(tmp_path / "b", gallery.dump(), gallery.seal.sealer, None)
         gallery.set_backups([str(tmp_path / "b")])
         profile = gallery.profile("alice")
-        UsageFile(usage, lambda: gallery.seal.sealer).keep(profile, Usage(entries=3))
+        usage_of(gallery, usage).keep(profile, Usage(entries=3))
     old_key, old_bytes = key_of(path), files_of(path)
     assert run(path, "rotate") == 0
     assert key_of(path) != old_key
@@ -58,7 +58,7 @@ def test_rotation_seals_everything_anew(path, tmp_path, capsys):
     assert is_whole(path)
     with open_gallery(path) as gallery:
         assert backup.read(tmp_path / "b", gallery.seal.sealer, None)["tables"]["templates"]
-        assert UsageFile(usage, lambda: gallery.seal.sealer).of(profile).entries == 3
+        assert usage_of(gallery, usage).of(profile).entries == 3
         rows = [row[0] for row in gallery._store._db.conn.execute("SELECT sealed FROM templates")]
     assert not any(row in old_bytes for row in rows)
     assert run(path, "show") == 0

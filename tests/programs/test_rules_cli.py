@@ -294,7 +294,7 @@ def test_the_list_says_who_may_come_when_and_what_is_left(path, capsys):
     rules = ["--hours", "Mon-Fri 08:00-18:00", "--entries", "3"]
     assert enroll(path, "--change", "alice", *rules) == 0
     with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
-        usage = build_usage(Config(gallery=str(path)), gallery)
+        usage = build_usage(Config(gallery=str(path)), read_only=False)
         usage.keep(gallery.profile("alice"), Usage(entries=2))
     capsys.readouterr()
     assert enroll(path, "--list") == 0

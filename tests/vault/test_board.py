@@ -20,7 +20,6 @@ from device.build import build_device
 from device.config import load_config
 from device.errors import GalleryBoardError, GalleryKeyError
 from device.gallery.gallery import Gallery
-from device.gallery.usage import UsageFile
 from device.vault import board as board_module
 from device.vault.board import (
     GET_PRIVATE_KEY,
@@ -37,6 +36,7 @@ from device.vault.sealing import SealBroken, Sealer, derive, place_of, stretched
 from scripts import audit, backup, gallery_keys
 from tests.conftest import run_program
 from tests.gallery.test_backup import PASSPHRASE, open_gallery, units
+from tests.support.kept import usage_of
 
 SERIAL, OTHER = b"10000000116ce5a5\0", b"10000000116ce5a6\0"
 CONFIG = ("--config", "/dev/null")
@@ -68,9 +68,7 @@ def path(here, tmp_path) -> Path:
     with open_gallery(path) as gallery:
         gallery.enroll("alice", units(4, 1), replace=False, profile=Profile(pin_hash=hash_pin("482916")))
         profile = gallery.profile("alice")
-        UsageFile(path.with_name("gallery.db.usage"), lambda: gallery.seal.sealer).keep(
-            profile, Usage(entries=3)
-        )
+        usage_of(gallery, path.with_name("gallery.db.usage")).keep(profile, Usage(entries=3))
     return path
 
 
