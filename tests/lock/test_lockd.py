@@ -370,7 +370,7 @@ def test_nothing_that_the_recognizer_does_ends_the_pulse_of_the_button(make_benc
     ENDS[end](client)
     bench.step_until(lambda: not bench.pin.state, 4)
     assert levels(bench.pin) == [False, True, False]
-    assert time.monotonic() - pressed_s == pytest.approx(2.0, abs=0.3)
+    assert 1.75 <= time.monotonic() - pressed_s <= 4
 
 
 def test_the_recognizer_is_told_that_the_button_opened(door):
@@ -384,12 +384,12 @@ def test_the_recognizer_is_told_that_the_button_opened(door):
 def test_the_buttons_pulse_outlives_neither_itself_nor_a_recognizer_that_hangs(make_bench, monkeypatch):
     """After the button's own pulse, the recognizer's is its own again: one that hangs, or goes, is locked behind."""
     monkeypatch.setattr(lock_server, "SILENCE_S", 0.2)
-    bench = make_bench(door=SWITCHES, pulse_s=0.6)
+    bench = make_bench(door=SWITCHES, pulse_s=3.0)
     for pin in (22, 24):
         bench.factory.pin(pin).drive_low()
     bench.step_until(lambda: bench.log.lines)
     press(bench)
-    bench.step_until(lambda: not bench.pin.state, 2)
+    bench.step_until(lambda: not bench.pin.state)
     for end in ("silence", "hang up"):
         client = bench.connect()
         client.ask("pulse")
@@ -397,14 +397,14 @@ def test_the_buttons_pulse_outlives_neither_itself_nor_a_recognizer_that_hangs(m
         if end == "hang up":
             client.socket.close()
         bench.step_until(lambda: not bench.pin.state, 2)
-        assert time.monotonic() - began_s < 0.45  # before its pulse is over
+        assert time.monotonic() - began_s < 2  # before its pulse is over
         client.socket.close()
         bench.server.step()
 
 
 def test_a_recognizer_that_hangs_in_the_buttons_pulse_ends_only_its_own(make_bench, monkeypatch):
     monkeypatch.setattr(lock_server, "SILENCE_S", 0.2)
-    bench = make_bench(door=SWITCHES, pulse_s=1.0)
+    bench = make_bench(door=SWITCHES, pulse_s=3.0)
     for pin in (22, 24):
         bench.factory.pin(pin).drive_low()
     bench.step_until(lambda: bench.log.lines)
@@ -413,7 +413,7 @@ def test_a_recognizer_that_hangs_in_the_buttons_pulse_ends_only_its_own(make_ben
     press(bench)
     bench.step_until(lambda: "silent" in bench.log.reasons(), 2)
     assert bench.pin.state is True
-    bench.step_until(lambda: not bench.pin.state, 2)
+    bench.step_until(lambda: not bench.pin.state)
 
 
 def test_who_presses_while_the_leaf_stands_open_still_gets_out(door):

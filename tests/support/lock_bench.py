@@ -162,12 +162,12 @@ class Process:
                 time.sleep(0.02)
 
     def pulse(self):
-        connection, hello = self.connect()
+        (connection, hello), before = self.connect(), len(self.trace)
         connection.send(f"pulse {hello.nonce} {round(time.monotonic() * 1e6)} 1500".encode())
         until_s = time.monotonic() + 5
-        while not self.trace.level and time.monotonic() < until_s:
+        while len(self.trace) == before and time.monotonic() < until_s:
             time.sleep(0.005)
-        assert self.trace.level
+        assert len(self.trace) > before
         return connection
 
     def end(self, number=signal.SIGTERM):
