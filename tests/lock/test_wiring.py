@@ -144,3 +144,29 @@ def test_the_serial_keypads_port_has_its_pins_too():
     keypad = KeypadConfig(serial_port="/dev/serial0")
     with pytest.raises(ConfigError, match=r"lock\.pin: GPIO15 carries the serial keypad on /dev/serial0"):
         check_wiring(Config(lock=LockConfig(pin=15), keypad=keypad), "")
+
+
+@pytest.mark.parametrize("pin", range(2, 28))
+def test_each_pin_of_a_bus_that_is_on_is_refused_and_no_other(pin):
+    boot = "dtparam=spi=on,i2c_arm=on,i2s=on\ndtoverlay=w1-gpio\n"
+    config = Config(
+        lock=LockConfig(pin=5, active_high=False), door=DoorConfig(exit_pin=pin if pin != 5 else 6)
+    )
+    if pin in {2, 3, 4, 7, 8, 9, 10, 11, 18, 19, 20, 21}:
+        with pytest.raises(ConfigError, match=rf"door\.exit_pin: GPIO{pin} is in use by"):
+            check_wiring(config, boot)
+    else:
+        check_wiring(config, boot)
+
+
+@pytest.mark.parametrize("pin", range(28))
+def test_a_relay_is_on_the_side_that_its_pin_has_at_boot(pin):
+    """GPIO0 to 8 wake up high, 9 to 27 low."""
+    for active_high in (True, False):
+        opens = (pin <= 8) == active_high
+        said = "at boot, which unlocks" if opens else "finds cameras"
+        if opens or pin <= 1:
+            with pytest.raises(ConfigError, match=said):
+                check_wiring(Config(lock=LockConfig(pin=pin, active_high=active_high)), "")
+        else:
+            check_wiring(Config(lock=LockConfig(pin=pin, active_high=active_high)), "")
