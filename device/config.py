@@ -1,9 +1,8 @@
 """Every setting of the product: default, bounds, unit and meaning stand here and nowhere else.
 
 A configuration is one TOML file: top-level keys first, then sections. Each key may be left out; a relative path is
-relative to the file. A key that is not
-known, has the wrong type or lies out of range is a `ConfigError` that names the file, what was received, what is
-expected, and the nearest key.
+relative to the file. A key that is not known, has the wrong type or lies out of range is a `ConfigError` that names
+the file, what was received, what is expected, and the nearest key.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The board below the door: hot, throttled or short of power; read from /sys every few seconds, never a reason to open.
+"""The state of the board: hot, throttled or short of power; read from /sys every few seconds.
 
     class/thermal/thermal_zone*/temp                       thousandths of a degree C, any Linux
     class/thermal/cooling_device*/{type,cur_state}         a cpufreq one above 0: the kernel holds the clock down
     devices/platform/soc*/*firmware/get_throttled          Raspberry Pi: hexadecimal flags of the firmware
     class/hwmon/hwmon*/{name,in0_lcrit_alarm}              Raspberry Pi: `rpi_volt`, 1 is less than 4.63 V
 
-The form of the flags was read up in the kernel's sources, the rest is Linux' usual places; no board was at hand. What
-is missing says nothing.
+The flags follow the kernel's sources, the rest are Linux' usual places; it was not tried on a board. A missing file
+counts as no trouble. Nothing here ever opens the door.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from device.decide.lasting import Lasting
 from device.types import News
 
 CHECK_S = 5.0
-QUIET_S = 30.0  # what flickers is over after so long without it
+QUIET_S = 30.0  # trouble is over after so long without it: it may flicker
 COOLER_C = 5.0  # below the limit by this much, the board is no longer hot
 NO_SENSOR = "PMIC-Die"  # a Jetson's zone that always says 100 degrees
 UNDER_VOLTAGE, THROTTLED = 0x1, 0xE  # of get_throttled: now; capped, throttled or at the soft limit, now

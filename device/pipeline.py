@@ -76,7 +76,7 @@ class Device:
         if self.board is not None:
             yield from self.board.news(now_s)
         for each in self.clock.news() if self.clock is not None else ():
-            self.gallery.reload()  # whose time to be forgotten has come is another question now
+            self.gallery.reload()  # with another time, other consents have expired
             yield each
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
 
 
 def unlock(device: Device, decision: Decision) -> None:
-    """Move the bolt; where the lock process refuses, the grant that was recorded first is taken back there."""
+    """Move the bolt; if the lock process refuses, record that the grant opened nothing."""
     try:
         device.lock.unlock(decision.captured_at_s)
     except LockRefused as refusal:
@@ -114,7 +114,7 @@ def unlock(device: Device, decision: Decision) -> None:
 
 
 def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
-    """Send one frame through the stages, and say what they came to."""
+    """Send one frame through the stages and return the decision, before rules, PIN and record."""
     started_s = time.monotonic()
     detection: FaceDetection | None = None
     track_id: int | None = None
@@ -149,7 +149,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
 
     stop = lacks_intent(found.width_px, frame.image.shape[1], found.face.pose, device.intent)
     if stop is not None and stop.reason is Reason.TOO_FAR:
-        return conclude(stop)  # who does not face the door may be answering a challenge, and is looked at
+        return conclude(stop)  # a face that looks aside goes on: it may be answering a challenge
 
     face = found.face
     score = device.liveness.score(frame.image, found.box) if device.liveness is not None else None

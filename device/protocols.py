@@ -101,7 +101,7 @@ class Lock(Protocol):
 
 
 class Front(Lock, Protocol):
-    """The bolt with what surrounds it at the door: signals to people, keys, news."""
+    """The bolt and what belongs to it at the door: signals to people, keys, news."""
 
     on_news: Callable[[str, dict[str, Any]], None] | None
     """Told of the door, its alarms and what is amiss, each as a status event and its fields."""

@@ -166,7 +166,7 @@ class AlignedFace:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a stage goes no further with a frame.
+    """Why a stage stopped a frame.
 
     `hint` is a line for the person before the door, "" where nothing would help: "too small: 48 px wide, needs 60".
     `measured` is the value that broke its `limit`, both in the unit of the hint; None where nothing is measured.
@@ -214,7 +214,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """What one frame came to.
+    """The decision about one frame.
 
     `challenge` is the move that is asked for now; `wait_s` is what is left of a wait, s; `stop` says which stage went
     no further, and why. `liveness` is the fused score of the track. It, `similarity` and `detection` stay on the board:

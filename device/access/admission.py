@@ -1,7 +1,7 @@
 """The last word before the bolt moves: the subject's policy, the PIN, and the record that has to come first.
 
-A face that was granted is not yet let in: its policy may refuse, or ask for the PIN. Then whoever knows it has
-`pin_timeout_s` to enter it; the face need not be seen meanwhile, for who looks at a keypad looks away.
+A granted face is not yet let in: the subject's policy may refuse, or ask for the PIN. The person then has
+`pin_timeout_s` to enter it. The face need not be in view meanwhile, because people look at the keypad.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class AdmissionRule:
 
 @dataclass(frozen=True, slots=True)
 class _Awaited:
-    """A face that was granted, and until when its PIN is awaited."""
+    """A granted face, and the time until which its PIN is awaited."""
 
     subject_id: str
     until_s: float
 
 
 class Admission:
-    """Turn a decider's grant into the door's, or say why not.
+    """Confirm a grant of the decider, or refuse it with a reason.
 
     Args:
         usage: None in a demo: nothing is counted.
@@ -86,7 +86,7 @@ class Admission:
         self._failed_track: int | None = None
 
     def admit(self, decision: Decision) -> Decision:
-        """Return the decision that the door acts on; call it for every frame, for a PIN may have come meanwhile."""
+        """Return the decision that the door acts on; call it for every frame, because a PIN may have been entered."""
         for (alias, reason), count in self._damper.quiet(self._now_s()):
             self._audit.record("refused", subject=alias, reason=reason, count=count)
         if decision.granted:

@@ -1,8 +1,8 @@
-"""The time of day, where it can be believed: a board without a battery wakes up in the past, and a clock may be set.
+"""The time of day, if it can be trusted: a board without a battery starts in the past, and anybody may set a clock.
 
-A clock that was set while the door runs is seen by its distance from the time since the boot, which nobody sets. Until
-a time server has answered since, or the clock is set back, it counts as not set: rules that need the time then ask for
-the PIN or refuse. Everything that is waited for is measured on the monotonic clock and does not notice.
+A jump is detected by comparing the clock with the time since boot, which nobody can set. After a jump the clock counts
+as not set, until a time server answers or the clock is set back. Rules that need the time then ask for the PIN or
+refuse. All waits use the monotonic clock, so a jump does not change them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Clock:
         return now if clock_is_set(now, RELEASED, synchronized) and not self._jumped else None
 
     def news(self) -> Iterator[News]:
-        """Yield that the clock was set, by how much, and that it is believed again."""
+        """Yield a jump of the clock with its size, and the end of the doubt."""
         boot_s = self._look()
         moved_s = boot_s - self._told_s
         if abs(moved_s) > JUMP_S or self._jumped > self._doubted:

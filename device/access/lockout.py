@@ -1,9 +1,9 @@
-"""Count wrong PINs of each person, and look at none of theirs for a while after too many.
+"""Count each person's wrong PINs, and after too many accept none of theirs for a while.
 
 `lockout_s` first, then twice as long each time. Each person has a count and a pause of their own at each door: one
 person's mistakes keep nobody else out, and nobody's right PIN forgives another's wrong ones. Pure: times are handed in;
 device/decide/backoff_file.py keeps the counts. A try is counted before it is looked at and forgiven when it was right,
-so whoever cuts the power at the right moment wins no try.
+so cutting the power at the right moment gains no extra try.
 """
 
 from __future__ import annotations
@@ -75,5 +75,5 @@ class PinLockout:
 
 
 def is_wrong_pins(count: Count) -> bool:
-    """Say whether wrong PINs, under whichever rule, can have come to this count."""
+    """Say whether a count of wrong PINs is consistent under some rule."""
     return count.wrong >= 0 and math.isfinite(count.until_s) and 0 <= count.wait_s < math.inf

@@ -15,7 +15,7 @@ HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Typ
 
 
 def check_pin(pin: str) -> str:
-    """Return a PIN of 4 to 12 digits that is not the first one to be guessed; the error does not show it."""
+    """Return the PIN if it has 4 to 12 digits and is not trivial to guess; the error does not show it."""
     if not (pin.isascii() and pin.isdigit() and SHORTEST <= len(pin) <= LONGEST):
         raise UsageError(
             f"PIN: expected {SHORTEST} to {LONGEST} digits, received something else: choose another"

@@ -24,7 +24,7 @@ class PinEntry:
         self._ended: tuple[str, float] | None = None
 
     def press(self, key: str) -> None:
-        """Hear one key; what is none is ignored."""
+        """Take one key; ignore anything else."""
         with self._guard:
             if self._now_s() - self._since_s > ENTRY_S:
                 self._digits = ""

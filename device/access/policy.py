@@ -2,7 +2,7 @@
 
     Mon-Fri 08:00-18:00, Sat 10:00-14:00     windows; one that ends before it starts goes on past midnight
 
-A policy whose answer depends on the time has none while the clock is not set: then it asks for the PIN or refuses.
+While the clock is not set, a policy that depends on the time asks for the PIN or refuses.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class Profile:
     pin_hash: str | None = field(default=None, repr=False)
     duress_hash: str | None = field(default=None, repr=False)
 
-    def is_over(self, at: datetime) -> bool:
-        """Say whether the subject is to be forgotten by now."""
+    def is_expired(self, at: datetime) -> bool:
+        """Say whether the subject's consent has expired."""
         return self.retain_until is not None and at >= self.retain_until
 
 

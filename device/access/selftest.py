@@ -42,7 +42,7 @@ class SelfTest:
 
 
 def is_proven(verdict: SelfTest | None, liveness_id: str | None) -> bool:
-    """Say whether a door with this PAD network has passed its self-test; one of another network proves nothing."""
+    """Say whether this door passed its self-test with this PAD network; another network's test proves nothing."""
     return verdict is not None and liveness_id == verdict.liveness_id and verdict.passed
 
 

@@ -1,4 +1,4 @@
-"""Count what went wrong in a row, and make the door wait after too many of it, longer each time.
+"""Count failures in a row, and make the door wait after too many of them, longer each time.
 
 Pure: times are handed in. What has to survive a restart is a `Count`; device/decide/backoff_file.py keeps it. Refused
 approaches (refusals.py) and wrong PINs (device/access/lockout.py) both wait by it.
@@ -16,7 +16,7 @@ FREE_REFUSALS = 5
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often something went wrong since it last went right, and until when to wait (seconds of the door's clock).
+    """Failures since the last success, and until when to wait (seconds of the door's clock).
 
     `wait_s` is the length of that wait, 0 for none: a clock that started anew makes it wait so long again.
     """
@@ -65,7 +65,7 @@ class Backoff:
         self._set(Count(wrong, wait_s, now_s + wait_s if wait_s else 0.0))
 
     def forgive(self) -> None:
-        """Forget all: it went right."""
+        """Clear the count after a success."""
         if self._count != Count():
             self._set(Count())
 
@@ -83,6 +83,6 @@ def wait_after_refusals(refusals: int) -> float:
 
 
 def is_refusals(count: Count) -> bool:
-    """Say whether refused approaches can have come to this count."""
+    """Say whether a count of refused approaches is consistent."""
     numbers = math.isfinite(count.wait_s) and math.isfinite(count.until_s)
     return numbers and count.wrong >= 0 and count.wait_s == wait_after_refusals(count.wrong)

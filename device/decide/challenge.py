@@ -62,7 +62,7 @@ class Move(str, Enum):
 
 
 class Outcome(Enum):
-    """What a frame came to for the challenge."""
+    """The state of a challenge after a frame."""
 
     RUNNING = "running"
     PASSED = "passed"

@@ -89,7 +89,7 @@ class DecisionRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
-    """What the stages found in one frame.
+    """The findings of the stages in one frame.
 
     `track_id`: of the frame's face, None where no face was found; `match`: best template, None where the gallery is
     empty or an earlier check failed; `reason`: the check that failed (no face, too dark ...), None if all passed;
@@ -163,7 +163,7 @@ class Decider:
         )
 
     def conclude(self, decision: Decision) -> None:
-        """Take what the door made of the newest decision: only a door that was opened forgives refusals."""
+        """Update the refusals with the door's final decision; only an opened door clears them."""
         if decision.granted:
             self._refusals.opened()
         elif math.isfinite(self._now_s):
@@ -221,13 +221,13 @@ class Decider:
             self._track_id, self._track_since_s = sight.track_id, sight.captured_at_s
 
     def _start_another(self, now_s: float) -> None:
-        """Begin with another face: nothing of the one before holds for it, its score neither."""
+        """Begin with another face: drop the window, the challenge and the liveness score."""
         self._fused.clear()
         self._subject_id = None
         self._start_anew(now_s)
 
     def _start_anew(self, now_s: float) -> None:
-        """Empty the window; a challenge that was asked and is not answered was refused, whatever ended it."""
+        """Empty the window; a challenge that has asked for a move and is cut off counts as refused."""
         self._window.clear()
         if self._challenge is not None and self._challenge.has_asked:
             self._refusals.refuse(now_s)
@@ -254,7 +254,7 @@ class Decider:
         return self._finish(subject_id, sight, verdict is Liveness.LIVE, now_s)
 
     def _read(self, sight: Sight) -> Liveness | None:
-        """Say what the track's score is with this frame; None for one that no check let as far as a score."""
+        """Return the liveness of the track with this frame; None for a frame that was stopped before it got a score."""
         if sight.reason is not None and sight.score is None:
             self._fused.add(None)
             return None
@@ -298,7 +298,7 @@ class Decider:
         return Reason.CONFIRMING
 
     def _matched(self, sight: Sight) -> str | None:
-        """Return whom a frame shows that passed every check, None where it is nobody known."""
+        """Return the subject that a frame matches if it passed every check, else None."""
         if sight.reason is not None or sight.track_id is None or sight.match is None:
             return None
         return sight.match.subject_id if self._matches(sight.match) else None

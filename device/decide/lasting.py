@@ -1,4 +1,4 @@
-"""A condition that counts only once it has lasted, and is over only once its end has; pure, times are handed in."""
+"""Debounce a condition: it begins after it has held for a while, and ends after it has been absent for one. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Lasting:
         self.on = False
 
     def see(self, holds: bool, now_s: float) -> bool:
-        """Take whether it holds now, and say whether it began or ended with that."""
+        """Update with whether the condition holds now; return True if it began or ended with this."""
         if holds == self.on:
             self._changing_since_s = None
             return False

@@ -1,8 +1,8 @@
 """Depth from motion: the points of a flat picture move as one homography, those of a head do not.
 
 Pure numpy. Two views of one plane differ by a homography, whatever the turn, tilt, size and place (Hartley and
-Zisserman, "Multiple View Geometry", 2004, section 13.1); what the best one leaves over is depth, or an error of the
-points.
+Zisserman, "Multiple View Geometry", 2004, section 13.1). What the best homography does not explain is depth, or an
+error of the points.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Follow the approaches to a door: count those that were not let in, whatever their pattern, and make the door wait.
+"""Count refused approaches, and make the door wait after too many of them.
 
 Pure: times are handed in. A look is a frame whose face was compared and not let in. An approach is one stay before the
 door: faces without a gap of more than `GAP_S`, for at most `APPROACH_S`; a challenge that has asked for a move is not
-cut by that. It is refused once:
+cut by that. It counts as refused in three cases:
 
-    by `LOOKS` looks that were turned away (an attack, an unsure face, nobody known, somebody whose rules say no), or
-    when it ends, by `LOOKS` looks of any kind: a face that always leaves before it is judged was looked at as well, or
-    by a challenge that failed, or was left after a move was asked for: each of them counts
+    `LOOKS` looks were turned away: an attack, an unsure face, a stranger, somebody whose rules say no
+    it ended after `LOOKS` looks of any kind: this counts a face that always leaves before it is decided about
+    a challenge failed, or the person left after a move was asked for: each such challenge counts
 
-The looks of an approach that came to fewer stay, and the next approach adds to them; one look is forgotten a minute,
-for a passer-by is no attack. Only an opened door forgives the rest.
+Fewer looks than that are carried over to the next approach. One look a minute is forgotten, because a passer-by is no
+attack. Only an opened door clears the count.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from device.types import Is, Reason
 
 GAP_S, APPROACH_S = 2.0, 10.0
 LOOKS = 8  # of one approach or several
-FORGOTTEN_S = 60.0  # after so long one look is
+FORGOTTEN_S = 60.0  # one look is forgotten after each such time
 
 
 class Refusals:
-    """Follow approaches, count the refused ones, and say how long the door waits.
+    """Follow approaches, count the refused ones, and return how long the door waits.
 
     Args:
         count: what an earlier run left.
@@ -57,7 +57,7 @@ class Refusals:
         return self._backoff.left_s(now_s)
 
     def see(self, reason: Reason, now_s: float, *, in_progress: bool = False) -> None:
-        """Take what became of a frame; call it for every frame.
+        """Update with the outcome of a frame; call it for every frame.
 
         Args:
             in_progress: a challenge has asked for a move and is not over: it ends this approach, not the time.

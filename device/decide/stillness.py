@@ -1,7 +1,8 @@
-"""A face that was refused and has not moved since: a poster, a television, a picture that somebody left there.
+"""Ignore a face that was refused and has not moved since: a poster, a television, a picture left before the door.
 
-It is one approach, however long it stays, and not looked at any more: it makes nobody wait, and no luck of one frame in
-a thousand opens to it. Whoever moves a few centimetres is another face. Pure; times are handed in.
+Such a face counts as one approach, however long it stays. The door no longer compares it, so it makes nobody wait, and
+one lucky frame in a thousand cannot open. A face that moves a few centimetres is compared again. Pure; times are handed
+in.
 """
 
 from __future__ import annotations

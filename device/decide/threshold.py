@@ -1,4 +1,4 @@
-"""From what the owner cares for, false accepts per approach, to the similarity that one comparison needs.
+"""Turn the owner's setting, false accepts per approach, into the similarity threshold of one comparison.
 
 An approach is one stranger before the door, with `frames` looks at N templates; a grant needs `k` matching looks. By
 Boole a look matches one of N templates with probability N * FMR at most, so `frames` looks bring frames * N * FMR

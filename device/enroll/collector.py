@@ -50,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one image came to: kept, or the line that tells the person what to do."""
+    """The outcome of one image: kept, or the line that tells the person what to do."""
 
     accepted: bool
     hint: str

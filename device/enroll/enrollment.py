@@ -1,4 +1,4 @@
-"""Enroll a person, or say whether her templates still serve: looks are collected, compared and stored."""
+"""Enroll a person, or check that the stored templates still match: collect looks, compare them, store them."""
 
 from __future__ import annotations
 

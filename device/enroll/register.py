@@ -142,7 +142,7 @@ class Register:
             for name in gallery.expired_subjects():
                 with self.recording("expired", **known_of(gallery, name)):
                     receipt = forget(gallery, self.path, name)
-                self.output.warn("\n  ".join([f"forgot {name}, whose time is over", *receipt.lines()]))
+                self.output.warn("\n  ".join([f"forgot {name}, whose consent expired", *receipt.lines()]))
 
     @contextmanager
     def recording(self, event: str, **fields: Any) -> Iterator[None]:
@@ -192,7 +192,7 @@ def known_of(gallery: Gallery, name: str) -> dict[str, Any]:
 
 
 def tell_sealed(gallery: Gallery, output: Output) -> None:
-    """Say what the gallery of an older release became when it was opened."""
+    """Tell that a gallery of an older release was sealed when it was opened."""
     if gallery.newly_sealed:
         output.warn(
             f"note: the gallery was of an older release: its {counted(gallery.newly_sealed)} are sealed now; "

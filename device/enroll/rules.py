@@ -145,7 +145,7 @@ def remarks(profile: Profile, usage: Usage | None, now: datetime) -> list[str]:
     policy = profile.policy
     today = now.astimezone(zone_of(policy.time_zone)).date()
     found = [*_days(policy, today), *_entries(policy, usage), *_hours(policy, today), *_pin_rules(policy)]
-    if profile.is_over(now):
+    if profile.is_expired(now):
         found.append("the consent is over: this person is forgotten at the next change")
     elif profile.retain_until and policy.valid_until and profile.retain_until.date() < policy.valid_until:
         found.append(f"this person is forgotten on {profile.retain_until.date()}, before --until")

@@ -88,7 +88,7 @@ def rewrap(path: Path, old: Sealer, new: Sealer) -> None:
 
 
 def checked(passphrase: str) -> str:
-    """Return a passphrase that is long enough to be tried in vain; the error does not show it."""
+    """Return the passphrase if it is long enough to resist guessing; the error does not show it."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise GalleryKeyError(
             f"passphrase: {len(passphrase)} characters, expected at least {SHORTEST_PASSPHRASE}: "

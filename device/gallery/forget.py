@@ -15,7 +15,7 @@ from device.gallery.gallery import Gallery
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What forgetting a subject came to; `left` are backups that could not be purged, each with its cause."""
+    """What was deleted of a subject; `left` are backups that could not be purged, each with its cause."""
 
     subject_id: str
     alias: str

@@ -1,8 +1,8 @@
 """The gallery: templates of the enrolled subjects in one SQLite file, and the best match for a probe.
 
 One row a template, sealed for its subject and the id of the model that made it (seal.py). Embeddings are
-float32 little-endian. What another hand changed, what was rolled back and what another
-key sealed is refused and stays as it is.
+float32 little-endian. A gallery that somebody changed, rolled
+back or sealed with another key is refused, and stays as it is.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class Gallery:
     def expired_subjects(self) -> list[str]:
         """Return the subjects whose consent expired."""
         with self._store.rows() as rows:
-            return sorted(name for name, profile in rows.profiles().items() if profile.is_over(self._at()))
+            return sorted(name for name, profile in rows.profiles().items() if profile.is_expired(self._at()))
 
     def reload(self) -> None:
         """Read the templates anew at the next match: the clock was set, and other consents may have expired."""

@@ -1,4 +1,4 @@
-"""Look-alikes: enrolled subjects so similar that the door's threshold does not part them, and what parts them.
+"""Look-alikes: enrolled subjects too similar for the door's threshold, and the threshold that separates them.
 
 A look of one subject reaches a template of the other at most by a margin more than the templates of the two reach each
 other: docs/how/security.md has the measurement. So both need a threshold of that similarity plus the margin, and the

@@ -18,7 +18,7 @@ NORM_TOLERANCE = 1e-3  # float32 rounding stays below 1e-6; anything near this i
 
 
 class TemplateDamaged(ValueError):
-    """A row opened, and what was in it is no template of this gallery's model."""
+    """A row was decrypted, but it holds no template of this gallery's model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class Matcher:
     ) -> Matcher:
         """Read the templates of everybody whose consent holds; TemplateDamaged for rows that are none."""
         profiles = rows.profiles()
-        expired = {name for name, profile in profiles.items() if profile.is_over(at)}
+        expired = {name for name, profile in profiles.items() if profile.is_expired(at)}
         owners, matrix = _read_templates(rows, dimension, expired)
         ends = [
             p.retain_until.timestamp() for n, p in profiles.items() if p.retain_until and n not in expired

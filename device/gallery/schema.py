@@ -146,7 +146,7 @@ def connect(path: Path, read_only: bool) -> Database:
 
 
 def _is_alone(path: Path) -> bool:
-    """Say whether all that was ever stored is in the file itself, and nothing in a log beside it."""
+    """Say whether the file holds everything, with no write-ahead log beside it."""
     log = path.with_name(f"{path.name}-wal")
     return not log.exists() or not log.stat().st_size
 

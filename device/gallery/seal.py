@@ -54,7 +54,7 @@ class State:
         return at is not None and datetime.fromisoformat(at) >= since
 
     def _mark(self, subject_id: str) -> str:
-        """Return what stands for a removed name, which it does not tell without the key."""
+        """Return the mark of a removed name; without the key it does not reveal the name."""
         return hmac.digest(bytes.fromhex(self.salt), subject_id.encode(), "sha256").hex()[:32]
 
 

@@ -1,4 +1,4 @@
-"""A gallery's file, opened and checked: what another hand changed is refused before anything is read or written."""
+"""A gallery's file, opened and checked: a file that somebody changed is refused before anything is read or written."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from device.journal.damper import Damper
 from device.types import Decision, Is, News, Reason, Stage, Stop
 
 GAP_S, LONGEST_S = 2.0, 60.0
-LUCK = 3  # frames: a reason with fewer does not say why an approach ended
+LUCK = 3  # frames: a reason seen less often does not explain an approach
 NEAR = 0.1  # of similarity below the threshold: just below it
 HOLD_STILL = "hold_still"  # what a challenge asks for before it asks for a move
 

@@ -1,4 +1,4 @@
-"""Tell the first of its kind, then fewer and fewer of those that repeat it, each with the number that it stands for."""
+"""Report the first event of a kind at once, then its repetitions ever more rarely, each time with their number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Damper(Generic[Key]):
         self._kinds: dict[Key, _Kind] = {}
 
     def see(self, key: Key, now_s: float) -> int:
-        """Return how many this one stands for when it is told now, 0 when it is held back."""
+        """Return how many events to report now, 0 to report none yet."""
         kind = self._kinds.get(key)
         if kind is None:
             self._kinds[key] = _Kind(now_s, now_s)

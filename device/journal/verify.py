@@ -1,4 +1,4 @@
-"""Read an audit log back: is the chain whole, and what does it say?"""
+"""Read an audit log back and check that its chain is whole."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def verify(
 def _check_record(
     line: Line, record: dict[str, Any], end: Link | None, keys: Mapping[int, bytes], verdict: Verdict
 ) -> None:
-    """Hold one record against the one before it."""
+    """Check one record against the one before it."""
     told = f"{line.where}: record {line.n} ({record.get('event')}, {record.get('at')})"
     expected = end.n + 1 if end else line.n
     gap = line.n != expected

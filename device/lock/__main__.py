@@ -1,4 +1,4 @@
-"""Lock the door now: `python -m device.lock --relock`, for whatever ends without its own last word."""
+"""Lock the door now: `python -m device.lock --relock`, after a program ended without locking it."""
 
 import sys
 

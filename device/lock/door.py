@@ -1,4 +1,4 @@
-"""Door: what pin, bolt and leaf say together; pure, so that every story of a door is a test.
+"""Door: the state machine of pin, bolt and leaf; pure, so that tests can play every sequence of events.
 
     unknown --> locked --> unlocking --> unlocked --> open --> held_open
                    ^                        |           |
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class DoorState(str, Enum):
-    """What stands on the status line."""
+    """The state of the door, as the status lines name it."""
 
     UNKNOWN = "unknown"  # nothing was read yet
     LOCKED = "locked"
@@ -32,7 +32,7 @@ class DoorState(str, Enum):
 
 
 class Alarm(str, Enum):
-    """What somebody has to look at."""
+    """An alarm that somebody has to see to."""
 
     HELD_OPEN = "held_open"
     FORCED = "forced"

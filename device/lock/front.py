@@ -103,7 +103,7 @@ class Prompt:
         self._shown: str | None = None
 
     def show(self, move: str | None) -> None:
-        """Tell a move, be silent for all else; a signal that came too late costs the person a hint."""
+        """Play the pattern of a move, be silent otherwise; if the signal comes too late, the person misses one hint."""
         move = move if move in PATTERNS else None
         if move == self._shown:
             return

@@ -1,6 +1,6 @@
 """Where keys come from: a matrix keypad on GPIO, which the lock process scans where there is one, or a serial port.
 
-They know keys, and of PINs nothing.
+This module knows keys and nothing of PINs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEYS_4X4 = ("123A", "456B", "789C", "*0#D")
 
 
 class KeypadThread:
-    """Look for keys in a thread of its own; what fails there costs the keypad, never the door."""
+    """Read keys in a thread of its own; a failure there disables the keypad, never the door."""
 
     def __init__(self, step: Callable[[], None], close: Callable[[], None]) -> None:
         self._step, self._close = step, close

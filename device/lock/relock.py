@@ -1,4 +1,4 @@
-"""Relock: lock the door now, for whatever ended without its own last word; `python -m device.lock --relock`.
+"""Relock: lock the door after a program ended without doing so; `python -m device.lock --relock`.
 
 It locks the pin that was claimed since the board started (claim.py), whatever the configuration says meanwhile. Only
 where nothing was claimed it reads the configuration and locks the pin of `[lock]`. It has to be quick on a slow board:
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
 
 @contextlib.contextmanager
 def _kept(keep: Callable[[FaceUnlockError], None]) -> Any:
-    """Hand a fault on in place of raising it: one pin that does not obey must not keep the next one unlocked."""
+    """Return a fault instead of raising it: one faulty pin must not keep the next one unlocked."""
     try:
         yield
     except FaceUnlockError as error:

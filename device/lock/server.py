@@ -212,7 +212,7 @@ class LockServer:
             self._drop()
 
     def _expel(self, client: Client, refusal: Refusal) -> None:
-        """Let go of a recognizer that is broken or none, and lock."""
+        """Disconnect a client that breaks the protocol, and lock."""
         self._log(refusal)
         with contextlib.suppress(OSError):
             answer = Answer("refused", client.nonce, self._bolt(), self._report, refusal)
@@ -220,7 +220,7 @@ class LockServer:
         self._drop()
 
     def _drop(self) -> None:
-        """Hang up and end its pulse; whoever is on the way out by the button keeps theirs."""
+        """Hang up and end the recognizer's pulse; a pulse of the exit button goes on."""
         client, self._client = self._client, None
         if client is not None:
             self._end_pulse(time.monotonic())

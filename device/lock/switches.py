@@ -1,8 +1,8 @@
 """DoorPins: the switches of a door and its alarm output, on a Raspberry Pi's GPIO.
 
 Each switch lies between its pin and ground; the board's own resistor pulls the pin up. So a cut wire reads as an open
-door, a bolt that is not thrown, an opened box, and a button that nobody presses. They are read by looking, again and
-again: what the loop sees cannot be missed at start-up, and no callback thread of a library has a say.
+door, a bolt that is not thrown, an opened box, and a button that nobody presses. They are polled: polling
+misses nothing at start-up, and needs no callback thread of a library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a board has and its card does not hold: the key of a gallery is bound to it (docs/owner/secrets.md, ADR 24).
+"""Secrets of the board that are not on its card: the gallery's key is bound to them (docs/owner/secrets.md, ADR 24).
 
 Strongest first:
 

@@ -1,4 +1,4 @@
-"""How often the gallery was changed, kept in a file beside its key: an older gallery put back is then noticed.
+"""The number of changes of the gallery, kept in a file beside its key, so that an older copy is detected.
 
 The number is written after the gallery's own change is on the disk, so it is never ahead of an honest gallery; after
 a power cut in between it is one behind, which is no fault. It carries a code that only a holder of the key can make.

@@ -1,4 +1,4 @@
-"""Where the key of the gallery comes from, and what may be wrong with it.
+"""Find, read and write the key of the gallery.
 
 First a systemd credential (`gallery.key` in $CREDENTIALS_DIRECTORY, from LoadCredentialEncrypted=), else a file that
 only its owner reads, beside the gallery (`gallery.db.key`) or where `gallery_key` says. Its text:

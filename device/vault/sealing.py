@@ -1,4 +1,4 @@
-"""Sealed records: what lies on the card says nothing, and opens only in the place it was made for.
+"""Sealed records: encrypted, and readable only in the place they were made for.
 
 AES-256-GCM with a random nonce a record:
 

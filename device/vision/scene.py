@@ -1,10 +1,11 @@
-"""What a live camera shows besides faces: nothing at all, the same frame again, too little or too much light.
+"""Check each frame of a live camera before anybody looks for a face in it.
 
     without detail    the lens is covered, blinded, or in the dark: such a frame decides nothing
     the same again    a sensor has noise, so no two of its frames are alike byte for byte: no new evidence
     too dark, bright  nobody could be recognized; told where no face is found at all
 
-A frame is judged at once; what is told has lasted some seconds. A recording may repeat its frames: nobody watches it.
+The verdict on a frame comes at once; an event follows when the trouble has lasted some seconds. Recordings are not
+checked, because they may repeat frames.
 """
 
 from __future__ import annotations

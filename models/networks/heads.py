@@ -1,4 +1,4 @@
-"""What stands on a trunk: an embedding, FaceNet's bottleneck, or the papers' own classifier; and the class weights."""
+"""Network heads: an embedding, FaceNet's bottleneck, or the papers' own classifier; and the class weights."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ NEARLY_FULL_BYTES = 9_400  # of the 10 kB, so that the door closes a file and go
 
 @dataclass
 class Cuts:
-    """What the cuts of one program came to."""
+    """The outcome of all cuts of one program."""
 
     program: str
     calls: int = 0  # that change what a cut leaves

@@ -315,7 +315,7 @@ WHOLE = (
 
 @dataclass
 class Outcome:
-    """What one fault came to; times in seconds."""
+    """The outcome of one fault; times in seconds."""
 
     fault: Fault
     unlocked_at_fault: bool

@@ -33,7 +33,7 @@ class Act:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A frame, what it came to, and when; `at_s` counts from the clip's begin."""
+    """A frame, its decision and its time; `at_s` counts from the beginning of the clip."""
 
     at_s: float
     image: Image

@@ -175,7 +175,7 @@ def test_whose_consent_has_ended_is_forgotten_at_the_next_start(path, capsys):
     with Gallery(path, model_id=MODEL, dimension=D, read_only=False) as gallery:
         gallery.set_profile("alice", Profile(retain_until=ended))
     assert enroll(path, "--change", "bob", "--access", "face") == 0
-    assert "forgot alice, whose time is over" in capsys.readouterr().err
+    assert "forgot alice, whose consent expired" in capsys.readouterr().err
     with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
         assert [subject.subject_id for subject in gallery.subjects()] == ["bob"]
     assert audit(path, "show", "--event", "expired") == 0
