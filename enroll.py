@@ -25,7 +25,6 @@ if __name__ == "__main__":
 import argparse
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 
 from device.build import (
     SAME_PERSON_FMR,
@@ -42,9 +41,10 @@ from device.build import (
 )
 from device.config import Config
 from device.enroll.enrollment import Source, Studio, Wishes
+from device.enroll.options import VERBS, add_options, taken_by
 from device.enroll.output import Output
 from device.enroll.register import Register
-from device.enroll.rules import RULE_FIELDS, add_policy_options, changed
+from device.enroll.rules import RULE_FIELDS, changed
 from device.programs import (
     Parser,
     ask_secret,
@@ -57,60 +57,65 @@ from device.programs import (
 )
 from device.vault.keys import bond_text
 
-# What each verb takes beside --config, --gallery and --json, by `dest`.
-LOOKS = {"camera", "images", "samples", "model"}
-VERBS: dict[str, set[str]] = {
-    "name": {*LOOKS, "replace", "allow_lookalike", "sheet", "no_sheet", "yes", *RULE_FIELDS},
-    "check": LOOKS,
-    "change": set(RULE_FIELDS),
-    "show": set(),
-    "list": set(),
-    "remove": {"sheet", "no_sheet", "yes"},
-}
+UNCHANGED = "interrupted: nothing was changed"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Enroll, check, list, show, change or remove, and return the exit code."""
-    return run("enroll", lambda: act(parse(arguments)), interrupted="interrupted: nothing was changed")
+    return run("enroll", lambda: act(parse(arguments)), interrupted=UNCHANGED)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line; `verb` is which of its six uses it is."""
+    parser = command_line()
+    args = parser.parse_args(arguments)
+    verb = next(verb for verb in VERBS if getattr(args, verb) not in (None, False))
+    parser.refuse_others(args, f"--{verb}", {verb, *taken_by(verb)})
+    return checked(parser, args, verb)
+
+
+def command_line() -> Parser:
+    """Return the command line with all of its uses."""
     parser = Parser(prog="enroll.py", description="Enroll a person for the door.")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--name", help="enroll this person; once more adds templates")
-    what.add_argument("--check", metavar="NAME", help="say whether a person's templates still serve")
-    what.add_argument("--change", metavar="NAME", help="change who may enter when, without a camera")
-    what.add_argument("--show", metavar="NAME", help="print what is kept of a person")
-    what.add_argument("--list", action="store_true", help="list who is enrolled, and who may enter when")
-    what.add_argument("--remove", metavar="NAME", help="delete a person's templates for good; asks first")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--camera", metavar="SRC", help="auto, picamera2, an index, a device, a clip or rtsp://"
-    )
-    source.add_argument(
-        "--images", nargs="+", type=Path, metavar="FILE", help="photographs instead of a camera"
-    )
-    parser.add_argument(
-        "--samples", type=int, metavar="N", help="good samples to collect; photographs: at most"
-    )
-    parser.add_argument("--replace", action="store_true", help="drop the templates that the person had")
-    parser.add_argument(
-        "--allow-lookalike",
-        action="store_true",
-        help="enroll somebody whom no threshold parts from another; the door then challenges both",
-    )
-    sheet = parser.add_mutually_exclusive_group()
-    sheet.add_argument("--sheet", type=Path, metavar="PATH", help="contact sheet (default enroll-NAME.png)")
-    sheet.add_argument("--no-sheet", action="store_true", help="write no contact sheet")
+    for verb, (purpose, _) in VERBS.items():
+        how = {"action": "store_true"} if verb == "list" else {"metavar": "NAME"}
+        what.add_argument(f"--{verb}", help=purpose, **how)  # type: ignore[arg-type]
+    add_options(parser, set().union(*map(taken_by, VERBS)))
     parser.share("--yes", "--gallery", "--model", "--config")
-    parser.add_argument("--json", action="store_true", help="results as JSON, one object a line")
-    add_policy_options(parser)
-    args = parser.parse_args(arguments)
-    args.verb = next(verb for verb in VERBS if getattr(args, verb) not in (None, False))
-    parser.refuse_others(args, f"--{args.verb}", {args.verb, "gallery", "config", "json", *VERBS[args.verb]})
-    if args.verb == "change" and not any(getattr(args, field) for field in RULE_FIELDS):
-        parser.error("--change: expected a rule such as --hours or --access, received none: see --help")
+    return parser
+
+
+def verb_line(verb: str) -> Parser:
+    """Return the command line of one use alone, as of `face-unlock list`: the person's name comes first."""
+    parser = Parser(prog=f"enroll.py --{verb}", description=f"{VERBS[verb][0].capitalize()}.")
+    if verb != "list":
+        parser.add_argument(verb, metavar="NAME", help="of the person")
+    add_options(parser, taken_by(verb))
+    parser.share(
+        *(flag for flag in ("--yes", "--gallery", "--model", "--config") if flag[2:] in taken_by(verb))
+    )
+    return parser
+
+
+def main_of(verb: str, arguments: list[str] | None) -> int:
+    """Run one use by its own command line, and return the exit code."""
+
+    def deed() -> int:
+        parser = verb_line(verb)
+        others = vars(command_line().parse_args(["--list"]))
+        return act(
+            checked(parser, argparse.Namespace(**{**others, **vars(parser.parse_args(arguments))}), verb)
+        )
+
+    return run("enroll", deed, interrupted=UNCHANGED)
+
+
+def checked(parser: Parser, args: argparse.Namespace, verb: str) -> argparse.Namespace:
+    """Return the arguments with their verb; a change that changes nothing is an error."""
+    args.verb = verb
+    if verb == "change" and not any(getattr(args, field) for field in RULE_FIELDS):
+        parser.error("change: expected a rule such as --hours or --access, received none: see --help")
     return args
 
 

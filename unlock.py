@@ -93,6 +93,10 @@ def main(arguments: list[str] | None = None, *, pin_factory: Any = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
+    return command_line().parse_args(arguments)
+
+
+def command_line() -> Parser:
     parser = Parser(prog="unlock.py", description="Unlock the door for an enrolled face.")
     parser.share("--config", "--camera", "--gallery", "--model")
     parser.add_argument(
@@ -109,7 +113,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--max-seconds", type=_seconds, metavar="N", help="end after so many seconds, frames or none"
     )
     parser.add_argument("--json", action="store_true", help="status lines as JSON")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def run(args: argparse.Namespace, pin_factory: Any, check_stop: Callable[[], None]) -> int:

@@ -84,7 +84,15 @@ def complain(line: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line on which no option vanishes: an empty value is an error, and so is an option out of place."""
+    """A command line on which no option vanishes: an empty value is an error, and so is an option out of place.
+
+    Within `called_as` its usage says that name in place of `prog`.
+    """
+
+    name: str | None = None
+
+    def __init__(self, *, prog: str | None = None, **about: Any) -> None:
+        super().__init__(prog=self.name or prog, **about)
 
     def share(self, *flags: str) -> None:
         """Add options of SHARED."""
@@ -115,6 +123,16 @@ class Parser(argparse.ArgumentParser):
         if "\0" in text:
             raise argparse.ArgumentError(action, "expected text without a NUL character")
         return super()._get_value(action, text)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def called_as(name: str) -> Iterator[None]:
+    """Let command lines say the name by which a person called them, such as `face-unlock audit`."""
+    before, Parser.name = Parser.name, name
+    try:
+        yield
+    finally:
+        Parser.name = before
 
 
 def configured(args: argparse.Namespace) -> Config:

@@ -37,16 +37,23 @@ def main(arguments: list[str] | None = None) -> int:
     return run("audit", lambda: act(parse(arguments)))
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def command_line() -> Parser:
     parser = Parser(prog="audit.py", description="Read the audit log.")
-    parser.add_argument("command", choices=TAKEN)
-    parser.add_argument("--event", choices=RECORDS, help="show: only these")
+    purposes = "verify: is the chain whole? it names the first broken record; show: print the records"
+    parser.add_argument("command", choices=TAKEN, help=purposes)
+    only = f"show: only these, of {', '.join(RECORDS)}"
+    parser.add_argument("--event", choices=RECORDS, metavar="EVENT", help=only)
     parser.add_argument("--subject", metavar="NAME", help="show: only of this person, by name or alias")
     parser.add_argument("--since", metavar="TIME", help="show: from here on, YYYY-MM-DD[THH:MM], UTC")
     parser.add_argument("--until", metavar="TIME", help="show: up to here; a day is in it")
     parser.add_argument("--json", action="store_true", help="show: the records as they are, one a line")
     parser.share("--gallery", "--config")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = command_line()
     args = parser.parse_args(arguments)
     parser.refuse_others(args, args.command, {"command", "gallery", "config", *TAKEN[args.command]})
     return args

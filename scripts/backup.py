@@ -57,16 +57,25 @@ def main(arguments: list[str] | None = None) -> int:
     return run("backup", lambda: act(parse(arguments)))
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def command_line() -> Parser:
     parser = Parser(prog="backup.py", description="Encrypted backups of the gallery.")
-    parser.add_argument("command", choices=TAKEN)
+    purposes = (
+        "create: write a backup; restore: put one in place of what is enrolled, asking first where somebody would be "
+        "lost; purge: take a person out of a backup that was not here when they were removed"
+    )
+    parser.add_argument("command", choices=TAKEN, help=purposes)
     parser.add_argument("file", type=Path, help="the backup")
     parser.add_argument("name", nargs="?", help="purge: whom to take out")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--passphrase-file", type=Path, metavar="FILE", help="its first line is the passphrase")
     how.add_argument("--no-passphrase", action="store_true", help="the gallery's own key alone")
     parser.share("--yes", "--gallery", "--config")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = command_line()
     args = parser.parse_args(arguments)
     common = {"command", "file", "gallery", "config"}
     parser.refuse_others(args, args.command, common | TAKEN[args.command])

@@ -13,6 +13,7 @@ the enrolled person is let in, or they are not, or if the passive look takes one
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import os
@@ -34,6 +35,7 @@ import numpy as np
 from gpiozero.pins.mock import MockFactory
 
 import enroll
+from device import programs
 from device.build import build_detector, build_device, build_liveness, manifest_path
 from device.config import Config, LockConfig, check_model, load_config
 from device.errors import FaceUnlockError, UsageError
@@ -300,8 +302,7 @@ def faults(result: Play) -> list[str]:
     return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the demo and return the exit code."""
+def command_line() -> Parser:
     parser = Parser(prog="demo.py", description="Show the whole product at work, without pins.")
     parser.add_argument("--picture", type=Path, default=ROOT / "demo.png", help="file to write (demo.png)")
     parser.add_argument(
@@ -310,20 +311,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", metavar="NAME", help="network of the embeddings: a name or a manifest")
     # /dev/null is an empty config: the demo shows the defaults, whatever this machine is set to.
     parser.add_argument(
-        "--config", type=Path, default=Path("/dev/null"), help="TOML file (docs/owner/tune.md)"
+        "--config",
+        type=Path,
+        default=Path("/dev/null"),
+        metavar="PATH",
+        help="TOML file (docs/owner/tune.md)",
     )
-    args = parser.parse_args(arguments)
-    try:
-        check(args.picture, args.seconds)
-        with tempfile.TemporaryDirectory(prefix="face-unlock-demo-") as folder:
-            result = run(Path(folder), args.seconds, args.config, args.model)
-        draw(result, args.picture)
-    except FaceUnlockError as error:
-        print(f"{MARK} demo: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{MARK} demo: interrupted", file=sys.stderr)
-        return 130
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo and return the exit code."""
+    return programs.run(f"{MARK} demo", lambda: act(command_line().parse_args(arguments)))
+
+
+def act(args: argparse.Namespace) -> int:
+    check(args.picture, args.seconds)
+    with tempfile.TemporaryDirectory(prefix="face-unlock-demo-") as folder:
+        result = run(Path(folder), args.seconds, args.config, args.model)
+    draw(result, args.picture)
     print(f"{MARK} wrote {args.picture.name}")
     found = faults(result)
     for line in found:

@@ -44,14 +44,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def command_line() -> Parser:
     parser = Parser(prog="gallery_keys.py", description="Care for the key of the gallery.")
-    parser.add_argument("command", choices=COMMANDS)
+    purposes = "; ".join(f"{name}: {purpose}" for name, (purpose, _) in COMMANDS.items())
+    parser.add_argument("command", choices=COMMANDS, help=purposes)
     parser.add_argument("--output", type=Path, metavar="FILE", help="extend, retire: a new file for the keys")
     parser.share("--gallery", "--config")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = command_line()
     args = parser.parse_args(arguments)
-    takes = {"output"} if COMMANDS[args.command] is None else set()
+    takes = {"output"} if COMMANDS[args.command][1] is None else set()
     parser.refuse_others(args, args.command, {"command", "gallery", "config", *takes})
     if takes and args.output is None:
         parser.error(f"{args.command}: expected --output FILE, received none")
@@ -59,7 +65,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def act(args: argparse.Namespace) -> int:
-    config, command = configured(args), COMMANDS[args.command]
+    config, (_, command) = configured(args), COMMANDS[args.command]
     if command is None:
         export(config, args.command, args.output)
     else:
@@ -247,15 +253,15 @@ def ring_of(keys: KeyStore) -> KeyRing:
     return ring
 
 
-COMMANDS: dict[str, Callable[[Config], None] | None] = {
-    "show": show,
-    "seal": seal,
-    "rotate": rotate,
-    "bind": bind,
-    "unbind": unbind,
-    "accept": accept,
-    "extend": None,
-    "retire": None,
+COMMANDS: dict[str, tuple[str, Callable[[Config], None] | None]] = {
+    "show": ("where the key is, what it seals, and whether all is whole", show),
+    "seal": ("make a key, or bring a gallery of an older release up to date", seal),
+    "rotate": ("seal everything with a new key, forget the old one", rotate),
+    "bind": ("the same, with a key that opens on this board only", bind),
+    "unbind": ("the same, with a key that opens on any board", unbind),
+    "accept": ("take this gallery for the newest, whatever was counted before", accept),
+    "extend": ("for systemd credentials, with --output: the keys and a new one", None),
+    "retire": ("for systemd credentials, with --output: the newest key alone", None),
 }
 
 if __name__ == "__main__":

@@ -213,12 +213,16 @@ def selftest(config: Config, images: Path | None, looks: int, ask: Callable[[str
     return verdict
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def command_line() -> Parser:
     parser = Parser(prog="pad_selftest.py", description="Prove at this door that pictures are kept out.")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs: print/, phone/ ...")
     parser.add_argument("--looks", type=int, metavar="N", help=f"of each species ({LOOKS})")
-    parser.add_argument("--camera", metavar="SRC", help="as of unlock.py")
-    parser.share("--gallery", "--config")
+    parser.share("--camera", "--gallery", "--config")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = command_line()
     args = parser.parse_args(arguments)
     if args.images is not None:
         parser.refuse_others(args, "--images", {"images", "gallery", "config"})

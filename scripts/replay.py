@@ -13,6 +13,7 @@ worst case. Each replay has its own seed, so that it can be run again: `--seed N
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import random
@@ -29,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from gpiozero.pins.mock import MockFactory
 from tqdm import tqdm
 
+from device import programs
 from device.build import (
     SAME_PERSON_FMR,
     build_aligner,
@@ -45,7 +47,7 @@ from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, LivenessRule
 from device.decide.parallax import measure
 from device.decide.refusals import Refusals
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.gallery.gallery import Gallery
 from device.lock.front import Prompt
 from device.pipeline import Device, handle_frame
@@ -312,28 +314,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of one attack (5)")
     parser.add_argument("--seed", type=int, default=0, help="of the first replay; the next ones count up")
     parser.add_argument("--alignment", choices=("mesh", "landmarks"), default="mesh")
-    args = parser.parse_args(arguments)
+    return programs.run("replay", lambda: act(parser.parse_args(arguments)))
+
+
+def act(args: argparse.Namespace) -> int:
+    """Replay, and return 1 when somebody got in who may not."""
     config = Config(
         alignment=args.alignment, detector=DetectorConfig(kind="litert"), liveness=LivenessConfig()
     )
-    try:
-        if min(args.attacks, args.live, args.seed) < 0 or not 1 <= args.seconds <= 600:
-            raise UsageError(
-                "--attacks, --live, --seed: expected 0 or more, --seconds: 1 to 600: change them"
-            )
-        actor, wrong = load_actor(args.photograph), 0
-        with stages(actor, config) as made:
-            if args.figures:
-                run_figures(made, actor)
-            if args.live:
-                wrong += run_live(made, actor, args.live, args.seed)
-            if args.attacks:
-                wrong += run_attacks(made, actor, args.attacks, args.seed, args.seconds)
-            if args.clip:
-                run_clip(made, args.clip)
-    except FaceUnlockError as error:
-        print(f"replay: {error}", file=sys.stderr)
-        return error.exit_code
+    if min(args.attacks, args.live, args.seed) < 0 or not 1 <= args.seconds <= 600:
+        raise UsageError("--attacks, --live, --seed: expected 0 or more, --seconds: 1 to 600: change them")
+    actor, wrong = load_actor(args.photograph), 0
+    with stages(actor, config) as made:
+        if args.figures:
+            run_figures(made, actor)
+        if args.live:
+            wrong += run_live(made, actor, args.live, args.seed)
+        if args.attacks:
+            wrong += run_attacks(made, actor, args.attacks, args.seed, args.seconds)
+        if args.clip:
+            run_clip(made, args.clip)
     return 1 if wrong else 0
 
 

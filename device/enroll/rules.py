@@ -45,7 +45,7 @@ RULE_FIELDS = (*(field for _, field, _, _ in RULES), "access", "pin", "duress_pi
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("who may enter when (with --name or --change)")
+    group = parser.add_argument_group("who may enter when")
     for flag, field, _, text in RULES:
         group.add_argument(flag, dest=field, metavar="RULE", help=text)
     group.add_argument("--access", choices=ACCESS, help="face (default), face+pin, disabled")
