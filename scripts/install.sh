@@ -234,6 +234,10 @@ install_config() {
 # need not be able to enter the folder the command is typed in. With a sealed key only systemd can hand it over.
 # shellcheck disable=SC2016  # what stands in single quotes is for the commands and their shells
 install_commands() {
+    write_command face-unlock "COMMAND ...: all that an owner does, face-unlock --help" /opt/face-unlock/scripts/face_unlock.py
+    run install -D -m 644 "$HERE/systemd/face-unlock.1" "$ROOT/usr/local/share/man/man1/face-unlock.1"
+    run install -D -m 644 "$HERE/systemd/face-unlock.bash" \
+        "$ROOT/usr/local/share/bash-completion/completions/face-unlock"
     write_command face-unlock-enroll "--name NAME | --list | --remove NAME: enroll.py" /opt/face-unlock/enroll.py
     write_command face-unlock-run "audit.py verify | backup.py ... | gallery_keys.py ...: one of scripts/" \
         '/opt/face-unlock/scripts/"$script"' 'script=${1:?expected audit.py, backup.py or gallery_keys.py}; shift'
@@ -301,5 +305,6 @@ seal_gallery
 install_service
 say "installed. Next:"
 say "  edit /etc/face-unlock/config.toml (lock.pin, camera.source)"
-say "  face-unlock-enroll --name NAME    (--list, --remove NAME)"
+say "  face-unlock enroll NAME           (face-unlock --help lists the rest)"
+say "  face-unlock-enroll --name NAME    (the same)"
 say "  sudo systemctl start face-unlock; journalctl -fu face-unlock"

@@ -47,7 +47,9 @@ for unit in face-unlock.service face-unlock-lock.service face-unlock-board.servi
 done
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
-run rm -f "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
+run rm -f "$ROOT/usr/local/bin/face-unlock" "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
+run rm -f "$ROOT/usr/local/share/man/man1/face-unlock.1" \
+    "$ROOT/usr/local/share/bash-completion/completions/face-unlock"
 run_live udevadm control --reload || say "udev did not take the rules away: they are gone after the next start"
 run rm -rf "$ROOT/run/face-unlock-lock" "$ROOT/run/face-unlock-board" # the first one's unit leaves it
 run rm -rf "$ROOT/opt/face-unlock"

@@ -10,7 +10,6 @@ much similarity is lost, and which share is no longer matched at FMR 1e-5.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import zipfile
 import zlib
@@ -30,6 +29,7 @@ from device.config import Config
 from device.enroll.collector import template
 from device.errors import FaceUnlockError, UsageError
 from device.numeric.intervals import clopper_pearson
+from device.programs import Parser
 from device.types import AlignedFace, Embedding, Image, Quality
 from device.vision.quality import assess
 from scripts.evaluate import nearest_center
@@ -179,7 +179,7 @@ def tables(shown: list[Shown], threshold: float) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="lfw.zip and lfw_pairs.txt")
     parser.add_argument("--people", type=int, default=40, metavar="N", help="so many are shown (40)")
     options = parser.parse_args(arguments)

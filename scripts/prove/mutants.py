@@ -11,7 +11,6 @@ program is as good with it. Exits with 1 at a survivor without a reason.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import copy
 import os
@@ -29,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from device.config import tomllib
+from device.programs import Parser
 
 WINGS = ("decide", "access", "lock", "vault", "journal")
 REASONS = Path(__file__).with_name("survivors.toml")
@@ -207,7 +207,7 @@ def try_all(mutants: list[Mutant]) -> list[Mutant]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Try mutants, and return 1 if one survived that has no reason to."""
-    parser = argparse.ArgumentParser(prog="mutants.py", description=main.__doc__)
+    parser = Parser(prog="mutants.py", description=main.__doc__)
     parser.add_argument("--wing", choices=WINGS, action="append", help="of device/; default: all five")
     parser.add_argument(
         "--file", action="append", metavar="PATH", help="a file of device/, in place of a wing"

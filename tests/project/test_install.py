@@ -294,6 +294,20 @@ def test_the_enroll_command_runs_as_the_service_in_its_folder(run, tmp_path, too
         f"{root}/opt/face-unlock/enroll.py",
         *("--name", "Anna Maria", "--no-sheet"),
     ]
+    assert "face-unlock enroll NAME" in done.stdout
+    one = root / "usr/local/bin/face-unlock"
+    for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
+        one.write_text(one.read_text().replace(folder, f"{root}{folder}"))
+    told = subprocess.run(
+        [one, "list", "--json"], env={"PATH": f"{tools}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert told.stdout.splitlines()[1:] == [
+        f"{root}/opt/face-unlock/scripts/face_unlock.py",
+        "list",
+        "--json",
+    ]
+    assert (root / "usr/local/share/man/man1/face-unlock.1").exists()
+    assert (root / "usr/local/share/bash-completion/completions/face-unlock").exists()
     other = tmp_path / "root/usr/local/bin/face-unlock-run"
     for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
         other.write_text(other.read_text().replace(folder, f"{root}{folder}"))
