@@ -298,9 +298,8 @@ def test_the_enroll_command_runs_as_the_service_in_its_folder(run, tmp_path, too
     one = root / "usr/local/bin/face-unlock"
     for folder in ("/opt/face-unlock", "/var/lib/face-unlock"):
         one.write_text(one.read_text().replace(folder, f"{root}{folder}"))
-    told = subprocess.run(
-        [one, "list", "--json"], env={"PATH": f"{tools}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    environ = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    told = subprocess.run([one, "list", "--json"], env=environ, capture_output=True, text=True, check=False)
     assert told.stdout.splitlines()[1:] == [
         f"{root}/opt/face-unlock/scripts/face_unlock.py",
         "list",
