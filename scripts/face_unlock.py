@@ -5,7 +5,7 @@
     face-unlock COMMAND --help
 
 Each command is one of the programs of this project, which go on working by their own names: `python enroll.py
---name alice` is `face-unlock enroll alice`. Exit codes stand in the README.
+--name alice` is `face-unlock enroll alice`. Exit codes stand in docs/how/pipeline.md.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from device.journal.events import TOLD
 from device.lock.door import Alarm, DoorState
 from device.lock.wire import Refusal
 from device.types import Is, Reason
+from scripts.face_unlock import COMMANDS
 from tests.conftest import ROOT, run_program
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -86,6 +87,18 @@ def test_the_owners_page_of_trouble_has_the_line_of_every_refusal() -> None:
     page = DOCS[Path("docs/owner/trouble.md")]
     told = {str(reason).replace("_", " ") for reason in Reason if reason.has(Is.REFUSAL)}
     assert set(re.findall(r"`refused: ([a-z ]+)`", page)) == told
+
+
+def test_every_command_that_a_page_tells_an_owner_to_type_exists() -> None:
+    typed = {
+        (name, option)
+        for text in PAGES.values()
+        for name, rest in re.findall(r"(?m)(?:^    |`)face-unlock ([a-z]+)([^`#\n]*)", text)
+        for option in re.findall(r" (--[a-z-]+)", rest) or [""]
+    }
+    assert len({name for name, _ in typed}) >= 8
+    helps = {name: COMMANDS[name].line().format_help() for name, _ in typed}
+    assert [(name, option) for name, option in sorted(typed) if option not in helps[name]] == []
 
 
 def test_every_word_of_door_and_lock_process_stands_in_install() -> None:
