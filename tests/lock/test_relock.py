@@ -87,6 +87,15 @@ def test_the_next_start_locks_the_pin_of_an_earlier_configuration_first(tmp_path
     assert not len(Trace(tmp_path / "gpio22.trace"))  # it was given back, and may be a switch's by now
 
 
+@pytest.mark.parametrize("active_high", [True, False])
+def test_the_next_start_with_the_same_pin_has_nothing_to_lock_first(tmp_path, pins, active_high):
+    """Another level of the same pin, too: the claim itself drives it to locked."""
+    ClaimFile(tmp_path).hold(GPIO17)
+    settings = LockConfig(active_high=active_high)
+    with open_lock(settings, pin_factory=pins, record=ClaimFile(tmp_path), warn=pytest.fail) as lock:
+        assert lock.is_locked
+
+
 def test_a_lock_process_that_cannot_claim_its_pin_leaves_the_record_alone(tmp_path, pins):
     record = ClaimFile(tmp_path)
     with open_lock(LockConfig(), pin_factory=pins, record=record):

@@ -96,3 +96,19 @@ def test_a_switch_that_cannot_be_claimed_counts_as_open_and_is_told(pins, door):
     other.alarm(True)
     other.close()
     DoorPins(DoorConfig(contact_pin=5), pin_factory=pins, warn=pytest.fail).close()
+
+
+def test_a_button_is_pressed_for_a_twentieth_of_a_second(pins, door):
+    door.look(True, 0.0)
+    pins.pin(24).drive_low()
+    assert not door.look(True, 1.0).exit_pressed
+    assert not door.look(True, 1.04).exit_pressed
+    assert door.look(True, 1.06).exit_pressed
+
+
+def test_gpio0_is_a_pin():
+    """The wiring's check refuses it; here -1 alone is none."""
+    factory = MockFactory()
+    with_one = DoorPins(DoorConfig(contact_pin=0), pin_factory=factory)
+    assert with_one.watched
+    with_one.close()

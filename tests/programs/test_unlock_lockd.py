@@ -70,7 +70,7 @@ def test_a_grant_is_one_pulse_of_the_lock_process(pair):
     bolt, recognizer = pair(f"[lock]\npulse_s = {PULSE_S}\n", "--once")
     code, lines, err = finish(recognizer)
     assert (code, err) == (0, "")
-    told = [line["event"] for line in lines if line["event"] not in ("refused", "door")]
+    told = [line["event"] for line in lines if line["event"] not in ("refused", "door", "approach")]
     assert told == ["started", "ready", "unlocked", "granted", "locked", "stopping"]
     assert lines[0]["lock"] == "lockd"
     assert [line["door"] for line in lines if line["event"] == "door"] == ["unlocked", "locked"]
@@ -113,3 +113,19 @@ def test_without_its_lock_process_the_recognizer_ends(pair):
     assert "see `systemctl status face-unlock-lock`" in err
     assert lines[-1]["exit_code"] == 7
     assert bolt.levels() == [True, False]
+
+
+def test_a_lock_process_that_starts_anew_is_found_again_and_the_door_opens(pair, tmp_path):
+    toml = "[lock]\npulse_s = 1\n[decision]\ncooldown_s = 1\n"
+    bolt, recognizer = pair(toml)
+    await_level(bolt, True, 60)
+    bolt.end(signal.SIGKILL)
+    again = Process(tmp_path, toml + NO_LIVENESS)
+    await_level(again, False, 20)
+    await_level(again, True, 60)
+    recognizer.send_signal(signal.SIGTERM)
+    code, lines, err = finish(recognizer)
+    again.end()
+    assert (code, err) == (0, "")
+    told = [line["event"] for line in lines if line["event"].startswith("lock_")]
+    assert told == ["lock_lost", "lock_back"]
