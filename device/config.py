@@ -127,7 +127,7 @@ class QualityConfig:
         low=0,
         high=20,
     )
-    max_white: float = setting(0.7, "largest share of the face that may be white", low=0.05, high=1)
+    max_white: float = setting(0.6, "largest share of the face that may be white", low=0.05, high=1)
     max_yaw_deg: float = setting(35.0, "furthest turn to a side", unit="deg", low=5, high=90)
     max_pitch_deg: float = setting(30.0, "furthest nod up or down", unit="deg", low=5, high=90)
     max_roll_deg: float = setting(35.0, "furthest tilt to a shoulder", unit="deg", low=5, high=90)

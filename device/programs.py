@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from device.config import Config
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Of a program that runs until it is stopped: asked to end, it did what it should.
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGALRM: 0}
 OUT_OF_MEMORY = "out of memory: stop other programs, or take a smaller picture"
 # What more than one program takes: the same name, the same words.
 SHARED: dict[str, dict[str, Any]] = {
@@ -312,3 +314,46 @@ def ignore_stop_signals() -> None:
     """Let the last moments run to their end: what is stored is then told as stored."""
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end; no `except Exception` on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], None]]:
+    """Turn SIGINT, SIGTERM, SIGHUP and the timer into one Stopped; later ones wait until the door is locked.
+
+    Yields a check that raises it again: Python drops an exception that a handler raises within a `__del__`, and
+    MediaPipe's images have one in each frame.
+    """
+    caught: list[int] = []
+
+    def check() -> None:
+        if caught:
+            raise Stopped(caught[0])
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in EXIT_CODES:
+            signal.signal(each, signal.SIG_IGN)
+        caught.append(number)
+        check()
+
+    numbers = set(EXIT_CODES)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+        numbers.remove(signal.SIGHUP)
+    before = {each: signal.signal(each, stop) for each in numbers}
+    try:
+        yield check
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def stop_reason(stop: Stopped) -> str:
+    return "time_over" if stop.number == signal.SIGALRM else signal.Signals(stop.number).name.lower()

@@ -20,7 +20,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,9 @@ def noisy(image: Any) -> Any:
     return image
 
 
-def play_live(folder: Path) -> None:
-    """Let unlock.py take a clip for a camera, behind the reader that real cameras have: its frames are of now."""
-    import unlock
-    from device.config import Config
+def play_live(folder: Path) -> Callable[[Any], Any]:
+    """Return what opens a clip as a camera, behind the reader that real cameras have: its frames are of now."""
+    from device.build import build_camera
     from device.errors import CameraLost
     from device.types import Frame
     from device.vision.camera.clip import ClipCamera
@@ -164,12 +163,12 @@ def play_live(folder: Path) -> None:
             if (folder / "camera_pulled").exists():
                 raise CameraLost(f"camera {self.name}: pulled")
 
-    def build(config: Config) -> LiveClip:
-        clip = build_clip(config)
+    def build(config: Any) -> LiveClip:
+        clip = build_camera(config)
         assert isinstance(clip, ClipCamera)
         return LiveClip(clip, config.camera.stall_timeout_s)
 
-    build_clip, unlock.build_camera = unlock.build_camera, build
+    return build
 
 
 def main() -> int:
@@ -200,8 +199,7 @@ def main() -> int:
         return 2
     import unlock
 
-    play_live(folder)
-    return unlock.main(arguments)
+    return unlock.main(arguments, open_camera=play_live(folder))
 
 
 if __name__ == "__main__":

@@ -17,19 +17,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
-import unlock
 from device.access.policy import Policy
-from device.decide.backoff_file import BackoffFile
 from device.decide.challenge import Move
-from device.errors import CameraLost, LockError, LockRefused
 from device.gallery.gallery import Gallery
 from device.journal.verify import read_lines, verify
-from device.types import Decision, Frame, Reason
+from device.types import Reason
 from device.vault.keys import KeyStore, new_ring, written
 from tests.conftest import ROOT, copy_gallery, make_clip, run_program
 from tests.gallery.test_gallery import plain
@@ -457,113 +453,6 @@ def test_every_reason_stands_in_tune() -> None:
     assert [each for each in Reason if f"| `{each}` |" not in page] == []
 
 
-@pytest.mark.parametrize("error", ["camera 0: no frame for 5 s: check cable and power", "unplugged"])
-def test_a_lost_camera_in_words_is_named_once_and_tried_again(error: str) -> None:
-    line = {"event": "camera_lost", "at": "now", "error": error, "camera": "camera 0", "retry_s": 0.5}
-    named = error if error.startswith("camera 0") else f"camera 0: {error}"
-    assert unlock.describe(line) == f"camera lost: {named}: trying again, at most every 10 s"
-
-
-class Camera:
-    """Yields the scripted frames; an exception in the script is raised in its place."""
-
-    name, live = "fake", True
-
-    def __init__(self, *tries: list[Frame | CameraLost]) -> None:
-        self.tries = iter(tries)
-
-    def frames(self) -> Iterator[Frame]:
-        for step in next(self.tries):
-            if isinstance(step, CameraLost):
-                raise step
-            yield step
-
-    def close(self) -> None: ...
-
-
-FRAME = Frame(np.zeros((4, 4, 3), np.uint8), 0.0)
-
-
-def watch(camera: Camera, calls: list[str], *, once: bool) -> unlock.Watch:
-    device, status, notifier = MagicMock(), MagicMock(), MagicMock()
-    device.lock.lock.side_effect = lambda: calls.append("lock")
-    device.forget.side_effect = lambda: calls.append("forget")
-    device.rest_s = 0.0
-    status.event.side_effect = lambda name, **_: calls.append(name)
-    notifier.camera_lost.side_effect = lambda: calls.append("stretch")
-    notifier.camera_back.side_effect = lambda _: calls.append("restore")
-    notifier.watchdog.side_effect = lambda _: calls.append("beat")
-    return unlock.Watch(
-        camera,
-        device,
-        status,
-        notifier,
-        heartbeat_s=60.0,
-        once=once,
-        check_stop=lambda: None,
-        refusals=BackoffFile(None),
-    )
-
-
-def decide(monkeypatch: pytest.MonkeyPatch, calls: list[str], *, granted: bool) -> None:
-    reason = Reason.GRANTED if granted else Reason.NO_FACE
-    decision = Decision(granted=granted, reason=reason, captured_at_s=0.0, subject_id="Eileen")
-    monkeypatch.setattr(unlock, "handle_frame", lambda *_: calls.append("frame") or decision)
-
-
-def test_a_lost_camera_locks_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop itself: frames, a loss, a failing retry, frames again; each finished try is a sign of life."""
-    calls: list[str] = []
-    camera = Camera([FRAME, CameraLost("unplugged")], [CameraLost("still unplugged")], [FRAME])
-    decide(monkeypatch, calls, granted=False)
-    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
-    assert watch(camera, calls, once=False).run() is False
-    lost = ["lock", "forget", "stretch", "camera_lost", "beat"]
-    again = ["lock", "forget", "beat"]
-    assert calls == ["frame", "beat", *lost, *again, "frame", "camera_back", "restore", "beat"]
-
-
-def test_a_hot_board_gets_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    decide(monkeypatch, calls, granted=False)
-    door = watch(Camera([FRAME] * 3), calls, once=False)
-    door._device.rest_s = 0.1
-    started_s = time.monotonic()
-    door.run()
-    assert time.monotonic() - started_s >= 0.3
-    assert calls.count("frame") == 3
-
-
-def test_what_is_new_is_told_with_the_camera_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that stands still locks and forgets like a lost one; a covered lens does not end a PIN's wait."""
-    calls: list[str] = []
-    decide(monkeypatch, calls, granted=False)
-    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
-    door = watch(Camera([FRAME, FRAME, CameraLost("unplugged")], []), calls, once=False)
-    told = iter([[("camera_covered", {"reason": "dark"})], [("camera_frozen", {})], [("board_hot", {})]])
-    door._device.news.side_effect = lambda decision, now_s: next(told, [])
-    door.run()
-    assert calls[:3] == ["frame", "camera_covered", "beat"]
-    assert calls[3:8] == ["frame", "camera_frozen", "lock", "forget", "beat"]
-    assert calls[8:11] == ["lock", "forget", "stretch"]  # lost
-    assert "board_hot" in calls[11:]
-
-
-def test_a_move_is_told_once_and_the_prompt_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = iter([None, "nod", "nod", None, "blink", CameraLost])
-    told: list[Any] = []
-    door = watch(Camera([FRAME] * 5 + [CameraLost("unplugged")], []), [], once=False)
-    door._status.event.side_effect = lambda name, **fields: told.append((name, fields.get("action")))
-    door._device.prompt.show.side_effect = lambda move: told.append(move)
-    decision = Decision(granted=False, reason=Reason.CHALLENGE, captured_at_s=0.0)
-    monkeypatch.setattr(unlock, "handle_frame", lambda *_: replace(decision, challenge=next(asked)))
-    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
-    door.run()
-    hold = ["hold_still", ("challenge", "hold_still")]  # which is no pattern of the prompt: it falls silent
-    asked = [*hold, "nod", ("challenge", "nod"), *hold, "blink", ("challenge", "blink")]
-    assert told[:9] == [*asked, None]
-
-
 def test_a_known_person_before_the_default_door_has_a_line_that_says_why_it_did_not_open(
     door: Door, person_clip: Path
 ) -> None:
@@ -577,74 +466,6 @@ def test_a_known_person_before_the_default_door_has_a_line_that_says_why_it_did_
     assert line["reason"] in ("challenge", "challenge_failed", "spoof_suspected")
     assert line["advice"]
     assert line["took_s"] > 1
-
-
-def test_a_count_that_cannot_be_kept_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    door = watch(Camera([FRAME] * 3), calls, once=False)
-    door._refusals.fault = "gallery.db.refusals: no space left on device"
-    decide(monkeypatch, calls, granted=False)
-    door.run()
-    assert calls.count("warning") == 1
-    door._refusals.fault, door._pins = None, BackoffFile(None)
-    door._pins.fault = "gallery.db.wrong_pins: no space left on device"
-    door._tell_fault()
-    door._tell_fault()
-    assert calls.count("warning") == 2
-
-
-def test_the_heartbeat_says_that_the_camera_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    decide(monkeypatch, calls, granted=False)
-    monkeypatch.setattr(unlock, "RECONNECT_S", (0.01, 0.04))
-    door = watch(Camera([CameraLost("unplugged")], [FRAME]), calls, once=False)
-    said: list[bool] = []
-    monkeypatch.setattr(
-        door._status,
-        "event",
-        lambda name, **fields: name == "heartbeat" and said.append(fields["camera_lost"]),
-    )
-    monkeypatch.setattr(door, "_heartbeat_s", 0.0)
-    door.run()
-    assert said[0] is True
-    assert said[-1] is False
-
-
-def test_a_refusing_lock_process_is_told_and_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    door = watch(Camera([FRAME, FRAME]), calls, once=True)
-    answers = iter([LockRefused("stale"), Decision(granted=True, reason=Reason.GRANTED, captured_at_s=0.0)])
-
-    def handle(*_: Any) -> Decision:
-        answer = next(answers)
-        if isinstance(answer, LockRefused):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(unlock, "handle_frame", handle)
-    assert door.run() is True
-    assert calls == ["command_refused", "beat", "granted", "beat"]
-
-
-def test_time_that_ends_in_the_pulse_of_a_grant_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    decide(monkeypatch, calls, granted=True)
-    signal.setitimer(signal.ITIMER_REAL, 600)
-    try:
-        assert watch(Camera([FRAME]), calls, once=False).run() is False
-        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
-        assert watch(Camera([FRAME]), calls, once=True).run() is True
-        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def test_a_pulse_that_nobody_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unlock, "PULSE_GRACE_S", 0.1)
-    device = MagicMock()
-    device.lock.is_locked = False
-    with pytest.raises(LockError, match="still unlocked"):
-        unlock.finish_pulse(device, 0.1, lambda: None)
 
 
 # Rules, the key and the audit, at the real program's pin

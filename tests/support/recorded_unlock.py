@@ -19,11 +19,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gpiozero.pins.mock import MockFactory, MockPin
 
+Handle = Callable[..., Any]
 PINS = Path(sys.argv[1])
 
 
@@ -45,11 +47,9 @@ class FilePin(MockPin):
         return changed
 
 
-def fail_after_grant() -> None:
+def failing_after_grant(handle: Handle) -> Handle:
     """Break the loop in the frame after the first grant."""
-    import unlock
-
-    handle, granted = unlock.handle_frame, []
+    granted: list[int] = []
 
     def handle_or_fail(*arguments: Any) -> Any:
         if granted:
@@ -58,30 +58,26 @@ def fail_after_grant() -> None:
         granted.extend([1] * decision.granted)
         return decision
 
-    unlock.handle_frame = handle_or_fail
+    return handle_or_fail
 
 
-def sigterm_in_del() -> None:
+def with_sigterm_in_del(handle: Handle) -> Handle:
     """Send SIGTERM from a __del__ in each frame, as often as MediaPipe's images have one."""
-    import unlock
 
     class Dying:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)  # the handler runs in here
 
-    handle = unlock.handle_frame
-    unlock.handle_frame = lambda *arguments: (Dying(), handle(*arguments))[1]
+    return lambda *arguments: (Dying(), handle(*arguments))[1]
 
 
-def no_memory_after_grant() -> None:
+def without_memory_after_grant(handle: Handle) -> Handle:
     """Let memory run out in the frame after the first grant."""
     import resource
 
     import cv2
     import numpy as np
-
-    import unlock
 
     def starve() -> Any:
         resource.setrlimit(resource.RLIMIT_AS, (taken_bytes(), resource.RLIM_INFINITY))
@@ -92,7 +88,8 @@ def no_memory_after_grant() -> None:
             cv2.resize(np.zeros((8, 8, 3), np.uint8), (20_000, 20_000))
         return hoard()
 
-    handle, granted, held = unlock.handle_frame, [], []
+    granted: list[int] = []
+    held: list[Any] = []
 
     def handle_or_starve(*arguments: Any) -> Any:
         if granted and not held:
@@ -101,7 +98,20 @@ def no_memory_after_grant() -> None:
         granted.extend([1] * decision.granted)
         return decision
 
-    unlock.handle_frame = handle_or_starve
+    return handle_or_starve
+
+
+def with_set_clock(handle: Handle, jump_s: float) -> Handle:
+    """Set the wall clock after the first frame."""
+    seen: list[int] = []
+
+    def handled(frame: Any, device: Any, now_s: float) -> Any:
+        device.clock._wall_s = lambda: time.time() + (jump_s if seen else 0)
+        decision = handle(frame, device, now_s)
+        seen.append(1)
+        return decision
+
+    return handled
 
 
 def hoard() -> Any:
@@ -119,33 +129,12 @@ def taken_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def set_clock(jump_s: float) -> None:
-    """Set the wall clock after the first frame."""
-    import unlock
-
-    build, handle, seen = unlock.build_device, unlock.handle_frame, []
-
-    def built(*arguments: Any, **more: Any) -> Any:
-        device = build(*arguments, **more)
-        device.clock._wall_s = lambda: time.time() + (jump_s if seen else 0)
-        return device
-
-    def handled(*arguments: Any) -> Any:
-        decision = handle(*arguments)
-        seen.append(1)
-        return decision
-
-    unlock.build_device, unlock.handle_frame = built, handled
-
-
-def film_live(script: str) -> None:
-    """Let the clip be a live camera that does what the script says."""
+def film_live(script: str) -> Callable[[Any], Any]:
+    """Return what opens the clip as a live camera that does what the script says."""
     import numpy as np
 
-    import unlock
+    from device.build import build_camera
     from device.types import Frame
-
-    build = unlock.build_camera
 
     class Camera:
         live = True
@@ -175,7 +164,7 @@ def film_live(script: str) -> None:
                     elif kind != "skip":
                         yield shown.copy()
 
-    unlock.build_camera = lambda config: Camera(build(config))
+    return lambda config: Camera(build_camera(config))
 
 
 if __name__ == "__main__":
@@ -189,15 +178,24 @@ if __name__ == "__main__":
 
         sys.exit(main(sys.argv[3:], pin_factory=factory))
     import unlock
+    from device.build import build_camera
+    from device.pipeline import handle_frame
 
+    handle: Handle = handle_frame
     if os.environ.get("FAIL_AFTER_GRANT"):
-        fail_after_grant()
+        handle = failing_after_grant(handle)
     if os.environ.get("SIGTERM_IN_DEL"):
-        sigterm_in_del()
+        handle = with_sigterm_in_del(handle)
     if os.environ.get("NO_MEMORY_AFTER_GRANT"):
-        no_memory_after_grant()
+        handle = without_memory_after_grant(handle)
     if os.environ.get("JUMP_S"):
-        set_clock(float(os.environ["JUMP_S"]))
-    if os.environ.get("CAMERA"):
-        film_live(os.environ["CAMERA"])
-    sys.exit(unlock.main(sys.argv[3:], pin_factory=None if os.environ.get("REMOTE") else factory))
+        handle = with_set_clock(handle, float(os.environ["JUMP_S"]))
+    film = os.environ.get("CAMERA")
+    sys.exit(
+        unlock.main(
+            sys.argv[3:],
+            pin_factory=None if os.environ.get("REMOTE") else factory,
+            open_camera=film_live(film) if film else build_camera,
+            handle=handle,
+        )
+    )
