@@ -170,6 +170,7 @@ class Program:
                 notifier=self.notifier,
                 check_stop=self.check_stop,
                 counts=[refusals, pins],
+                meter=build.build_meter(config, self.camera),
                 # the grant came in time, and its pulse may end
                 on_once=lambda: signal.setitimer(signal.ITIMER_REAL, 0),
                 handle=self.handle,

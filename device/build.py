@@ -43,6 +43,7 @@ from device.vault.keys import KeyRing, KeyStore, LatestKeys
 from device.vault.sealing import Sealer
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
+from device.vision.camera.meter import FaceMeter, Metered, NoMeter
 from device.vision.camera.source import open_camera
 from device.vision.camera.turned import TurnedCamera
 from device.vision.detect import open_detector
@@ -366,6 +367,11 @@ def build_camera(config: Config) -> Camera:
     if camera.rotation == 0 and not camera.mirror:
         return opened
     return TurnedCamera(opened, rotation_deg=camera.rotation, mirror=camera.mirror)
+
+
+def build_meter(config: Config, camera: Camera) -> FaceMeter | NoMeter:
+    """Expose for the face, where the camera takes a wish."""
+    return FaceMeter(camera) if config.camera.meter and isinstance(camera, Metered) else NoMeter()
 
 
 def build_scene(config: Config) -> SceneWatch:

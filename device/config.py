@@ -95,6 +95,9 @@ class CameraConfig:
         "true: the picture is mirrored left to right after turning; for a camera that hands out mirrored pictures, "
         "else a challenge asks for the wrong side",
     )
+    meter: bool = setting(
+        True, "true: expose for the face, where the camera's driver takes a wish (picamera2, V4L2)"
+    )
     controls: dict[str, Any] = setting(
         {}, "libcamera controls, handed to picamera2 as they are (`AeExposureMode`, `AfMode` ...)"
     )

@@ -120,6 +120,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
     track_id: int | None = None
     face: AlignedFace | None = None
     score: float | None = None
+    brightness: float | None = None
 
     def conclude(stop: Stop | None, match: Match | None = None) -> Decision:
         # The stages take time too: a frame that grew old in a slow stage must not open the door.
@@ -130,7 +131,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
         sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
         decision = device.decider.decide(sight, decided_at_s)
         hint = challenge_hint(decision) or (stop.hint if stop is not None else "") or decision.reason.advice
-        return replace(decision, detection=detection, hint=hint, stop=stop)
+        return replace(decision, detection=detection, hint=hint, stop=stop, brightness=brightness)
 
     if (age_s := now_s - frame.captured_at_s) > (most_s := device.decider.rule.max_frame_age_s):
         return conclude(Stop(Reason.STALE_FRAME, "", age_s, most_s))
@@ -140,7 +141,7 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
         return conclude(blind)
 
     found = device.finder.find(frame.image)
-    detection = found.detection
+    detection, brightness = found.detection, found.brightness
     if device.search is not None:
         device.search.see(frame, found)
     track_id = device.tracker.update(detection, frame.captured_at_s)

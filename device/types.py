@@ -217,8 +217,8 @@ class Decision:
     """The decision about one frame.
 
     `challenge` is the move that is asked for now; `wait_s` is what is left of a wait, s; `stop` says which stage went
-    no further, and why. `liveness` is the fused score of the track. It, `similarity` and `detection` stay on the board:
-    drawings and tests use them.
+    no further, and why; `brightness` is the mean of the face, 0 to 255. `liveness` is the fused score of the track. It,
+    `similarity` and `detection` stay on the board: drawings and tests use them.
     """
 
     granted: bool
@@ -234,3 +234,4 @@ class Decision:
     liveness: float | None = None
     detection: FaceDetection | None = None
     stop: Stop | None = None
+    brightness: float | None = None

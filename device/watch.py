@@ -19,6 +19,7 @@ from device.journal.systemd import Notifier
 from device.pipeline import Device, handle_frame
 from device.protocols import Camera
 from device.types import Decision, Frame, News, Reason
+from device.vision.camera.meter import FaceMeter, NoMeter
 
 RECONNECT_S = (0.5, 10.0)  # first and longest wait before a lost camera is tried again
 PULSE_GRACE_S = 2.0  # a pulse that lasts longer than it may by this much has nobody who ends it
@@ -60,6 +61,7 @@ class Watch:
     Args:
         check_stop: called often; raises what ends the watch.
         counts: files whose fault is told.
+        meter: asks the camera for the exposure that a face needs.
         on_once: called when the grant has come that `once` waits for.
         handle: what decides about a frame.
     """
@@ -75,6 +77,7 @@ class Watch:
         check_stop: Callable[[], None] = lambda: None,
         counts: Sequence[BackoffFile] = (),
         on_once: Callable[[], object] = lambda: None,
+        meter: FaceMeter | NoMeter | None = None,
         time: Time | None = None,
         handle: Callable[[Frame, Device, float], Decision] = handle_frame,
     ) -> None:
@@ -86,7 +89,7 @@ class Watch:
             on_once,
             handle,
         )
-        self._time = time or SteadyTime()
+        self._time, self._meter = time or SteadyTime(), meter or NoMeter()
         self._fault: str | None = None
         self._approaches = Approaches()
         self._started_s = self._beat_s = self._time.now_s()
@@ -151,6 +154,7 @@ class Watch:
         self._device.lock.check()
         self._tell_fault()
         self._tell_news(decision)
+        self._meter.see(decision, now_s)
         self._beat(is_picture)
         self._time.sleep(self._device.rest_s)
         return decision

@@ -18,11 +18,13 @@ NO_FACE = Stop(Reason.NO_FACE, "no face: step before the camera")
 class Found:
     """What a picture shows: a face that may be compared, or the stop that says why there is none.
 
-    `detection` is that of the nearest face, good enough or not; None where there is nobody.
+    `detection` is that of the nearest face, good enough or not, `brightness` its mean of 0 to 255; None where there is
+    nobody.
     """
 
     detection: FaceDetection | None
     face: AlignedFace | Stop
+    brightness: float | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -61,8 +63,9 @@ class Finder:
             return Found(near[0][0], Stop(Reason.SEVERAL_FACES, hint, share, self.second_face_ratio))
         widest = detections[0]
         detection, face = near[0] if near else (widest, self.aligner.align(image, widest))
-        stop = assess(face, detection, self.limits).stop or self._upside_down(image, detection, face)
-        return Found(detection, stop or face)
+        quality = assess(face, detection, self.limits)
+        stop = quality.stop or self._upside_down(image, detection, face)
+        return Found(detection, stop or face, quality.brightness if near else None)
 
     def close(self) -> None:
         self.detector.close()

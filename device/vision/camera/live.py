@@ -35,6 +35,7 @@ class LiveCamera(ABC):
         self.stall_timeout_s = stall_timeout_s
         self._reader: _Reader | None = None
         self._hung: list[_Reader] = []
+        self.stops = 0.0  # of exposure that are asked for, more than the camera would take by itself
 
     @abstractmethod
     def open_device(self) -> Any:
@@ -47,6 +48,13 @@ class LiveCamera(ABC):
     @abstractmethod
     def release_device(self, device: Any) -> None:
         """Give the camera back."""
+
+    def expose_device(self, device: Any, stops: float) -> None:  # noqa: B027
+        """Ask a device for more or less light than it would take by itself; by default it takes no wish."""
+
+    def expose(self, stops: float) -> None:
+        """Ask for so many stops more, less below 0, from the next frame on; 0 leaves the camera alone."""
+        self.stops = stops
 
     def frames(self) -> Iterator[Frame]:
         """Open the camera and yield the newest frame each time, until close(); raise CameraLost when it
@@ -87,12 +95,14 @@ class _Reader(threading.Thread):
         self._arrived_s = time.monotonic()
         self._failure: Exception | None = None
         self._stopped = False
+        self._stops = 0.0  # a device that was opened anew meters by itself
 
     def run(self) -> None:
         device = None
         try:
             device = self._camera.open_device()
             while not self._stopped:
+                self._expose(device)
                 self._take(device)
         except CameraError as error:
             self._fail(error)
@@ -129,6 +139,12 @@ class _Reader(threading.Thread):
             self._changed.notify_all()
         self.join(wait_s)
         return not self.is_alive()
+
+    def _expose(self, device: Any) -> None:
+        wanted = self._camera.stops
+        if wanted != self._stops:
+            self._stops = wanted
+            self._camera.expose_device(device, wanted)
 
     def _take(self, device: Any) -> None:
         shot = self._camera.read_device(device)

@@ -20,6 +20,8 @@ DRAIN_STEPS = 100  # frames that are thrown away at once
 LATE_S = (
     1.0  # a stream whose frames stay later than this for a stall timeout is opened anew, without its backlog
 )
+AUTOMATIC, MANUAL = 3, 1  # V4L2_EXPOSURE_APERTURE_PRIORITY, V4L2_EXPOSURE_MANUAL
+LONGEST_EXPOSURE = 330.0  # in V4L2's 100 microseconds: hardly less than 1/30 s
 CHECK = {
     False: "check that it is there and not in use",
     True: "check the address and its login, and that the camera allows one more viewer",
@@ -28,13 +30,25 @@ CHECK = {
 
 @dataclass
 class Opened:
-    """One opening of a device; `in_time_s` is when the last frame that was not late came."""
+    """One opening of a device.
+
+    `in_time_s` is when the last frame that was not late came; `own_exposure` the time that the device took by itself
+    before it was asked for another, None while it takes its own.
+    """
 
     capture: Any
     opened_s: float
     in_time_s: float
     was_awaited: bool = False
     clock: StreamClock = field(default_factory=StreamClock)
+    own_exposure: float | None = None
+
+
+def let_it_meter(device: Opened) -> None:
+    """Give the exposure back to a device from which it was taken: it keeps it over a restart of the program."""
+    if device.own_exposure is not None:
+        device.own_exposure = None
+        device.capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, AUTOMATIC)
 
 
 class OpenCVCamera(LiveCamera):
@@ -96,7 +110,27 @@ class OpenCVCamera(LiveCamera):
                 return (to_rgb(image), taken_s) if good and image is not None else None
         return None
 
+    def expose_device(self, device: Opened, stops: float) -> None:
+        """Set the exposure time of a device that knows automatic and manual exposure; leave every other alone.
+
+        What it took by itself counts as 0 stops. The time stays within a frame's, so that the picture does not stutter.
+        """
+        if stops == 0:
+            let_it_meter(device)
+            return
+        capture = device.capture
+        if device.own_exposure is None:
+            own = capture.get(cv2.CAP_PROP_EXPOSURE)
+            if capture.get(cv2.CAP_PROP_AUTO_EXPOSURE) != AUTOMATIC or not own > 0:
+                return
+            if not capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, MANUAL):
+                return
+            device.own_exposure = own
+        longest = max(LONGEST_EXPOSURE, device.own_exposure)
+        capture.set(cv2.CAP_PROP_EXPOSURE, min(longest, max(1.0, device.own_exposure * 2**stops)))
+
     def release_device(self, device: Opened) -> None:
+        let_it_meter(device)
         device.capture.release()
 
     def _taken_s(self, device: Opened, begun_s: float, arrived_s: float) -> float | None:

@@ -14,6 +14,16 @@ from device.vision.camera.pixels import to_rgb
 
 PICAMERA2_FORMAT = "BGR888"  # libcamera names the bits of a little-endian word: in memory this is R, G, B
 
+# Controls by which an owner has taken the exposure into their own hands.
+OWN_EXPOSURE = {
+    "AeEnable",
+    "AnalogueGain",
+    "ExposureTime",
+    "ExposureTimeMode",
+    "AnalogueGainMode",
+    "ExposureValue",
+}
+
 
 class Picamera2Camera(LiveCamera):
     """A Raspberry Pi camera through picamera2, in libcamera's own buffers.
@@ -86,6 +96,13 @@ class Picamera2Camera(LiveCamera):
                 "to its /dev/videoN if it is a USB camera"
             )
         camera.start()
+
+    def expose_device(self, device: Any, stops: float) -> None:
+        """Set the exposure compensation, where the camera has one and `camera.controls` says nothing of exposure."""
+        if OWN_EXPOSURE & set(self._controls) or "ExposureValue" not in device.camera_controls:
+            return
+        least, most = device.camera_controls["ExposureValue"][:2]
+        device.set_controls({"ExposureValue": min(most, max(least, stops))})
 
     def read_device(self, device: Any) -> Shot | None:
         # a context manager, because the buffer must go back to libcamera whatever happens

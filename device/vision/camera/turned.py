@@ -10,6 +10,7 @@ import numpy as np
 
 from device.protocols import Camera
 from device.types import Frame, Image
+from device.vision.camera.meter import Metered
 
 ROTATIONS_DEG = (0, 90, 180, 270)
 
@@ -36,6 +37,11 @@ class TurnedCamera:
 
     def close(self) -> None:
         self._camera.close()
+
+    def expose(self, stops: float) -> None:
+        """Hand the wish on, where the camera takes one."""
+        if isinstance(self._camera, Metered):
+            self._camera.expose(stops)
 
 
 def turn(image: Image, rotation_deg: int, mirror: bool = False) -> Image:
