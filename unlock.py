@@ -73,7 +73,7 @@ def command_line() -> Parser:
     parser = Parser(prog="unlock.py", description="Unlock the door for an enrolled face.")
     parser.share("--config", "--camera", "--gallery", "--model")
     parser.add_argument(
-        "--lock-socket", metavar="PATH", help="socket of the lock process, which drives the pin"
+        "--lock-socket", metavar="PATH", help="socket of the lock process that drives the pin"
     )
     parser.add_argument("--demo", action="store_true", help="drive no pin: a mock takes its place")
     parser.add_argument(
