@@ -29,7 +29,7 @@ from device.console import DEMO_MARK, open_log
 from device.decide.backoff_file import BackoffFile
 from device.errors import ConfigError, FaceUnlockError, UsageError, is_out_of_memory
 from device.journal.systemd import Notifier
-from device.pipeline import Device, handle_frame
+from device.pipeline import Door, handle_frame
 from device.protocols import Camera
 from device.types import Decision, Frame
 from device.watch import Watch, WatchRule
@@ -42,7 +42,7 @@ def main(
     *,
     pin_factory: Any = None,
     open_camera: Callable[[Config], Camera] = build.build_camera,
-    handle: Callable[[Frame, Device, float], Decision] = handle_frame,
+    handle: Callable[[Frame, Door, float], Decision] = handle_frame,
 ) -> int:
     """Run until a signal, the end of a clip or a fault, and return the exit code; None for pins: the board's own."""
     args = parse(arguments)
@@ -97,7 +97,7 @@ class Program:
         args: argparse.Namespace,
         pin_factory: Any,
         open_camera: Callable[[Config], Camera],
-        handle: Callable[[Frame, Device, float], Decision],
+        handle: Callable[[Frame, Door, float], Decision],
         check_stop: Callable[[], None],
     ) -> None:
         self.args, self.handle, self.check_stop = args, handle, check_stop
@@ -147,7 +147,7 @@ class Program:
         self.status.event("started", version=__version__, camera=self.camera.name, lock=lock)
         refusals = BackoffFile(None) if demo else build.build_refusal_file(config)
         pins = BackoffFile(None) if demo else build.build_pin_file(config)
-        device = build.build_device(
+        door = build.build_door(
             config,
             pin_factory=self.pin_factory,
             audit=self.audit,
@@ -165,7 +165,7 @@ class Program:
                     pulse_s=config.lock.pulse_s, heartbeat_s=config.status.heartbeat_s, once=self.args.once
                 ),
                 camera=self.camera,
-                device=device,
+                door=door,
                 status=self.status,
                 notifier=self.notifier,
                 check_stop=self.check_stop,
@@ -175,10 +175,10 @@ class Program:
                 on_once=lambda: signal.setitimer(signal.ITIMER_REAL, 0),
                 handle=self.handle,
             )
-            watch.announce(build.shortfall(config, device.gallery.count()))
+            watch.announce(build.shortfall(config, door.gallery.count()))
             return watch.run()
         finally:
-            device.close()
+            door.close()
 
 
 def check_liveness(config: Config, no_liveness: bool) -> None:

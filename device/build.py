@@ -26,7 +26,7 @@ from device.errors import GalleryKeyError, ModelError
 from device.gallery.gallery import Gallery
 from device.gallery.seal import generation_path
 from device.gallery.usage import UsageFile
-from device.health import BoardRule, BoardWatch
+from device.health import BoardRule, BoardWatch, NoBoard
 from device.journal.audit import Audit, Limits
 from device.journal.trail import AuditTrail
 from device.lock.client import RemoteLock
@@ -34,7 +34,7 @@ from device.lock.front import LocalFront, Prompt, raise_alarm
 from device.lock.keypad import KeypadThread, SerialKeypad
 from device.lock.panel import prompt_pins
 from device.paths import expand
-from device.pipeline import Device
+from device.pipeline import Door
 from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer
 from device.vault.anchor import AnchorFile
 from device.vault.generation import GenerationFile
@@ -52,9 +52,10 @@ from device.vision.finder import Finder
 from device.vision.intent import IntentRule
 from device.vision.liveness import PadScorer
 from device.vision.quality import QualityLimits
-from device.vision.scene import SceneRule, SceneWatch
+from device.vision.scene import SceneRule, SceneWatch, Unwatched
 from device.vision.track import Tracker
 from device.vision.turn_search import TurnSearch
+from device.vision.unscored import Unscored
 
 SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
 # By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve
@@ -63,7 +64,7 @@ MARGIN_FMRS = (1e-5, 1e-4)
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
 
 
-def build_device(
+def build_door(
     config: Config,
     *,
     pin_factory: Any,
@@ -73,7 +74,7 @@ def build_device(
     pin_file: BackoffFile | None = None,
     is_door: bool = False,
     usage_file: UsageFile | None = None,
-) -> Device:
+) -> Door:
     """Put the door together; whatever fails, the pin is locked and given back.
 
     Args:
@@ -102,7 +103,7 @@ def build_device(
         for part in build_parts(config, entry, front):
             undo.callback(part.close)
             parts.append(part)
-        device = Device(
+        door = Door(
             finder=finder,
             tracker=Tracker(
                 max_gap_s=decision.track_gap_s,
@@ -111,7 +112,7 @@ def build_device(
             ),
             search=TurnSearch(finder, rotation_deg=config.camera.rotation, mirror=config.camera.mirror),
             intent=IntentRule(near_share=intent.near_share, max_yaw_deg=intent.max_yaw_deg),
-            liveness=liveness,
+            liveness=liveness or Unscored(),
             embedder=embedder,
             gallery=gallery,
             decider=build_decider(
@@ -133,13 +134,13 @@ def build_device(
                 pin_file or BackoffFile(None),
                 usage_file or build_usage(config),
             ),
-            scene=build_scene(config) if live else None,
-            board=BoardWatch(BoardRule(config.board.hot_c, config.board.hot_rest_s)) if live else None,
+            scene=build_scene(config) if live else Unwatched(),
+            board=build_board(config) if live else NoBoard(),
             clock=clock,
             parts=parts,
         )
         undo.pop_all()
-    return device
+    return door
 
 
 def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, guided: bool) -> Collector:
@@ -372,6 +373,10 @@ def build_camera(config: Config) -> Camera:
 def build_meter(config: Config, camera: Camera) -> FaceMeter | NoMeter:
     """Expose for the face, where the camera takes a wish."""
     return FaceMeter(camera) if config.camera.meter and isinstance(camera, Metered) else NoMeter()
+
+
+def build_board(config: Config) -> BoardWatch:
+    return BoardWatch(BoardRule(config.board.hot_c, config.board.hot_rest_s))
 
 
 def build_scene(config: Config) -> SceneWatch:

@@ -77,6 +77,15 @@ class BoardWatch:
                 yield name if state.on else "board_ok", {**told, "temperature_c": board.temperature_c}
 
 
+class NoBoard:
+    """What stands for the board where nobody looks after it."""
+
+    rest_s = 0.0
+
+    def news(self, now_s: float) -> Iterator[News]:
+        yield from ()
+
+
 def read_board(root: Path) -> BoardState:
     """Read what there is; a file that is missing, unreadable or no number counts as nothing."""
     thermal = root / "class/thermal"

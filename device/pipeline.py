@@ -11,71 +11,68 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from device.access.admission import Admission
-from device.access.clock import Clock
+from device.access.admission import Admission, AdmitAll
+from device.access.clock import Clock, NoClock
 from device.decide.decider import Decider, Sight
 from device.errors import LockRefused
 from device.gallery.gallery import Gallery
-from device.health import BoardWatch
+from device.health import BoardWatch, NoBoard
 from device.lock.front import Prompt
 from device.protocols import Closable, Embedder, Front, LivenessScorer
 from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason, Stop
 from device.vision.finder import Finder
 from device.vision.intent import IntentRule, lacks_intent
-from device.vision.scene import SceneWatch
+from device.vision.scene import SceneWatch, Unwatched
 from device.vision.track import Tracker
-from device.vision.turn_search import TurnSearch
+from device.vision.turn_search import NoSearch, TurnSearch
 
 
 @dataclass(kw_only=True, eq=False)
-class Device:
+class Door:
     """The stages that a frame goes through; build.py puts them together.
 
-    `liveness` None: it is off, which every status line says. `prompt` tells a person what a challenge asks for.
-    `admission` has the last word: policy, PIN, the record; None lets in whomever the decider grants. `scene` watches a
-    live camera (None: a recording), `search` finds out whether it hangs on its side, `board` and `clock` what the
-    program runs on. `parts` are what it owns: keypads, the alarm's pin.
+    `prompt` tells a person what a challenge asks for; `admission` has the last word: policy, PIN, the record. `scene`
+    watches a live camera, `search` finds out whether it hangs on its side, `board` and `clock` look after what the
+    program runs on. `parts` are what it owns: keypads, the alarm's pin. What a door does without has an object that
+    does nothing.
     """
 
     finder: Finder
-    search: TurnSearch | None = None
     tracker: Tracker
     intent: IntentRule
-    liveness: LivenessScorer | None
+    liveness: LivenessScorer
     embedder: Embedder
     gallery: Gallery
     decider: Decider
     prompt: Prompt
     lock: Front
-    admission: Admission | None = None
-    scene: SceneWatch | None = None
-    board: BoardWatch | None = None
-    clock: Clock | None = None
+    admission: Admission | AdmitAll
+    scene: SceneWatch | Unwatched = field(default_factory=Unwatched)
+    search: TurnSearch | NoSearch = field(default_factory=NoSearch)
+    board: BoardWatch | NoBoard = field(default_factory=NoBoard)
+    clock: Clock | NoClock = field(default_factory=NoClock)
     parts: Sequence[Closable] = ()
 
     def forget(self) -> None:
         """Drop what was seen so far: after a lost camera nobody knows who stands before the door."""
         self.tracker.reset()
         self.decider.reset()
-        if self.admission is not None:
-            self.admission.reset()
+        self.admission.reset()
 
     @property
     def rest_s(self) -> float:
         """How long to rest after a frame."""
-        return self.board.rest_s if self.board is not None else 0.0
+        return self.board.rest_s
 
     def news(self, decision: Decision | None, now_s: float) -> Iterator[News]:
         """Yield what began or ended around the last decision; None for it while the camera is lost."""
-        if self.scene is not None and decision is not None:
+        if decision is not None:
             yield from self.scene.news(has_face=decision.detection is not None)
-        if self.search is not None:
-            yield from self.search.news()
-        if self.board is not None:
-            yield from self.board.news(now_s)
-        for each in self.clock.news() if self.clock is not None else ():
+        yield from self.search.news()
+        yield from self.board.news(now_s)
+        for each in self.clock.news():
             self.gallery.reload()  # with another time, other consents have expired
             yield each
 
@@ -90,30 +87,26 @@ class Device:
             self.finder.close()
 
 
-def handle_frame(frame: Frame, device: Device, now_s: float) -> Decision:
+def handle_frame(frame: Frame, door: Door, now_s: float) -> Decision:
     """Decide about one frame, and unlock when it is granted; `now_s` is when it is handed in."""
-    decision = look_at(frame, device, now_s)
-    if device.admission is not None:
-        decision = device.admission.admit(decision)
+    decision = door.admission.admit(look(frame, door, now_s))
     if decision.granted:
-        unlock(device, decision)
-    device.decider.conclude(decision)
+        unlock(door, decision)
+    door.decider.conclude(decision)
     return decision
 
 
-def unlock(device: Device, decision: Decision) -> None:
+def unlock(door: Door, decision: Decision) -> None:
     """Move the bolt; if the lock process refuses, record that the grant opened nothing."""
     try:
-        device.lock.unlock(decision.captured_at_s)
+        door.lock.unlock(decision.captured_at_s)
     except LockRefused as refusal:
-        if device.admission is not None:
-            device.admission.not_opened(decision, refusal.reason)
+        door.admission.not_opened(decision, refusal.reason)
         raise
-    if device.admission is not None:
-        device.admission.opened()
+    door.admission.opened()
 
 
-def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
+def look(frame: Frame, door: Door, now_s: float) -> Decision:
     """Send one frame through the stages and return the decision, before rules, PIN and record."""
     started_s = time.monotonic()
     detection: FaceDetection | None = None
@@ -129,34 +122,33 @@ def look_at(frame: Frame, device: Device, now_s: float) -> Decision:
         matched = face if match is not None else None
         always = match is not None and match.challenge
         sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
-        decision = device.decider.decide(sight, decided_at_s)
+        decision = door.decider.decide(sight, decided_at_s)
         hint = challenge_hint(decision) or (stop.hint if stop is not None else "") or decision.reason.advice
         return replace(decision, detection=detection, hint=hint, stop=stop, brightness=brightness)
 
-    if (age_s := now_s - frame.captured_at_s) > (most_s := device.decider.rule.max_frame_age_s):
+    if (age_s := now_s - frame.captured_at_s) > (most_s := door.decider.rule.max_frame_age_s):
         return conclude(Stop(Reason.STALE_FRAME, "", age_s, most_s))
 
-    blind = device.scene.judge(frame) if device.scene is not None else None
+    blind = door.scene.judge(frame)
     if blind is not None:
         return conclude(blind)
 
-    found = device.finder.find(frame.image)
+    found = door.finder.find(frame.image)
     detection, brightness = found.detection, found.brightness
-    if device.search is not None:
-        device.search.see(frame, found)
-    track_id = device.tracker.update(detection, frame.captured_at_s)
+    door.search.see(frame, found)
+    track_id = door.tracker.update(detection, frame.captured_at_s)
     if isinstance(found.face, Stop):
         return conclude(found.face)
 
-    stop = lacks_intent(found.width_px, frame.image.shape[1], found.face.pose, device.intent)
+    stop = lacks_intent(found.width_px, frame.image.shape[1], found.face.pose, door.intent)
     if stop is not None and stop.reason is Reason.TOO_FAR:
         return conclude(stop)  # a face that looks aside goes on: it may be answering a challenge
 
     face = found.face
-    score = device.liveness.score(frame.image, found.box) if device.liveness is not None else None
-    probe = device.embedder.embed(face.image)
-    track_id = device.tracker.confirm(probe)
-    match = device.gallery.match(probe)
+    score = door.liveness.score(frame.image, found.box)
+    probe = door.embedder.embed(face.image)
+    track_id = door.tracker.confirm(probe)
+    match = door.gallery.match(probe)
     return conclude(stop, match)
 
 

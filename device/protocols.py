@@ -57,7 +57,7 @@ class LivenessScorer(Protocol):
         """A score below it is refused; between the two a challenge decides."""
         ...
 
-    def score(self, image: Image, box: tuple[float, float, float, float]) -> float:
+    def score(self, image: Image, box: tuple[float, float, float, float]) -> float | None:
         """Return how live the face in a detector's box (x, y, width, height) px looks, in [0, 1]; 1 is live."""
         ...
 

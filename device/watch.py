@@ -16,7 +16,7 @@ from device.journal.approaches import Approaches
 from device.journal.events import EVENTS, Sink
 from device.journal.status import StatusLog
 from device.journal.systemd import Notifier
-from device.pipeline import Device, handle_frame
+from device.pipeline import Door, handle_frame
 from device.protocols import Camera
 from device.types import Decision, Frame, News, Reason
 from device.vision.camera.meter import FaceMeter, NoMeter
@@ -71,7 +71,7 @@ class Watch:
         rule: WatchRule,
         *,
         camera: Camera,
-        device: Device,
+        door: Door,
         status: StatusLog,
         notifier: Notifier,
         check_stop: Callable[[], None] = lambda: None,
@@ -79,9 +79,9 @@ class Watch:
         on_once: Callable[[], object] = lambda: None,
         meter: FaceMeter | NoMeter | None = None,
         time: Time | None = None,
-        handle: Callable[[Frame, Device, float], Decision] = handle_frame,
+        handle: Callable[[Frame, Door, float], Decision] = handle_frame,
     ) -> None:
-        self._rule, self._camera, self._device = rule, camera, device
+        self._rule, self._camera, self._door = rule, camera, door
         self._status, self._notifier = status, notifier
         self._check_stop, self._counts, self._on_once, self._handle_frame = (
             check_stop,
@@ -99,20 +99,20 @@ class Watch:
 
     def announce(self, warning: str = "") -> None:
         """Say that the door is watched, and tell each change of the bolt from now on."""
-        device, status = self._device, self._status
+        door, status = self._door, self._status
 
         def tell(locked: bool) -> None:
             status.event("locked") if locked else status.event("unlocked", pulse_s=self._rule.pulse_s)
 
-        device.lock.on_change = tell
-        device.lock.on_news = lambda name, details: status.event(name, **details)
-        people = len(device.gallery.subjects())
+        door.lock.on_change = tell
+        door.lock.on_news = lambda name, details: status.event(name, **details)
+        people = len(door.gallery.subjects())
         status.event(
             "ready",
-            model=device.embedder.model_id,
+            model=door.embedder.model_id,
             subjects=people,
-            templates=device.gallery.count(),
-            is_locked=device.lock.is_locked,
+            templates=door.gallery.count(),
+            is_locked=door.lock.is_locked,
         )
         if warning:
             status.event("warning", error=warning)
@@ -139,7 +139,7 @@ class Watch:
         # A clip has its own time: what was filmed last year is not stale.
         now_s = self._time.now_s() if self._camera.live else frame.captured_at_s
         try:
-            decision = self._handle_frame(frame, self._device, now_s)
+            decision = self._handle_frame(frame, self._door, now_s)
         except LockRefused as refusal:
             # Nothing opened; the decider counts its cooldown, then there is another chance.
             self._status.event("command_refused", reason=refusal.reason)
@@ -151,12 +151,12 @@ class Watch:
         if decision.granted:
             self._tell_grant(decision)
         self._tell(self._approaches.see(decision, now_s))
-        self._device.lock.check()
+        self._door.lock.check()
         self._tell_fault()
         self._tell_news(decision)
         self._meter.see(decision, now_s)
         self._beat(is_picture)
-        self._time.sleep(self._device.rest_s)
+        self._time.sleep(self._door.rest_s)
         return decision
 
     def _tell_grant(self, decision: Decision) -> None:
@@ -167,21 +167,21 @@ class Watch:
 
     def _tell_news(self, decision: Decision | None) -> None:
         """Tell what became of picture, board and clock; a picture that stands still is as good as none."""
-        for name, details in self._device.news(decision, self._time.now_s()):
+        for name, details in self._door.news(decision, self._time.now_s()):
             self._tell([(name, details)])
             if name == "camera_frozen":
                 self._lock_and_forget()
 
     def _lock_and_forget(self) -> None:
-        self._device.lock.lock()
-        self._device.forget()
+        self._door.lock.lock()
+        self._door.forget()
         self._tell(self._approaches.end())
 
     def _tell(self, news: Iterable[News]) -> None:
         """Send events where the table of events says."""
         for name, details in news:
             if EVENTS[name].sinks & Sink.PROMPT:
-                self._device.prompt.show(details.get("action"))
+                self._door.prompt.show(details.get("action"))
             if EVENTS[name].sinks & ~Sink.PROMPT:
                 self._status.event(name, **details)
 
@@ -209,7 +209,7 @@ class Watch:
             frames=self._frames,
             fps=(self._frames - self._frames_at_beat) / passed_s,
             uptime_s=now_s - self._started_s,
-            is_locked=self._device.lock.is_locked,
+            is_locked=self._door.lock.is_locked,
             camera_lost=self._lost,
         )
         self._beat_s, self._frames_at_beat = now_s, self._frames
@@ -232,7 +232,7 @@ class Watch:
         until_s = self._time.now_s() + wait_s
         while (now_s := self._time.now_s()) < until_s:
             self._check_stop()
-            self._device.lock.check()
+            self._door.lock.check()
             self._tell_news(None)
             self._heartbeat(now_s)
             self._time.sleep(min(STEP_S, until_s - now_s))
@@ -240,11 +240,11 @@ class Watch:
     def _finish_pulse(self) -> None:
         """Let a running pulse end before the pin is given back: who was granted still has to open the door."""
         until_s = self._time.now_s() + self._rule.pulse_s + PULSE_GRACE_S
-        while self._device.lock.is_locked is False:
+        while self._door.lock.is_locked is False:
             self._check_stop()
-            self._device.lock.check()
+            self._door.lock.check()
             if self._time.now_s() > until_s:
                 raise LockError(
-                    f"{self._device.lock}: still unlocked after its pulse of {self._rule.pulse_s:g} s: check the wiring"
+                    f"{self._door.lock}: still unlocked after its pulse of {self._rule.pulse_s:g} s: check the wiring"
                 )
             self._time.sleep(PULSE_STEP_S)

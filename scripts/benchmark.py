@@ -217,11 +217,11 @@ def open_door(manifest: Path, gallery: Path) -> Iterator[Callable[[npt.NDArray[n
     """Build the device as unlock.py does, on gpiozero's mock pins; yield a call from frame to decision."""
     from gpiozero.pins.mock import MockFactory
 
-    from device.build import build_device
+    from device.build import build_door
     from device.config import Config
     from device.pipeline import handle_frame
 
-    device = build_device(
+    device = build_door(
         Config(model=str(manifest.resolve()), gallery=str(gallery.resolve())), pin_factory=MockFactory()
     )
 

@@ -36,10 +36,10 @@ from gpiozero.pins.mock import MockFactory
 
 import enroll
 from device import programs
-from device.build import build_detector, build_device, build_liveness, manifest_path
+from device.build import build_detector, build_door, build_liveness, manifest_path
 from device.config import Config, LockConfig, check_model, load_config
 from device.errors import FaceUnlockError, UsageError
-from device.pipeline import Device, handle_frame
+from device.pipeline import Door, handle_frame
 from device.programs import Parser
 from device.types import Decision, Frame, Image, Reason
 from device.vision.embed import load_manifest
@@ -158,7 +158,7 @@ class ObeyingPicture:
 def play(config: Config, parts: list[Part]) -> Play:
     """Let everybody act before the real pipeline, and record what happens."""
     factory = MockFactory()
-    device = build_device(config, pin_factory=factory)
+    device = build_door(config, pin_factory=factory)
     pin = factory.pin(config.lock.pin)
     try:
         pin.clear_states()
@@ -211,7 +211,7 @@ class Clock:
         return float(np.interp(real_s, self._real_s, self._play_s))
 
 
-def act_out(parts: list[Part], device: Device, clock: Clock) -> tuple[list[Act], list[Step]]:
+def act_out(parts: list[Part], device: Door, clock: Clock) -> tuple[list[Act], list[Step]]:
     """Show the door one part after the other, and print one line per event."""
     acts: list[Act] = []
     steps: list[Step] = []
@@ -228,7 +228,7 @@ def act_out(parts: list[Part], device: Device, clock: Clock) -> tuple[list[Act],
     return acts, steps
 
 
-def walk(part: Part, device: Device, clock: Clock) -> Iterator[Step]:
+def walk(part: Part, device: Door, clock: Clock) -> Iterator[Step]:
     """Yield each frame of a part with its decision; a part that is refused or granted goes on for a moment only."""
     starts_s, ends_s = clock.at_s, clock.at_s + part.seconds
     asked, told = None, None

@@ -31,6 +31,7 @@ from gpiozero.pins.mock import MockFactory
 from tqdm import tqdm
 
 from device import programs
+from device.access.admission import AdmitAll
 from device.build import (
     SAME_PERSON_FMR,
     build_aligner,
@@ -50,7 +51,7 @@ from device.decide.refusals import Refusals
 from device.errors import UsageError
 from device.gallery.gallery import Gallery
 from device.lock.front import Prompt
-from device.pipeline import Device, handle_frame
+from device.pipeline import Door, handle_frame
 from device.programs import Parser
 from device.protocols import Aligner, Detector, LivenessScorer, Lock
 from device.types import AlignedFace, Decision, Embedding, FaceDetection, Frame, Image
@@ -120,7 +121,7 @@ class Stages:
 
     def door(
         self, mode: str, seed: int, scorer: LivenessScorer | None = None, refusals: Refusals | None = None
-    ) -> Device:
+    ) -> Door:
         """Return a door that has seen nothing yet; its moves and moments come from the seed."""
         config, scorer = self.config, scorer or NeverSure()
         decision, liveness = config.decision, config.liveness
@@ -131,7 +132,7 @@ class Stages:
             chance=random.Random(seed),
             refusals=refusals or Refusals(Count(), lambda _: None),
         )
-        return Device(
+        return Door(
             finder=Finder(
                 detector=self.networks,
                 aligner=self.networks,
@@ -149,6 +150,7 @@ class Stages:
             gallery=self.gallery,
             decider=decider,
             prompt=Prompt(),
+            admission=AdmitAll(),
             lock=self.lock,
         )
 
@@ -172,13 +174,13 @@ def stages(actor: Actor, config: Config) -> Iterator[Stages]:
         yield Stages(config=config, networks=networks, gallery=gallery, lock=lock)
 
 
-def replay(frames: Iterable[Frame], device: Device) -> list[Decision]:
+def replay(frames: Iterable[Frame], device: Door) -> list[Decision]:
     """Return the decision about each recorded frame, handed in at its own time."""
     return [handle_frame(frame, device, frame.captured_at_s) for frame in frames]
 
 
 def perform(
-    performer: Performer, doors: Sequence[Device], seconds: float, fps: float = FPS
+    performer: Performer, doors: Sequence[Door], seconds: float, fps: float = FPS
 ) -> list[list[Decision]]:
     """Let somebody act before the doors, who sees what the first one asks for; return each door's decisions.
 

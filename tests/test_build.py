@@ -18,7 +18,7 @@ from device.build import (
     build_aligner,
     build_audit,
     build_decider,
-    build_device,
+    build_door,
     build_embedder,
     build_liveness,
     build_refusal_file,
@@ -47,6 +47,7 @@ from device.pipeline import handle_frame
 from device.types import Frame, Reason
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.embed import LiteRTEmbedder
+from device.vision.unscored import Unscored
 from tests.support.photos import photo
 from tests.support.tiny_model import write_landmarks, write_pad, write_tiny
 
@@ -119,7 +120,7 @@ def test_the_door_cuts_faces_as_its_model_takes_them(real_model: None, weights: 
     model_id = build_embedder(config).model_id
     with Gallery(config.gallery_path, model_id=model_id, dimension=512, read_only=False) as gallery:
         gallery.enroll("somebody", np.eye(512, dtype=np.float32)[:1], replace=False)
-    device = build_device(config, pin_factory=MockFactory())
+    device = build_door(config, pin_factory=MockFactory())
     try:
         decision = handle_frame(Frame(photo("astronaut"), 0.0), device, 0.0)
         aligned = device.finder.aligner.align(
@@ -148,7 +149,7 @@ def test_the_quality_section_is_the_limits() -> None:
 
 def test_the_whole_door_from_one_config(real_model: None, enrolled_gallery: Path) -> None:
     factory = MockFactory()
-    device = build_device(Config(gallery=str(enrolled_gallery)), pin_factory=factory)
+    device = build_door(Config(gallery=str(enrolled_gallery)), pin_factory=factory)
     assert device.lock.is_locked is True
     assert [subject.subject_id for subject in device.gallery.subjects()] == ["Eileen"]
     device.close()
@@ -171,9 +172,9 @@ def test_a_failed_build_gives_the_pin_back_locked(
     factory = MockFactory()
     config = replace(Config(gallery=str(enrolled_gallery)), **change)
     with pytest.raises(error):
-        build_device(config, pin_factory=factory)
+        build_door(config, pin_factory=factory)
     assert all(not state for pin in factory.pins.values() for _, state in pin.states)
-    again = build_device(Config(gallery=str(enrolled_gallery)), pin_factory=factory)  # the pin is free
+    again = build_door(Config(gallery=str(enrolled_gallery)), pin_factory=factory)  # the pin is free
     again.close()
 
 
@@ -186,11 +187,11 @@ def test_a_missing_passive_network_keeps_the_door_locked_and_says_what_to_do(
     with Gallery(config.gallery_path, model_id=model_id, dimension=16, read_only=False) as gallery:
         gallery.enroll("somebody", np.eye(16, dtype=np.float32)[:1], replace=False)
     with pytest.raises(ModelError, match="--no-liveness"):
-        build_device(config, pin_factory=factory)
+        build_door(config, pin_factory=factory)
     assert all(not state for pin in factory.pins.values() for _, state in pin.states)
     off = replace(config, liveness=LivenessConfig(mode="off"))
-    device = build_device(off, pin_factory=factory)
-    assert device.liveness is None
+    device = build_door(off, pin_factory=factory)
+    assert isinstance(device.liveness, Unscored)
     assert device.decider.liveness.mode == "off"
     device.close()
 
@@ -242,13 +243,13 @@ def test_keypad_and_alarm_are_claimed_and_given_back(real_model: None, enrolled_
     keypad = KeypadConfig(rows="5,6,13,19", columns="16,20,21")
     config = Config(gallery=str(enrolled_gallery), keypad=keypad, policy=PolicyConfig(alarm_pin=22))
     for _ in range(2):  # the second time all pins are free again
-        device = build_device(config, pin_factory=factory)
+        device = build_door(config, pin_factory=factory)
         assert {factory.pin(number).function for number in (5, 6, 13, 19, 22)} == {"output"}
         device.close()
     clash = replace(config, policy=PolicyConfig(alarm_pin=19))  # parse_config would have refused it
     with pytest.raises(ConfigError, match="GPIO19 has two uses"):
-        build_device(clash, pin_factory=factory)
-    build_device(config, pin_factory=factory).close()
+        build_door(clash, pin_factory=factory)
+    build_door(config, pin_factory=factory).close()
 
 
 def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp
     shutil.copy(f"{enrolled_gallery}.key", stick / "door.key")
     config = Config(gallery=str(tmp_path / "gallery.db"), gallery_key=str(stick / "door.key"))
     trail = build_audit(config, demo=True)
-    build_device(config, pin_factory=MockFactory(), audit=trail).close()
+    build_door(config, pin_factory=MockFactory(), audit=trail).close()
     assert trail.record("started")
     (stick / "door.key").unlink()  # pulled out: the audit goes on with the key it had
     assert trail.record("stopped")

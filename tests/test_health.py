@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from device.health import CHECK_S, QUIET_S, BoardRule, BoardState, BoardWatch, read_board
-from device.pipeline import Device
+from device.pipeline import Door
 from device.types import News, Reason
 from tests.test_pipeline import device, reasons  # noqa: F401  (a fixture)
 
@@ -119,7 +119,7 @@ def test_a_machine_without_any_of_it(tmp_path: Path) -> None:
     assert read_board(tmp_path) == BoardState(None, throttled=False, under_voltage=False)
 
 
-def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Device, board: Sys) -> None:
+def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Door, board: Sys) -> None:
     for path, text in ((board.zone, "95000"), (board.flags, "5000f"), (board.held, "9")):
         path.write_text(text)
     assert device.rest_s == 0
@@ -130,7 +130,7 @@ def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Device, bo
     assert reasons(device, [6.0])[-1] is not Reason.GRANTED
 
 
-def test_frames_that_a_slow_board_lets_grow_old_open_nothing(device: Device, board: Sys) -> None:
+def test_frames_that_a_slow_board_lets_grow_old_open_nothing(device: Door, board: Sys) -> None:
     from device.pipeline import handle_frame
     from tests.test_pipeline import frame
 

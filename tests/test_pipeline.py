@@ -10,6 +10,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
+from device.access.admission import AdmitAll
 from device.decide.backoff import Count
 from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule
@@ -17,13 +18,14 @@ from device.decide.refusals import Refusals
 from device.errors import GalleryError, LockError, LockRefused
 from device.gallery.gallery import Gallery
 from device.lock.front import Prompt
-from device.pipeline import Device, handle_frame
+from device.pipeline import Door, handle_frame
 from device.protocols import Aligner, Detector, Embedder, LivenessScorer, Lock
 from device.types import AlignedFace, FaceDetection, Frame, HeadPose, Reason
 from device.vision.finder import Finder
 from device.vision.intent import IntentRule
 from device.vision.quality import QualityLimits
 from device.vision.track import Tracker
+from device.vision.unscored import Unscored
 
 LIMITS = QualityLimits(
     min_face_px=60,
@@ -61,10 +63,10 @@ def aligned(contrast: int = 80, presence: float = 20.0, yaw_deg: float = 0.0) ->
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Device:
+def device(tmp_path: Path) -> Door:
     gallery = Gallery(tmp_path / "gallery.db", model_id="m", dimension=4, read_only=False)
     gallery.enroll("alice", ALICE[None], replace=False)
-    made = Device(
+    made = Door(
         finder=Finder(
             detector=create_autospec(Detector, instance=True),
             aligner=create_autospec(Aligner, instance=True),
@@ -84,6 +86,7 @@ def device(tmp_path: Path) -> Device:
             refusals=Refusals(Count(), lambda _: None),
         ),
         prompt=Prompt(),
+        admission=AdmitAll(),
         lock=create_autospec(Lock, instance=True),
     )
     made.finder.detector.detect.return_value = [detection()]
@@ -97,11 +100,11 @@ def frame(at_s: float) -> Frame:
     return Frame(np.zeros((480, 640, 3), np.uint8), at_s)
 
 
-def reasons(device: Device, times: list[float]) -> list[Reason]:
+def reasons(device: Door, times: list[float]) -> list[Reason]:
     return [handle_frame(frame(at_s), device, at_s).reason for at_s in times]
 
 
-def test_the_third_matching_frame_unlocks_once(device: Device) -> None:
+def test_the_third_matching_frame_unlocks_once(device: Door) -> None:
     assert reasons(device, [0.0, 0.1, 0.2, 0.3]) == [
         Reason.CONFIRMING,
         Reason.CONFIRMING,
@@ -111,38 +114,38 @@ def test_the_third_matching_frame_unlocks_once(device: Device) -> None:
     device.lock.unlock.assert_called_once_with(0.2)  # the time of the frame, which a lock process checks
 
 
-def test_a_decision_says_who_and_what_was_seen(device: Device) -> None:
+def test_a_decision_says_who_and_what_was_seen(device: Door) -> None:
     decision = [handle_frame(frame(at_s), device, at_s) for at_s in (0.0, 0.1, 0.2)][-1]
     assert (decision.granted, decision.subject_id, decision.similarity) == (True, "alice", pytest.approx(1.0))
     assert decision.detection is not None
     assert decision.track_id == 1
 
 
-def test_a_stranger_is_never_let_in(device: Device) -> None:
+def test_a_stranger_is_never_let_in(device: Door) -> None:
     device.embedder.embed.return_value = STRANGER
     assert set(reasons(device, [0.1 * i for i in range(20)])) == {Reason.BELOW_THRESHOLD}
     device.lock.unlock.assert_not_called()
 
 
-def test_an_empty_gallery_lets_nobody_in(device: Device) -> None:
+def test_an_empty_gallery_lets_nobody_in(device: Door) -> None:
     device.gallery.remove("alice")
     assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.EMPTY_GALLERY}
     device.lock.unlock.assert_not_called()
 
 
-def test_a_person_who_is_removed_is_out_at_once(device: Device) -> None:
+def test_a_person_who_is_removed_is_out_at_once(device: Door) -> None:
     assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
     device.gallery.remove("alice")
     assert reasons(device, [0.2]) == [Reason.EMPTY_GALLERY]
 
 
-def test_an_old_frame_is_not_even_looked_at(device: Device) -> None:
+def test_an_old_frame_is_not_even_looked_at(device: Door) -> None:
     decision = handle_frame(frame(0.0), device, 1.6)
     assert decision.reason is Reason.STALE_FRAME
     device.finder.detector.detect.assert_not_called()
 
 
-def test_a_frame_that_grows_old_in_a_stage_does_not_open(device: Device) -> None:
+def test_a_frame_that_grows_old_in_a_stage_does_not_open(device: Door) -> None:
     reasons(device, [0.0, 0.1])
 
     def hang(_face: object) -> np.ndarray:
@@ -155,7 +158,7 @@ def test_a_frame_that_grows_old_in_a_stage_does_not_open(device: Device) -> None
     device.lock.unlock.assert_not_called()
 
 
-def test_each_check_stops_before_the_network(device: Device) -> None:
+def test_each_check_stops_before_the_network(device: Door) -> None:
     device.finder.detector.detect.return_value = []
     assert reasons(device, [0.0]) == [Reason.NO_FACE]
     device.finder.aligner.align.assert_not_called()
@@ -171,7 +174,7 @@ def test_each_check_stops_before_the_network(device: Device) -> None:
     device.embedder.embed.assert_not_called()
 
 
-def test_a_second_near_face_starts_the_count_anew(device: Device) -> None:
+def test_a_second_near_face_starts_the_count_anew(device: Door) -> None:
     two = [detection(), detection(width=80, left=400)]
     assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
     device.finder.detector.detect.return_value = two
@@ -180,24 +183,24 @@ def test_a_second_near_face_starts_the_count_anew(device: Device) -> None:
     assert reasons(device, [0.3, 0.4, 0.5]) == [Reason.CONFIRMING, Reason.CONFIRMING, Reason.GRANTED]
 
 
-def test_a_bystander_far_behind_is_ignored(device: Device) -> None:
+def test_a_bystander_far_behind_is_ignored(device: Door) -> None:
     device.finder.detector.detect.return_value = [detection(), detection(width=50, left=400)]
     assert reasons(device, [0.0, 0.1, 0.2])[-1] is Reason.GRANTED
 
 
-def test_whoever_jumps_in_starts_anew(device: Device) -> None:
+def test_whoever_jumps_in_starts_anew(device: Door) -> None:
     assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
     device.finder.detector.detect.return_value = [detection(left=450)]
     assert reasons(device, [0.2]) == [Reason.CONFIRMING]
 
 
-def test_after_a_lost_camera_the_count_starts_anew(device: Device) -> None:
+def test_after_a_lost_camera_the_count_starts_anew(device: Door) -> None:
     reasons(device, [0.0, 0.1])
     device.forget()
     assert reasons(device, [0.2]) == [Reason.CONFIRMING]
 
 
-def test_only_a_bolt_that_moved_forgives_refused_approaches(device: Device) -> None:
+def test_only_a_bolt_that_moved_forgives_refused_approaches(device: Door) -> None:
     device.embedder.embed.return_value = STRANGER
     for visit in range(4):
         reasons(device, [visit * 3 + 0.1 * i for i in range(8)])
@@ -211,7 +214,7 @@ def test_only_a_bolt_that_moved_forgives_refused_approaches(device: Device) -> N
     assert device.decider._refusals.count.wrong == 0
 
 
-def test_a_challenge_under_way_when_the_camera_is_lost_was_refused(device: Device) -> None:
+def test_a_challenge_under_way_when_the_camera_is_lost_was_refused(device: Door) -> None:
     device.liveness.score.return_value = 0.5
     for index in range(60):
         if handle_frame(frame(0.1 * index), device, 0.1 * index).challenge:
@@ -220,27 +223,27 @@ def test_a_challenge_under_way_when_the_camera_is_lost_was_refused(device: Devic
     assert device.decider._refusals.count.wrong == 1
 
 
-def test_a_fault_is_an_exception_and_no_grant(device: Device) -> None:
+def test_a_fault_is_an_exception_and_no_grant(device: Door) -> None:
     device.embedder.embed.side_effect = GalleryError("broken")
     with pytest.raises(GalleryError):
         handle_frame(frame(0.0), device, 0.0)
     device.lock.unlock.assert_not_called()
 
 
-def test_close_locks_first_and_frees_the_rest_even_when_the_pin_fails(device: Device) -> None:
+def test_close_locks_first_and_frees_the_rest_even_when_the_pin_fails(device: Door) -> None:
     device.lock.close.side_effect = LockError("stuck")
     with pytest.raises(LockError):
         device.close()
     device.finder.detector.close.assert_called_once_with()
 
 
-def test_a_suspected_face_never_opens(device: Device) -> None:
+def test_a_suspected_face_never_opens(device: Door) -> None:
     device.liveness.score.return_value = 0.1
     assert set(reasons(device, [0.1 * i for i in range(20)])) == {Reason.SPOOF_SUSPECTED}
     device.lock.unlock.assert_not_called()
 
 
-def test_the_scorer_sees_the_frame_and_its_face_once_a_frame(device: Device) -> None:
+def test_the_scorer_sees_the_frame_and_its_face_once_a_frame(device: Door) -> None:
     seen = frame(0.0)
     handle_frame(seen, device, 0.0)
     ((image, box),) = (call.args for call in device.liveness.score.call_args_list)
@@ -248,7 +251,7 @@ def test_the_scorer_sees_the_frame_and_its_face_once_a_frame(device: Device) -> 
     assert box == device.finder.detector.detect.return_value[0].box
 
 
-def test_an_unsure_face_is_asked_and_a_still_one_never_gets_in(device: Device) -> None:
+def test_an_unsure_face_is_asked_and_a_still_one_never_gets_in(device: Door) -> None:
     device.liveness.score.return_value = 0.5
     seen = [handle_frame(frame(0.1 * i), device, 0.1 * i) for i in range(100)]
     device.lock.unlock.assert_not_called()
@@ -258,31 +261,31 @@ def test_an_unsure_face_is_asked_and_a_still_one_never_gets_in(device: Device) -
     assert all(each.hint for each in asked)
 
 
-def test_without_liveness_nothing_is_scored(device: Device) -> None:
-    scorer, device.liveness = device.liveness, None
+def test_without_liveness_nothing_is_scored(device: Door) -> None:
+    scorer, device.liveness = device.liveness, Unscored()
     device.decider._liveness = LivenessRule(mode="off", unsure=0, attack=0)
     assert reasons(device, [0.0, 0.1, 0.2])[-1] is Reason.GRANTED
     scorer.score.assert_not_called()
 
 
-def test_a_scorer_that_is_missing_is_no_way_in(device: Device) -> None:
-    device.liveness = None  # the rule still asks for a score
+def test_a_scorer_that_is_missing_is_no_way_in(device: Door) -> None:
+    device.liveness = Unscored()  # the rule still asks for a score
     assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.SPOOF_SUSPECTED}
 
 
-def test_who_walks_past_far_away_is_not_even_compared(device: Device) -> None:
+def test_who_walks_past_far_away_is_not_even_compared(device: Door) -> None:
     device.finder.detector.detect.return_value = [detection(width=62)]
     assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.TOO_FAR}
     device.embedder.embed.assert_not_called()
 
 
-def test_who_looks_aside_does_not_open(device: Device) -> None:
+def test_who_looks_aside_does_not_open(device: Door) -> None:
     device.finder.aligner.align.return_value = aligned(yaw_deg=25.0)
     assert set(reasons(device, [0.0, 0.1, 0.2, 0.3])) == {Reason.NOT_FACING}
     device.lock.unlock.assert_not_called()
 
 
-def two_faces(device: Device, stranger_px: float, picture_px: float) -> list[Reason]:
+def two_faces(device: Door, stranger_px: float, picture_px: float) -> list[Reason]:
     """A live stranger, and a picture of Alice beside their head; each face is what it is to every stage."""
     stranger, picture = detection(width=stranger_px), detection(width=picture_px, left=350)
     faces = {id(stranger): (aligned(), STRANGER, 0.95), id(picture): (aligned(), ALICE, 0.1)}
@@ -305,13 +308,13 @@ def two_faces(device: Device, stranger_px: float, picture_px: float) -> list[Rea
     ],
 )
 def test_a_live_stranger_with_a_picture_beside_their_head_loses(
-    device: Device, stranger_px: float, picture_px: float, reason: Reason
+    device: Door, stranger_px: float, picture_px: float, reason: Reason
 ) -> None:
     assert set(two_faces(device, stranger_px, picture_px)) == {reason}
     device.lock.unlock.assert_not_called()
 
 
-def test_a_swap_in_mid_track_takes_nothing_along(device: Device) -> None:
+def test_a_swap_in_mid_track_takes_nothing_along(device: Door) -> None:
     """A live stranger gives way to a picture of Alice in the same place: the box goes on, the face does not."""
     device.embedder.embed.return_value = STRANGER
     reasons(device, [0.0, 0.1, 0.2])
@@ -320,7 +323,7 @@ def test_a_swap_in_mid_track_takes_nothing_along(device: Device) -> None:
     device.lock.unlock.assert_not_called()
 
 
-def test_a_swap_between_two_that_may_pass_starts_anew(device: Device) -> None:
+def test_a_swap_between_two_that_may_pass_starts_anew(device: Door) -> None:
     assert reasons(device, [0.0, 0.1]) == [Reason.CONFIRMING] * 2
     device.embedder.embed.return_value = STRANGER
     swapped = handle_frame(frame(0.2), device, 0.2)
@@ -330,7 +333,7 @@ def test_a_swap_between_two_that_may_pass_starts_anew(device: Device) -> None:
     assert back.reason is Reason.CONFIRMING
 
 
-def test_a_swap_ends_a_running_challenge(device: Device) -> None:
+def test_a_swap_ends_a_running_challenge(device: Door) -> None:
     device.liveness.score.return_value = 0.5
     assert reasons(device, [0.1 * i for i in range(4)])[-1] is Reason.CHALLENGE
     device.embedder.embed.return_value = STRANGER
@@ -339,7 +342,7 @@ def test_a_swap_ends_a_running_challenge(device: Device) -> None:
     assert reasons(device, [0.5]) == [Reason.CONFIRMING]
 
 
-def test_a_second_face_that_comes_near_ends_a_running_challenge(device: Device) -> None:
+def test_a_second_face_that_comes_near_ends_a_running_challenge(device: Door) -> None:
     device.liveness.score.return_value = 0.5
     assert reasons(device, [0.1 * i for i in range(4)])[-1] is Reason.CHALLENGE
     device.finder.detector.detect.return_value = [detection(), detection(width=80, left=400)]

@@ -80,7 +80,7 @@ class Scene:
         self.watch = Watch(
             WatchRule(pulse_s=5.0, heartbeat_s=heartbeat_s, once=once),
             camera=camera,
-            device=self.door,
+            door=self.door,
             status=status,
             notifier=notifier,
             counts=counts,

@@ -203,3 +203,19 @@ class Admission:
         left_s = self._lockout.left_s(profile.alias, self._now_s()) if reason is Reason.PIN_LOCKED else None
         hint = f"no PIN is looked at for {left_s:.0f} s" if left_s else reason.advice
         return replace(decision, granted=False, reason=reason, subject_id=name, wait_s=left_s, hint=hint)
+
+
+class AdmitAll:
+    """No rules and no record, for a replay or a test: whom the decider grants is let in."""
+
+    def admit(self, decision: Decision) -> Decision:
+        return decision
+
+    def not_opened(self, decision: Decision, reason: str) -> None:
+        """Record nothing."""
+
+    def opened(self) -> None:
+        """Count nothing."""
+
+    def reset(self) -> None:
+        """Forget nothing: nobody's PIN is awaited."""

@@ -115,6 +115,16 @@ class SceneWatch:
         return False
 
 
+class Unwatched:
+    """The frames of a recording, which may repeat themselves: every one of them is looked at."""
+
+    def judge(self, frame: Frame) -> Stop | None:
+        return None
+
+    def news(self, has_face: bool) -> Iterator[News]:
+        yield from ()
+
+
 def measure(image: Image) -> tuple[float, float]:
     """Return the mean luminance of a frame, 0 to 255, and its detail: that of an even surface is next to none."""
     small = cv2.resize(image[::DETAIL_ROWS], SMALL_PX, interpolation=cv2.INTER_AREA).astype(np.float32) @ LUMA

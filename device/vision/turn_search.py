@@ -54,3 +54,13 @@ class TurnSearch:
         # a mirrored picture turns the other way round
         rotation_deg = (self._rotation_deg + (-turn_deg if self._mirror else turn_deg)) % 360
         return f"faces are seen only after turning the picture: set camera.rotation = {rotation_deg}"
+
+
+class NoSearch:
+    """Take the picture for upright."""
+
+    def see(self, frame: Frame, found: Found) -> None:
+        """Look no further."""
+
+    def news(self) -> Iterator[News]:
+        yield from ()

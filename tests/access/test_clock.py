@@ -16,7 +16,7 @@ from device.decide.backoff_file import BackoffFile
 from device.decide.refusals import Refusals
 from device.journal.audit import Audit
 from device.journal.verify import read_lines, verify
-from device.pipeline import Device
+from device.pipeline import Door
 from device.types import Reason
 from tests.access.test_admission import KEYS, NOW, Door
 from tests.test_pipeline import ALICE, STRANGER, device, frame, reasons  # noqa: F401  (a fixture)
@@ -218,7 +218,7 @@ def test_a_record_never_goes_back_in_time_without_saying_so(tmp_path: Path, jump
 
 
 def test_who_was_to_be_forgotten_by_a_wrong_clock_only_is_matched_again(
-    device: Device,
+    device: Door,
     at: Time,
 ) -> None:
     from dataclasses import replace

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import unlock as unlock_program
-from device.build import WEIGHTS, build_audit, build_collector, build_device, build_embedder, decision_rule
+from device.build import WEIGHTS, build_audit, build_collector, build_door, build_embedder, decision_rule
 from device.config import Config, every_setting, load_config, parse_config
 from device.errors import ConfigError, ModelError, UsageError
 from device.pipeline import handle_frame
@@ -333,7 +333,7 @@ def door(enrolled_gallery):
         {"gallery": str(enrolled_gallery), "liveness": {"mode": "off"}, "decision": {"k": 1, "n": 1}},
         origin="test",
     )
-    made = build_device(config, pin_factory=pins)
+    made = build_door(config, pin_factory=pins)
     yield made, pins.pin(config.lock.pin)
     made.close()
 

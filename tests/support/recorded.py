@@ -19,7 +19,7 @@ import numpy as np
 from gpiozero.pins.mock import MockFactory
 
 import enroll
-from device.build import WEIGHTS, build_aligner, build_detector, build_device, manifest_path
+from device.build import WEIGHTS, build_aligner, build_detector, build_door, manifest_path
 from device.config import Config
 from device.types import AlignedFace, FaceDetection, Image
 from device.vision.embed import load_manifest
@@ -103,7 +103,7 @@ def decisions() -> list[list[Any]]:
         views = [subject, *demo.guided_views(Path(folder), subject)]
         options = ["--gallery", config.gallery, "--config", "/dev/null", "--no-sheet"]
         assert enroll.main(["--name", demo.SUBJECT, "--images", *map(str, views), *options]) == 0
-        device = build_device(config, pin_factory=MockFactory())
+        device = build_door(config, pin_factory=MockFactory())
         try:
             acts, steps = demo.act_out(demo.cast(demo.photographs(), 3.0), device, demo.Clock(0.0))
         finally:

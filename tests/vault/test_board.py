@@ -16,7 +16,7 @@ from gpiozero.pins.mock import MockFactory
 from device.access.pin import hash_pin, is_pin
 from device.access.policy import Usage
 from device.access.profile import Profile
-from device.build import build_device
+from device.build import build_door
 from device.config import load_config
 from device.errors import GalleryBoardError, GalleryKeyError
 from device.gallery.gallery import Gallery
@@ -180,7 +180,7 @@ def test_the_pin_is_locked_where_the_key_is_of_another_board(path, tmp_path, mon
     pin.clear_states()
     config = replace(load_config(Path("/dev/null")), gallery=str(stolen))
     with pytest.raises(GalleryBoardError):
-        build_device(config, pin_factory=factory)
+        build_door(config, pin_factory=factory)
     assert not any(state.state for state in pin.states)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from device.errors import CameraLost
-from device.pipeline import Device, handle_frame
+from device.pipeline import Door, handle_frame
 from device.types import Frame, Image, News, Reason, Stop
 from device.vision.scene import DARK, LOST_FRAMES, SceneRule, SceneWatch, measure
 from tests.support.photos import photo
@@ -147,27 +147,27 @@ def test_light_about_the_limit_is_told_once() -> None:
 
 
 @pytest.fixture
-def watched(device: Device) -> Device:
+def watched(device: Door) -> Door:
     device.scene = SceneWatch(RULE)
     return device
 
 
-def decide(door: Device, images: list[Image]) -> list[Reason]:
+def decide(door: Door, images: list[Image]) -> list[Reason]:
     return [handle_frame(Frame(image, i / 10), door, i / 10).reason for i, image in enumerate(images)]
 
 
-def test_a_frozen_picture_of_the_subject_never_opens(watched: Device) -> None:
+def test_a_frozen_picture_of_the_subject_never_opens(watched: Door) -> None:
     still = room()
     told = decide(watched, [still.copy() for _ in range(100)])
     assert told == [Reason.CONFIRMING, *[Reason.SAME_FRAME] * 99]
     watched.lock.unlock.assert_not_called()
 
 
-def test_without_the_watch_the_same_frames_would_open(device: Device) -> None:
+def test_without_the_watch_the_same_frames_would_open(device: Door) -> None:
     assert Reason.GRANTED in decide(device, [room()] * 3)
 
 
-def test_two_frames_and_their_repeats_are_two_votes(watched: Device) -> None:
+def test_two_frames_and_their_repeats_are_two_votes(watched: Door) -> None:
     one, two = room(), room()
     told = decide(watched, [one, one, two, two, one])
     assert told == [
@@ -180,21 +180,21 @@ def test_two_frames_and_their_repeats_are_two_votes(watched: Device) -> None:
     watched.lock.unlock.assert_not_called()
 
 
-def test_a_camera_that_gives_each_frame_twice_still_opens(watched: Device) -> None:
+def test_a_camera_that_gives_each_frame_twice_still_opens(watched: Door) -> None:
     frames = [image for image in (room() for _ in range(3)) for _ in range(2)]
     assert decide(watched, frames)[4] is Reason.GRANTED
     watched.lock.unlock.assert_called_once()
 
 
 @pytest.mark.parametrize("cover", COVERS)
-def test_nobody_is_looked_for_in_a_covered_frame(watched: Device, cover: str) -> None:
+def test_nobody_is_looked_for_in_a_covered_frame(watched: Door, cover: str) -> None:
     told = decide(watched, [COVERS[cover][0]() for _ in range(10)])
     assert told == [Reason.CAMERA_COVERED] * 10
     watched.finder.detector.detect.assert_not_called()
     watched.lock.unlock.assert_not_called()
 
 
-def test_a_lens_that_is_covered_in_between_ends_the_count(watched: Device) -> None:
+def test_a_lens_that_is_covered_in_between_ends_the_count(watched: Door) -> None:
     dark = COVERS["black tape"][0]
     told = decide(watched, [room(), room(), *[dark() for _ in range(5)], room(), room(), room()])
     assert told[-3:] == [Reason.CONFIRMING, Reason.CONFIRMING, Reason.GRANTED]
