@@ -24,10 +24,10 @@ from collections.abc import Callable
 from typing import Any
 
 from device import __version__, build
-from device.config import Config
+from device.config import Config, check_liveness
 from device.console import DEMO_MARK, open_log
 from device.decide.backoff_file import BackoffFile
-from device.errors import ConfigError, FaceUnlockError, UsageError, is_out_of_memory
+from device.errors import FaceUnlockError, UsageError, is_out_of_memory
 from device.journal.systemd import Notifier
 from device.pipeline import Door, handle_frame
 from device.protocols import Camera
@@ -179,20 +179,6 @@ class Program:
             return watch.run()
         finally:
             door.close()
-
-
-def check_liveness(config: Config, no_liveness: bool) -> None:
-    """Switch liveness off by two keys only: the configuration's, and the flag of whoever starts the program."""
-    off = config.liveness.mode == "off"
-    if off and not no_liveness:
-        raise ConfigError(
-            'liveness.mode: "off" lets a photograph open the door, expected --no-liveness beside it, received none: '
-            "take another mode, or add the flag"
-        )
-    if no_liveness and not off:
-        raise UsageError(
-            f'--no-liveness: expected liveness.mode = "off", received "{config.liveness.mode}": both are needed'
-        )
 
 
 def _seconds(text: str) -> float:

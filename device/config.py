@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from device.errors import ConfigError
+from device.errors import ConfigError, UsageError
 from device.paths import expand
 
 # Of models/weights/; mobilefacenet_relu6 is the default's table with a cheaper activation.
@@ -650,6 +650,20 @@ def pins_of(text: str, origin: str) -> tuple[int, ...]:
             f"{origin}: expected GPIO numbers of 0 to 27 such as 5,6,13,19, received {_shown(text)}"
         )
     return tuple(int(word) for word in words)
+
+
+def check_liveness(config: Config, no_liveness: bool) -> None:
+    """Switch liveness off by two keys only: the configuration's, and the flag of whoever starts the program."""
+    off = config.liveness.mode == "off"
+    if off and not no_liveness:
+        raise ConfigError(
+            'liveness.mode: "off" lets a photograph open the door, expected --no-liveness beside it, received none: '
+            "take another mode, or add the flag"
+        )
+    if no_liveness and not off:
+        raise UsageError(
+            f'--no-liveness: expected liveness.mode = "off", received "{config.liveness.mode}": both are needed'
+        )
 
 
 def check_model(model: str, origin: str) -> None:
