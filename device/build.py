@@ -54,7 +54,7 @@ from device.vision.liveness import PadScorer
 from device.vision.quality import QualityLimits
 from device.vision.scene import SceneRule, SceneWatch, Unwatched
 from device.vision.track import Tracker
-from device.vision.turn_search import TurnSearch
+from device.vision.turn_search import NoSearch, TurnSearch
 from device.vision.unscored import Unscored
 
 SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
@@ -110,7 +110,7 @@ def build_door(
                 min_overlap=decision.track_overlap,
                 same_face=embedder.manifest.threshold(SAME_PERSON_FMR),
             ),
-            search=TurnSearch(finder, rotation_deg=config.camera.rotation, mirror=config.camera.mirror),
+            search=build_search(config, finder),
             intent=IntentRule(near_share=intent.near_share, max_yaw_deg=intent.max_yaw_deg),
             liveness=liveness or Unscored(),
             embedder=embedder,
@@ -145,13 +145,15 @@ def build_door(
 
 def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, guided: bool) -> Collector:
     """Put together what an enrollment looks through."""
+    finder = build_finder(config, embedder.manifest.side_px)
     return Collector(
-        finder=build_finder(config, embedder.manifest.side_px),
+        finder=finder,
         embedder=embedder,
         same_person=embedder.manifest.threshold(SAME_PERSON_FMR),
         duplicate=config.enrollment.duplicate_similarity,
         samples=samples,
         guided=guided,
+        search=build_search(config, finder) if guided else NoSearch(),
     )
 
 
@@ -391,6 +393,11 @@ def build_finder(config: Config, crop_px: int) -> Finder:
         limits=quality_limits(config.quality),
         second_face_ratio=config.decision.second_face_ratio,
     )
+
+
+def build_search(config: Config, finder: Finder) -> TurnSearch:
+    """Find out whether the camera hangs on its side."""
+    return TurnSearch(finder, rotation_deg=config.camera.rotation, mirror=config.camera.mirror)
 
 
 def build_detector(config: Config) -> Detector:

@@ -135,7 +135,7 @@ def look(frame: Frame, door: Door, now_s: float) -> Decision:
 
     found = door.finder.find(frame.image)
     detection, brightness = found.detection, found.brightness
-    door.search.see(frame, found)
+    door.search.see(frame.image, found)
     track_id = door.tracker.update(detection, frame.captured_at_s)
     if isinstance(found.face, Stop):
         return conclude(found.face)

@@ -78,7 +78,7 @@ def test_each_name_is_its_own_file(weights: Path) -> None:
 
 
 def test_a_name_without_its_files_says_which_are_there(weights: Path) -> None:
-    (weights / "facenet.tflite").unlink()
+    (weights / "facenet.json").unlink()
     for name in set(MODELS) - {"mobilefacenet"}:
         with pytest.raises(
             ModelError, match=r"set model to one that is there \(.*mobilefacenet.*\)"

@@ -17,6 +17,7 @@ from device.numeric.similarity import l2_normalize
 from device.protocols import Embedder
 from device.types import Embedding, HeadPose, Image, Match, Stop
 from device.vision.finder import Finder
+from device.vision.turn_search import NoSearch, TurnSearch
 
 PATIENCE_FRAMES = 60  # a pose that is not shown within so many good frames is given up: necks differ
 STRAIGHT_DEG, TURNED_DEG = 8.0, 10.0
@@ -76,6 +77,7 @@ class Collector:
         same_person: similarity that a sample needs to one kept before; below it somebody else stepped in.
         duplicate: above this similarity to a kept sample, a new one teaches nothing.
         samples: how many to keep.
+        search: finds out whether the camera hangs on its side; None for photographs.
         guided: ask for poses, one after the other; else take every good sample that is no duplicate.
     """
 
@@ -88,8 +90,9 @@ class Collector:
         duplicate: float,
         samples: int,
         guided: bool,
+        search: TurnSearch | NoSearch | None = None,
     ) -> None:
-        self._finder = finder
+        self._finder, self._search = finder, search or NoSearch()
         self._embedder = embedder
         self._same_person = same_person
         self._duplicate = duplicate
@@ -132,9 +135,12 @@ class Collector:
 
     def _look(self, image: Image) -> tuple[Sample | None, str, str]:
         """Return a new sample, or the kind of failure and a hint with this image's own numbers."""
-        face = self._finder.find(image).face
+        found = self._finder.find(image)
+        face = found.face
+        self._search.see(image, found)
         if isinstance(face, Stop):
-            return None, str(face.reason).replace("_", " "), face.hint
+            advice = self._search.advice
+            return None, advice or str(face.reason).replace("_", " "), advice or face.hint
         sample = Sample(template(self._embedder, face.image), face.image, face.pose)
         kind, hint = self._objection(sample)
         return (None, kind, hint) if kind else (sample, "", "")

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from device.types import Frame, News, Reason, Stop
+from device.types import Image, News, Reason, Stop
 from device.vision.camera.turned import ROTATIONS_DEG, turn
 from device.vision.finder import Finder, Found
 
-EVERY_S = 0.5  # one turned picture is looked at: an empty hall must not cost much
+EVERY = 10  # pictures without an upright face, one of them turned: an empty hall must not cost much
 ENOUGH = 3  # faces at one turn, and none upright: not somebody who bends down once
 NOT_UPRIGHT = (Reason.NO_FACE, Reason.NOT_A_FACE, Reason.TURNED_AWAY)
 
 
 class TurnSearch:
     """Look into turned pictures until a face is seen upright, or the answer is known; then never again.
+
+    `advice` says what to do, "" while nothing is known.
 
     Args:
         rotation_deg, mirror: what is done to the pictures already.
@@ -25,32 +27,34 @@ class TurnSearch:
         self._finder, self._rotation_deg, self._mirror = finder, rotation_deg, mirror
         self._turns: tuple[int, ...] = ROTATIONS_DEG[1:]
         self._seen: Counter[int] = Counter()
-        self._next_s = -float("inf")
-        self._over = False
-        self._news: list[News] = []
+        self._pictures = 0
+        self._over = self._told = False
+        self.advice = ""
 
-    def see(self, frame: Frame, found: Found) -> None:
-        """Take a frame and what was found in it as it is."""
+    def see(self, image: Image, found: Found) -> None:
+        """Take a picture and what was found in it as it is."""
         is_upright = not (isinstance(found.face, Stop) and found.face.reason in NOT_UPRIGHT)
         self._over = self._over or is_upright
-        if self._over or frame.captured_at_s < self._next_s:
+        if self._over:
             return
-        self._next_s = frame.captured_at_s + EVERY_S
+        self._pictures += 1
+        if self._pictures % EVERY != 1:
+            return
         first, *rest = self._turns
-        if isinstance(self._finder.find(turn(frame.image, first)).face, Stop):
+        if isinstance(self._finder.find(turn(image, first)).face, Stop):
             self._turns = (*rest, first)
             return
         self._seen[first] += 1
         if self._seen[first] == ENOUGH:
-            self._over = True
-            self._news.append(("warning", {"error": self._advice(first)}))
+            self._over, self.advice = True, self._advise(first)
 
     def news(self) -> Iterator[News]:
         """Yield the advice, once."""
-        told, self._news = self._news, []
-        yield from told
+        if self.advice and not self._told:
+            self._told = True
+            yield "warning", {"error": self.advice}
 
-    def _advice(self, turn_deg: int) -> str:
+    def _advise(self, turn_deg: int) -> str:
         # a mirrored picture turns the other way round
         rotation_deg = (self._rotation_deg + (-turn_deg if self._mirror else turn_deg)) % 360
         return f"faces are seen only after turning the picture: set camera.rotation = {rotation_deg}"
@@ -59,7 +63,9 @@ class TurnSearch:
 class NoSearch:
     """Take the picture for upright."""
 
-    def see(self, frame: Frame, found: Found) -> None:
+    advice = ""
+
+    def see(self, image: Image, found: Found) -> None:
         """Look no further."""
 
     def news(self) -> Iterator[News]:

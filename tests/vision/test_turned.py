@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 
 from device.build import build_camera
 from device.config import CameraConfig, Config, parse_config
+from device.enroll.collector import Collector
 from device.errors import CameraLost, ConfigError
+from device.protocols import Embedder
 from device.types import Frame, Image, Reason, Stop
 from device.vision.align import MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH
 from device.vision.camera.turned import TurnedCamera, turn
 from device.vision.detect import LiteRTDetector
 from device.vision.finder import Finder
-from device.vision.turn_search import ENOUGH, TurnSearch
+from device.vision.turn_search import ENOUGH, EVERY, TurnSearch
 from tests.conftest import make_clip
 from tests.support.photos import model_file, photo
 from tests.test_pipeline import LIMITS
@@ -106,12 +109,14 @@ def finder() -> Finder:
 
 
 def watch(finder: Finder, images: list[Image], *, rotation_deg: int = 0, mirror: bool = False) -> list[str]:
-    """Return what is advised while the camera shows these pictures, one a second."""
+    """Return what is advised while the camera shows these pictures, each long enough to be turned once."""
     search = TurnSearch(finder, rotation_deg=rotation_deg, mirror=mirror)
     told = []
-    for index, image in enumerate(images):
-        search.see(Frame(image, float(index), index), finder.find(image))
-        told += [details["error"] for _, details in search.news()]
+    for image in images:
+        found = finder.find(image)
+        for _ in range(EVERY):
+            search.see(image, found)
+            told += [details["error"] for _, details in search.news()]
     return told
 
 
@@ -143,7 +148,7 @@ def test_one_face_upright_ends_the_search(finder: Finder) -> None:
     assert watch(finder, [upright, *[turn(upright, 180)] * 4 * ENOUGH]) == []
 
 
-def test_an_empty_hall_is_searched_twice_a_second_at_most(finder: Finder) -> None:
+def test_of_an_empty_hall_one_picture_in_ten_is_turned(finder: Finder) -> None:
     class Counting(Finder):
         looks = 0
 
@@ -156,9 +161,25 @@ def test_an_empty_hall_is_searched_twice_a_second_at_most(finder: Finder) -> Non
         detector=finder.detector, aligner=finder.aligner, limits=LIMITS, second_face_ratio=0.5
     )
     search, nobody = TurnSearch(counting, rotation_deg=0, mirror=False), finder.find(hall)
-    for index in range(60):
-        search.see(Frame(hall, index / 30), nobody)
-    assert counting.looks == 4
+    for _ in range(40):
+        search.see(hall, nobody)
+    assert counting.looks == 40 / EVERY
+
+
+def test_an_enrollment_at_a_camera_that_hangs_on_its_side_says_so(finder: Finder) -> None:
+    collector = Collector(
+        finder=finder,
+        embedder=create_autospec(Embedder, instance=True),
+        same_person=0.5,
+        duplicate=0.97,
+        samples=1,
+        guided=True,
+        search=TurnSearch(finder, rotation_deg=0, mirror=False),
+    )
+    on_its_side = turn(photo("hopper"), 90)
+    hints = [collector.offer(on_its_side).hint for _ in range(6 * EVERY)]
+    assert hints[-1].endswith("set camera.rotation = 270")
+    assert not collector.samples
 
 
 @pytest.mark.parametrize("name", ["hopper", "astronaut"])
