@@ -164,7 +164,7 @@ def test_the_readmes_commands_run_and_show_what_it_says(tmp_path: Path) -> None:
     # The move is drawn anew each time, and a very slow machine misses so many frames that none is asked for.
     sure = [line for line in shown.splitlines() if not line.startswith(("challenge: ", "approach: "))]
     assert len(sure) == 3
-    assert [line for line in sure if line not in told] == []
+    assert [line for line in sure if not re.search(re.escape(line).replace(r"\.\.\.", ".*"), told)] == []
     assert "granted" not in done.stdout  # a portrait in a clip is no person
 
 
