@@ -1,7 +1,7 @@
 """The lock process: owns the pin, and unlocks it for one pulse when the recognizer asks; `python -m device.lockd`.
 
-It loads no numpy, no camera and no network, and writes no file but the pin that it claimed (device/lock/claim.py), so
-that little can go wrong in it. What holds, whatever the recognizer does:
+It loads no numpy, no camera and no network, and writes no file but the record of its pin (device/lock/claim.py), so
+that little can go wrong in it. Guarantees, whatever the recognizer does:
 
 - Only root and the named user are heard, one connection at a time. A pulse carries the nonce given out last, and the
   time of a frame that is young and has not opened before (device/lock/wire.py).

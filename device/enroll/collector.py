@@ -1,4 +1,4 @@
-"""Collect good samples of exactly one person, or say which check failed.
+"""Collect good samples of exactly one person, or report the check that failed.
 
 A `Collector` looks at one image at a time and either keeps its embedding or says in one line what to do about it. It
 holds no image but the small aligned faces of the kept samples, for the contact sheet.

@@ -186,7 +186,7 @@ def check_enrolled(gallery: Gallery, name: str) -> None:
 
 
 def known_of(gallery: Gallery, name: str) -> dict[str, Any]:
-    """Return what a record says of an enrolled person."""
+    """Return what is recorded about an enrolled person."""
     (subject,) = (each for each in gallery.subjects() if each.subject_id == name)
     return {"subject": gallery.profile(name).alias, "templates": subject.template_count}
 

@@ -119,7 +119,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _bound(header: Header) -> bytes:
-    """Return what a body belongs to; a rotation of the gallery's key changes the rest of the header."""
+    """Return the part of the header that a body is bound to; a rotation of the gallery's key changes the rest."""
     return f"{TITLE} {header.created_at} {header.salt}".encode()
 
 

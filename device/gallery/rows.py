@@ -25,7 +25,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What the matches of a subject with look-alikes need: a similarity of their own, and a challenge or none."""
+    """The requirements of a subject with look-alikes: a similarity of their own, and perhaps a challenge."""
 
     threshold: float
     challenge: bool

@@ -1,4 +1,4 @@
-"""What binds the rows of a gallery together: a sealed state with a digest of every row and a generation.
+"""The seal over a whole gallery: a sealed state with a digest of every row and a generation.
 
 Each template is sealed on its own (sealing.py), so it opens only for its subject and model. That alone would not show a
 row that was deleted, an old one that was put back, a changed column in the clear, or a trigger that somebody added.

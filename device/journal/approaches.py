@@ -1,11 +1,11 @@
-"""Follow who comes to the door: what is asked of them while they stay, and one line in the end that says how it went.
+"""Turn the decisions about frames into events: what is asked of a person, and one line for each approach.
 
-Pure: decisions and their times are handed in, events come out. An approach begins with a face and ends when the bolt
-moves, when there is no face for `GAP_S`, or after `LONGEST_S`. Its line says
+Pure: decisions and their times are handed in, events come out. An approach begins with a face. It ends when the bolt
+moves, when there is no face for `GAP_S`, or after `LONGEST_S`. Its line has
 
-    who it was taken for, where most of its frames matched somebody
-    how far it came (`stage`) and why no further (`reason`): the furthest reason that was no luck of a frame
-    the measured value and its limit, where a stage measured one; of a similarity only "far below" or "just below", and
+    the subject that most frames matched, if any
+    how far it came (`stage`) and why no further (`reason`): the furthest reason that was seen in several frames
+    the measured value and its limit, if a stage measured one; of a similarity only "far below" or "just below", and
     that on the console alone
     how long it took, and what to do
 
@@ -38,7 +38,7 @@ class _Approach:
     def take(self, decision: Decision, now_s: float) -> None:
         reason = decision.reason
         self.seen_s = now_s
-        # What is said once, and not with each frame, is no luck.
+        # A reason that comes only once for each event, not with each frame, counts at once.
         self.frames[reason] += LUCK if reason.stage >= Stage.ASKED and reason is not Reason.CHALLENGE else 1
         self.last[reason] = decision
         if decision.subject_id is not None:
@@ -46,7 +46,7 @@ class _Approach:
 
     @property
     def reason(self) -> Reason:
-        """Why it came no further: of the furthest stage, what was said most, a refusal before what was still open."""
+        """Why it came no further: the most frequent reason of the furthest stage; refusals go before open reasons."""
         sure = [reason for reason, count in self.frames.items() if count >= LUCK] or list(self.frames)
         return max(sure, key=lambda each: (each.stage, each.has(Is.REFUSAL), self.frames[each]))
 
@@ -64,7 +64,7 @@ class Approaches:
         self._asked: str | None = None
 
     def see(self, decision: Decision, now_s: float) -> Iterator[News]:
-        """Yield what a decision is news of; call it for every frame."""
+        """Yield the events of a decision; call it for every frame."""
         if self._approach is not None and self._is_over(self._approach, now_s):
             yield from self.end()
         reason = decision.reason
@@ -87,7 +87,7 @@ class Approaches:
             yield from self.end()
 
     def end(self) -> Iterator[News]:
-        """Yield what ends with an approach: the camera was lost, the program stops."""
+        """Yield the last events of an approach, also when the camera is lost or the program stops."""
         approach, self._approach = self._approach, None
         for (reason, _), count in self._damper.end():
             yield "held_back", {"reason": str(reason), "count": count}

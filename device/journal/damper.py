@@ -21,7 +21,7 @@ class _Kind:
 
 
 class Damper(Generic[Key]):
-    """Count what repeats itself, whatever comes in between."""
+    """Count repetitions of each kind, whatever comes in between."""
 
     def __init__(self) -> None:
         self._kinds: dict[Key, _Kind] = {}

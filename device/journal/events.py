@@ -24,10 +24,10 @@ LOG = Sink.CONSOLE | Sink.SERIAL
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Where one event goes, and what of it.
+    """The sinks of one event, and the fields that are recorded.
 
-    Told events (console, serial) with a place in the audit are recorded as `record` with `fields` when they are told.
-    With an empty `record` a program writes the record itself: for a grant, before the bolt moves.
+    An event for console or serial log that also goes to the audit is recorded there as `record`, with `fields`. If
+    `record` is empty, the program writes the record itself: that of a grant comes before the bolt moves.
     """
 
     sinks: Sink

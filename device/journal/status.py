@@ -1,9 +1,9 @@
-"""Status: one JSON object per line, to a serial port and to stdout, without ever keeping the door waiting.
+"""Status lines: one JSON object each, to a serial port and to stdout, without ever blocking the door.
 
     {"event": "refused", "at": "2026-03-01T07:30:00.125Z", "reason": "below_threshold"}
 
-Only the fields of `FIELDS` exist, each of its one type: a similarity, an embedding or a picture has no way
-out, not even by mistake. `event()` puts a line into a bounded queue per output; a thread each writes. An
+Only the fields of `FIELDS` exist, each of one type, so a similarity, an embedding or a picture cannot be
+sent, not even by mistake. `event()` puts a line into a bounded queue per output; a thread each writes. An
 output that is missing, blocked or unplugged loses its oldest lines, counts them (`dropped` in its next line)
 and is opened again; of a serial port, stderr tells once that it is away and once that it is back.
 """
@@ -201,7 +201,7 @@ class LineWriter:
 
 
 class Filtered:
-    """Hand on to one output what the table of events lets it have."""
+    """Pass to one output the events and fields that the table of events allows it."""
 
     def __init__(self, writer: Writer, sink: Sink) -> None:
         self._writer, self._sink = writer, sink

@@ -1,8 +1,8 @@
 """Notifier: tell systemd that the door is ready, alive or stopping (sd_notify(3), a datagram on AF_UNIX).
 
-The beat may only be sent by the camera loop, after a handled frame: a process that lives while its camera loop does
-not is started anew. Without a camera there are no frames; then each finished try to get it back beats, and as one may
-take long, `camera_lost()` stretches the watchdog to ten minutes and `camera_back()` restores it.
+Only the camera loop may send the beat, after a handled frame: systemd restarts a process whose camera loop hangs.
+Without a camera there are no frames. Then each finished attempt to reconnect sends a beat. An attempt may take long, so
+`camera_lost()` stretches the watchdog to ten minutes, and `camera_back()` restores it.
 """
 
 from __future__ import annotations

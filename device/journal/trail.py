@@ -1,4 +1,4 @@
-"""The audit of a running program: goes on when a record cannot be written, and counts what was lost."""
+"""The audit of a running program: it goes on when a record cannot be written, and counts the lost ones."""
 
 from __future__ import annotations
 

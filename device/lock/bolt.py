@@ -1,6 +1,6 @@
 """Bolt: an output pin that unlocks for one pulse and locks itself again.
 
-What holds, whatever the program does:
+Guarantees, whatever the program does:
 
 - The pin is driven to locked while it is claimed, again after it, and first thing when it is given back:
   gpiozero's `close()` in mid-pulse leaves the output energized.
@@ -40,7 +40,7 @@ PAUSE_S = 0.02  # after a wait that failed: the relock thread must neither end n
 
 
 class Asker(str, Enum):
-    """Who a pulse belongs to."""
+    """The owner of a pulse."""
 
     OUTSIDE = "outside"  # the recognizer
     INSIDE = "inside"  # the exit button

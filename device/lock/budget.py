@@ -1,6 +1,7 @@
-"""Budget: how often, and for how much of any minute, the recognizer may have the bolt drawn; pure: times come in.
+"""Budget: how often, and for how long in any minute, the recognizer may have the bolt drawn; pure, times are arguments.
 
-One that was taken over could else hold the door open by asking again and again. The exit button has no budget.
+Without it, a recognizer that was taken over could hold the door open by asking again and again. The exit button has no
+budget.
 """
 
 from __future__ import annotations

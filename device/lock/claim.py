@@ -1,8 +1,8 @@
-"""Claim: which pin holds the door, written down while it is held, so that relock.py finds it.
+"""Claim: a record of the pin that holds the door, so that relock.py finds it.
 
-The record lies in the service's RuntimeDirectory, elsewhere in the state folder of who runs the program. It counts
-until the board starts anew, and only where nobody else can have written it: a false record would have a relock drive
-a pin to the level that opens. Little is imported here, for a relock has to be quick.
+The record lies in the RuntimeDirectory of the service, or in the state folder of the user who runs the program. It is
+valid until the board restarts, and only if nobody else could have written it: a false record could make a relock drive
+a pin to the level that opens. This module imports little, because a relock has to be quick.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """RemoteLock: the bolt of another process, device/lockd.py, spoken to over its socket.
 
-Two things are told apart. The *beat* says that this program lives: a thread sends it, as long as the camera loop has
-called `check()` within `HANGS_S`, so a slow frame cuts no pulse and a loop that hangs stops beating. The time of the
-*frame* behind a pulse says that it is fresh, and goes along with each request.
+There are two signs of life. The *beat* shows that this program lives: a thread sends it as long as the camera loop has
+called `check()` within `HANGS_S`. So a slow frame cuts no pulse, and a loop that hangs stops the beat. The time of the
+*frame* behind a pulse shows that the frame is fresh; it goes along with each request.
 
-When the lock process goes, it is connected to anew. Meanwhile nothing is unlocked: a request is refused as `gone`. Only
-when it stays away for `patience_s` it is a `LockError`, and the program ends.
+When the lock process goes away, this class connects again. Until then every request is refused as `gone`. If the lock
+process stays away for `patience_s`, that is a `LockError`, and the program ends.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class RemoteLock:
                 raise LockError(f"{self}: the bolt is {self._bolt}, expected locked: check the wiring")
 
     def close(self) -> None:
-        """Have it locked and hang up; the lock process locks when it hears that, too."""
+        """Ask for the lock and hang up; the lock process locks when the connection ends, too."""
         with self._guard:
             if self._closed.is_set():
                 return
@@ -154,7 +154,7 @@ class RemoteLock:
                 continue
 
     def _tend(self) -> None:
-        """Take news, beat, or look for a lock process that is gone."""
+        """Handle news, send the beat, or look for a lock process that is gone."""
         self._drain()
         now_s = time.monotonic()
         if self._socket is None:
@@ -253,7 +253,7 @@ class RemoteLock:
         return answer.refusal
 
     def _drain(self) -> None:
-        """Take what the lock process told by itself."""
+        """Handle what the lock process sent unasked."""
         if self._socket is None:
             return
         self._socket.settimeout(0)

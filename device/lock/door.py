@@ -4,8 +4,9 @@
                    ^                        |           |
                    +------------------------+-----------+     forced: opened while locked; jammed: not as driven
 
-`advance()` takes the door as it was and what is seen now, and returns the door as it is. Two wishes ride on it:
-`relock`, when the leaf fell shut while the bolt was still drawn, and `release`, when the exit button was pressed.
+`advance()` takes the last state of the door and a look at its switches, and returns the new state. The new state may
+ask for two things: `relock`, when the leaf fell shut while the bolt was still drawn, and `release`, when the exit
+button was pressed.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class DoorRule:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The door at one instant, and what its history tells about it."""
+    """The door at one instant, with what is needed of its history."""
 
     state: DoorState = DoorState.UNKNOWN
     alarms: frozenset[Alarm] = frozenset()
@@ -158,7 +159,7 @@ def _alarms(door: Door, state: DoorState, seen: Seen) -> frozenset[Alarm]:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is told of a door to others."""
+    """The part of a door's state that others may know."""
 
     door: str = str(DoorState.UNKNOWN)
     alarms: frozenset[str] = frozenset()

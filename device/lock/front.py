@@ -92,7 +92,7 @@ class LocalFront:
 
 
 class Prompt:
-    """Have each move of a challenge told once, when it changes.
+    """Play the pattern of each move of a challenge once, when the move changes.
 
     Args:
         signal: plays a pattern by its name; None: nobody is told.

@@ -1,4 +1,4 @@
-"""LockServer: what the lock process obeys, what it refuses, and how it watches the door; device/lockd.py runs it."""
+"""LockServer: obey or refuse the recognizer's commands, and watch the door; device/lockd.py runs it."""
 
 from __future__ import annotations
 
@@ -285,13 +285,13 @@ class LockServer:
         self._tell_door(now_s)
 
     def _fell_shut(self, now_s: float, opened_at_s: float | None) -> None:
-        """End what opened the leaf that fell shut; who pressed the button while it stood open still wants out."""
+        """End the pulse that opened the leaf, now that it fell shut; a later press of the exit button still counts."""
         self._end_pulse(now_s)
         if opened_at_s is None or self._pressed_s <= opened_at_s:
             self._relock()
 
     def _tell_door(self, now_s: float) -> None:
-        """Tell what is new to the log and to the recognizer, and drive the alarm."""
+        """Report changes to the log and to the recognizer, and drive the alarm."""
         found = report(self._door)
         if now_s - self._overdrawn_s < WINDOW_S:
             found = Report(found.door, found.alarms | {str(Alarm.TOO_OFTEN)})

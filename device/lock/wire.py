@@ -33,7 +33,7 @@ AHEAD_S = 0.1  # a frame may not come from the future; rounding may make it seem
 
 
 class Refusal(str, Enum):
-    """Why the lock process did not do what it was told, or let go of who told it."""
+    """Why the lock process refused a command or hung up."""
 
     RUBBISH = "rubbish"  # no line of the protocol
     UNKNOWN_COMMAND = "unknown_command"

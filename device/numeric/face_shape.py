@@ -1,4 +1,4 @@
-"""What a set of face points says without a depth: how much it is a face, and where the head is turned.
+"""Judge face points without depth: how well they fit a face, and how the head is turned.
 
 Pure numpy. Points are numbered as in MediaPipe's face mesh, (468, 3) with NaN where there is none.
 """

@@ -1,4 +1,4 @@
-"""Exact binomial intervals: what a count proves about the rate behind it.
+"""Exact binomial intervals: the range of rates that fits a count.
 
 C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
 Biometrika 26 (1934).

@@ -1,4 +1,4 @@
-"""What must not shrink: changes of the gallery, the end of the audit, and how often each small file was written.
+"""The anchor: counts that only grow, of the gallery's changes, the audit's records and each small file's writes.
 
 One sealed file beside the key. Whoever deletes or puts back a part of a door's files leaves the anchor ahead of them:
 

@@ -1,4 +1,4 @@
-"""Files that only their owner reads, written whole or not at all."""
+"""Private files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def hold(descriptor: int, path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Let a file's new name, or its end, survive a power cut."""
+    """Sync a folder, so that a new, renamed or deleted file stays so after a power cut."""
     descriptor = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Small files that must not go back: entries of guests, wrong PINs, refused approaches.
+"""Small files that must not be rolled back: entries of guests, wrong PINs, refused approaches.
 
 Each is sealed with the number of times that it was written, and the anchor has that number too. So a file that was
 deleted, changed, or put back as it was is lost, which the reader treats as the worst that can have stood in it.

@@ -91,7 +91,7 @@ class MeshAligner:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LandmarkManifest(NetworkManifest):
-    """What has to be known of a landmark network: models/weights/landmarks.json.
+    """The manifest of a landmark network: models/weights/landmarks.json.
 
     `points` are the numbers in the mesh of its N points, in the output's order; `mean_shape` (N, 2) is their usual
     place in the square; beyond `largest_misfit` to that shape, a share of its eyes' distance, the points are no face's.

@@ -18,7 +18,7 @@ from device.vision.network import REMEDY, ManifestKeys, Network, NetworkManifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest(NetworkManifest):
-    """What has to be known of an embedder to use it: models/weights/<name>.json.
+    """The manifest of an embedder: models/weights/<name>.json.
 
     `thresholds` maps an FMR to the similarity where it was measured. Templates are bound to `model_id`.
     """

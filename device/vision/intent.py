@@ -1,4 +1,4 @@
-"""Say whether a person wants in: near enough, and facing the door. Pure; how long they stay is the decision's."""
+"""Check whether a person wants in: near enough, and facing the door. Pure; the decider checks how long they stay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class IntentRule:
 
 
 def lacks_intent(face_width_px: float, frame_width_px: int, pose: HeadPose, rule: IntentRule) -> Stop | None:
-    """Return what speaks against it, None for nothing; NaN speaks against it."""
+    """Return why this person does not seem to want in, None if they do; NaN counts as not."""
     near_px = rule.near_share * frame_width_px
     if not face_width_px >= near_px:
         hint = f"come closer: face is {face_width_px:.0f} px wide, needs {near_px:.0f}"

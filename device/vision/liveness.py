@@ -24,7 +24,7 @@ LOOKS = {"near": NEAR_PX, "wide": WIDE_PX}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivenessManifest:
-    """What has to be known of the liveness networks: models/weights/pad.json.
+    """The manifest of the liveness networks: models/weights/pad.json.
 
     Scores are in [0, 1], 1 is live. From `unsure` up a face is live, from `attack` up to `unsure` the networks do not
     know, below `attack` it is a presentation attack. Both were chosen on development data.

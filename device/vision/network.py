@@ -1,4 +1,4 @@
-"""A network on LiteRT, held to the manifest that was written beside it: picture in, real numbers out."""
+"""A network on LiteRT, checked against its manifest: picture in, real numbers out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from device.types import Image
 from device.vision.runtime import load_interpreter
 
 COLOR_ORDER = "RGB"  # of every frame and aligned face
-SIDES_PX = (32, 512)  # of a square input; what is outside is a manifest gone wrong
+SIDES_PX = (32, 512)  # of a square input; anything else is a broken manifest
 REMEDY = "copy both files again, or export the network again with scripts/train/quantize.py (docs/research/train.md)"
 MAX_MANIFEST_BYTES = 1_000_000  # a manifest has a few KB; whatever else was named is not read into memory
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What a manifest says of one tensor; scale and zero point are None for float32."""
+    """One tensor of a manifest; scale and zero point are None for float32."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -40,7 +40,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkManifest:
-    """What has to be known of a network to run it; pixels enter as (uint8 - mean) / std, in RGB."""
+    """The part of a manifest that is needed to run a network; pixels enter as (uint8 - mean) / std, in RGB."""
 
     name: str
     file: Path

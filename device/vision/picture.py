@@ -1,7 +1,7 @@
-"""The one door for pictures that come in as files.
+"""Read pictures from files: the only place that does.
 
-What is read is JPEG, PNG and WebP, and of these the picture alone: its size is checked before anything is unpacked,
-its orientation is applied whatever container says it, no temporary file is written, and no library speaks.
+It reads JPEG, PNG and WebP, and of these the picture alone. It checks the size before it unpacks anything, and applies
+the orientation of all three formats. It writes no temporary file, and no library prints anything.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ TURNS: dict[int, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a container says of its picture; `data` is what is left of it to be unpacked."""
+    """The header of a picture file; `data` is the rest, to be unpacked."""
 
     width: int
     height: int

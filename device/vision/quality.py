@@ -125,7 +125,7 @@ def _stops(measured: Quality, limits: QualityLimits) -> Iterator[Stop]:
 
 
 def _faint(measured: Quality, least: float) -> Stop:
-    """Say why a face hardly stands out: more light helps against darkness and noise, less against glare."""
+    """Return why a face hardly stands out: darkness and noise need more light, glare needs less."""
     numbers = f"signal {measured.signal:.1f}, needs {least:g}"
     if measured.noise > LEAST_NOISE or measured.brightness < DIM:
         return Stop(Reason.TOO_DARK, f"too dark: more light on the face: {numbers}", measured.signal, least)

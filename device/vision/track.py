@@ -22,7 +22,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 class Tracker:
-    """Give the face of each frame a track id; a new id means: nothing known before holds for this face.
+    """Give the face of each frame a track id; a new id means that nothing known before applies to this face.
 
     Args:
         max_gap_s: longest time between two detections of one track.
@@ -51,8 +51,8 @@ class Tracker:
     def confirm(self, probe: Embedding) -> int:
         """Return the track id of this frame's face once its embedding is known.
 
-        A face unlike the last one of the track was swapped for it, in the same place: a new track. Call it after
-        `update`, for each frame that has an embedding.
+        A face unlike the last one of the track begins a new track, even in the same place. Call this after `update`,
+        for each frame that has an embedding.
         """
         if self._embedding is not None and not float(self._embedding @ probe) >= self._same_face:
             self._begin()

@@ -1,7 +1,7 @@
 """A live camera: one thread opens, reads and releases the device, and keeps the newest frame only.
 
-A slow consumer never sees the past, and a read that hangs hangs nobody else. No new frame for `stall_timeout_s` is
-`CameraLost`; calling `frames()` again opens the camera anew, in the same process.
+A slow consumer always gets the newest frame, and a hanging read blocks only its own thread. No new frame for
+`stall_timeout_s` is `CameraLost`; calling `frames()` again opens the camera anew, in the same process.
 """
 
 from __future__ import annotations

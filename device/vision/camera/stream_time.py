@@ -1,4 +1,4 @@
-"""When a frame was taken, by the time that its source gives it; pure, times are arguments.
+"""Tell when a frame was taken, from the time that its source gives; pure, times are arguments.
 
 A stream's own time has no beginning that this board knows. So the frame that came with the least delay relates the two
 clocks, and each other frame is as old as it came later than that one. What that cannot see is a delay that
