@@ -3,7 +3,7 @@
     stale? -> a picture? -> find the face (detect, pick, align, good enough?) -> track -> wants in? -> alive? -> embed
     -> still the same? -> match -> decide -> admit -> unlock
 
-The camera is the loop around it (unlock.py), so tests hand in frames. Everyday outcomes are values with a `Reason`;
+The loop around it (watch.py) has the camera, so tests hand in frames. Everyday outcomes are values with a `Reason`;
 faults are exceptions of `device.errors`.
 """
 
