@@ -162,6 +162,9 @@ def run(program: str, deed: Callable[[], int], *, interrupted: str = "interrupte
         except FaceUnlockError as error:
             code = error.exit_code
             complain(f"{program}: {error}")
+        except OSError as error:  # a file that was named and cannot be written, say
+            code = 1
+            complain(f"{program}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         except KeyboardInterrupt:
             code = 130
             complain(f"{program}: {interrupted}")

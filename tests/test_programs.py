@@ -287,3 +287,9 @@ def test_an_error_that_nobody_hears_is_still_the_exit_code(program, stream):
     )  # fmt: skip
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    assert run("evaluate", lambda: (tmp_path / "no" / "figures.json").write_text("{}")) == 1
+    told = capsys.readouterr().err
+    assert told == f"evaluate: {tmp_path}/no/figures.json: No such file or directory\n"

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 # First, since it sets the threads of numpy's libraries, which they read when they are loaded.
-from device.programs import Parser
+from device.programs import Parser, run
 
 from scripts.benchmark import interleave, median_interval, network_call, pinned, processor  # isort: skip
 
@@ -32,7 +32,7 @@ import cv2
 
 from device.build import WEIGHTS, manifest_path
 from device.config import MODELS, Config
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.vision.embed import LiteRTEmbedder, load_manifest
 from scripts.evaluate import check_folder, check_outputs, embed_all, load_benchmark
 from scripts.measure.group_errors import LfwGroups, Origin, by_origin, lfw_groups
@@ -202,16 +202,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
+    return run("compare_models.py", lambda: act(parse(argv)))
+
+
+def act(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
-    try:
-        compare(args)
-    except FaceUnlockError as error:
-        print(f"compare_models.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("compare_models.py: interrupted", file=sys.stderr)
-        return 130
+    compare(args)
     return 0
 
 

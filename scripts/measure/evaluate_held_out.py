@@ -9,6 +9,7 @@ everybody else's, is compared with it in each view. Prints TAR at FMR 1e-3 and 1
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -25,9 +26,9 @@ import numpy.typing as npt
 
 from device.build import manifest_path
 from device.config import Config
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.numeric.similarity import l2_normalize
-from device.programs import Parser
+from device.programs import Parser, run
 from device.types import Image
 from device.vision.embed import LiteRTEmbedder
 from models.training.data import HELD_OUT_ONE_IN, clip, jpeg, low_resolution
@@ -89,13 +90,12 @@ def main(argv: list[str] | None = None) -> int:
         "models", nargs="*", default=[Config().model], metavar="MODEL", help="names or manifests"
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
-    args = parser.parse_args(argv)
-    try:
-        embedders = [LiteRTEmbedder(manifest=manifest_path(model), threads=1) for model in args.models]
-        faces, identities = labeled_faces(args.data)
-    except FaceUnlockError as error:
-        print(f"evaluate_held_out.py: {error}", file=sys.stderr)
-        return error.exit_code
+    return run("evaluate_held_out.py", lambda: act(parser.parse_args(argv)))
+
+
+def act(args: argparse.Namespace) -> int:
+    embedders = [LiteRTEmbedder(manifest=manifest_path(model), threads=1) for model in args.models]
+    faces, identities = labeled_faces(args.data)
     print(
         f"{len(faces)} held-out faces of {len(np.unique(identities))} people; TAR@1e-3 / TAR@1e-4 in percent"
     )

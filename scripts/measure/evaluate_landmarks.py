@@ -9,6 +9,7 @@ either alignment does to matching is told by `scripts/evaluate.py --alignment`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -25,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.numeric.geometry import MESH_REGION_SCALE, apply_transform, invert_transform, mesh_region
-from device.programs import Parser
+from device.programs import Parser, run
 from device.types import AlignedFace, FaceDetection, Image
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
@@ -188,9 +189,9 @@ def speed(comparison: Comparison, photograph: Image, detection: FaceDetection) -
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(RUNS):
-        for name, run in steps.items():
+        for name, step in steps.items():
             start_s = time.perf_counter()
-            run()
+            step()
             times[name].append(time.perf_counter() - start_s)
     median = {name: float(np.median(taken)) for name, taken in times.items()}
     return {
@@ -219,17 +220,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lfw", type=Path, required=True, help="folder with lfw.zip and lfw_pairs.txt")
     parser.add_argument("--limit", type=int, help="look at the first N photographs only")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    args = parser.parse_args(argv)
+    return run("evaluate_landmarks.py", lambda: act(parser.parse_args(argv)))
+
+
+def act(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     try:
         found = compare(args.lfw, args.manifest, args.limit)
     except (OSError, KeyError) as error:
-        fault = UsageError(f"{error}: name a folder with lfw.zip and lfw_pairs.txt")
-        print(f"evaluate_landmarks.py: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except FaceUnlockError as error:
-        print(f"evaluate_landmarks.py: {error}", file=sys.stderr)
-        return error.exit_code
+        raise UsageError(f"{error}: name a folder with lfw.zip and lfw_pairs.txt") from error
     print(json.dumps(found, indent=1))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -11,6 +11,7 @@ intervals of Clopper and Pearson, and how far the network agrees with the joint 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -25,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from device.errors import FaceUnlockError, UsageError
+from device.errors import UsageError
 from device.numeric.intervals import clopper_pearson
-from device.programs import Parser
+from device.programs import Parser, run
 from device.vision.embed import load_manifest
 from device.vision.liveness import PadScorer
 from device.vision.runtime import load_interpreter
@@ -114,9 +115,9 @@ def speed(scorer: PadScorer) -> dict[str, float]:
     }
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(RUNS):
-        for name, run in runs.items():
+        for name, step in runs.items():
             start_s = time.perf_counter()
-            run()
+            step()
             taken[name].append(time.perf_counter() - start_s)
     medians = {name: float(np.median(times)) for name, times in taken.items()}
     pad = medians["near"] + medians["wide"]
@@ -174,12 +175,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("manifest", type=Path, nargs="?", default=WEIGHTS / "pad.json")
     parser.add_argument("--looks", type=Path, required=True, help="folder of make_pad_looks.py")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    args = parser.parse_args(argv)
-    try:
-        found = measure(args.manifest, args.looks)
-    except FaceUnlockError as error:
-        print(f"evaluate_pad.py: {error}", file=sys.stderr)
-        return error.exit_code
+    return run("evaluate_pad.py", lambda: act(parser.parse_args(argv)))
+
+
+def act(args: argparse.Namespace) -> int:
+    found = measure(args.manifest, args.looks)
     print(table(found))
     print(json.dumps(found["time"]))
     if args.json:

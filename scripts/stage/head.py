@@ -10,6 +10,7 @@ cannot show is what the photograph did not: the side of the nose, the hidden ear
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from device.errors import FaceUnlockError, UsageError
-from device.programs import Parser
+from device.errors import UsageError
+from device.programs import Parser, run
 from device.types import Image
 from device.vision.align import MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
@@ -286,14 +287,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="head.py", description="Draw a head and a flat picture from a photograph.")
     parser.add_argument("photograph", type=Path)
     parser.add_argument("sheet", type=Path, help="file to write, .jpg or .png")
-    args = parser.parse_args(arguments)
-    try:
-        cv2.imwrite(
-            str(args.sheet), cv2.cvtColor(contact_sheet(load_actor(args.photograph)), cv2.COLOR_RGB2BGR)
-        )
-    except FaceUnlockError as error:
-        print(f"head: {error}", file=sys.stderr)
-        return error.exit_code
+    return run("head", lambda: act(parser.parse_args(arguments)))
+
+
+def act(args: argparse.Namespace) -> int:
+    drawn = cv2.cvtColor(contact_sheet(load_actor(args.photograph)), cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(args.sheet), drawn):
+        raise UsageError(f"{args.sheet}: cannot be written: name a .jpg or .png in a folder that is there")
     return 0
 
 

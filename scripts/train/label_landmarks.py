@@ -9,6 +9,7 @@ itself, are marked as not `kept`. About 4 ms a face.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,9 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from device.errors import FaceUnlockError
 from device.numeric.geometry import apply_transform, invert_transform
-from device.programs import Parser
+from device.programs import Parser, run
 from device.vision.assets import FACE_MESH, find_asset
 from device.vision.runtime import load_interpreter
 from models.landmarks.data import region_transform
@@ -94,16 +94,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and train/*.zip")
     parser.add_argument("--out", type=Path, required=True, help="file for the labels (.npz)")
     parser.add_argument("--limit", type=int, help="use the first N faces only")
-    args = parser.parse_args(argv)
+    return run("label_landmarks.py", lambda: act(parser.parse_args(argv)))
+
+
+def act(args: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
-    try:
-        print(label_all(args.data, args.out, args.limit))
-    except FaceUnlockError as error:
-        print(f"label_landmarks.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"label_landmarks.py: {error}", file=sys.stderr)
-        return 1
+    print(label_all(args.data, args.out, args.limit))
     return 0
 
 

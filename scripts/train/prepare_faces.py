@@ -8,6 +8,7 @@ face only if exactly one is found and the mesh confirms it. FOLDER is then what 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 import zipfile
@@ -20,8 +21,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from device.errors import FaceUnlockError, UsageError
-from device.programs import Parser
+from device.errors import UsageError
+from device.programs import Parser, run
 from device.vision.align import MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.vision.detect import LiteRTDetector
@@ -92,16 +93,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description="Turn a folder of photographs into aligned training faces.")
     parser.add_argument("photos", type=Path, help="folder of photographs, one subfolder an identity")
     parser.add_argument("--out", type=Path, required=True, help="folder for index.csv and train/*.zip")
-    args = parser.parse_args(argv)
-    try:
-        preparer = Preparer(args.photos, args.out)
-        preparer.run()
-    except FaceUnlockError as error:
-        print(f"prepare_faces.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("prepare_faces.py: interrupted", file=sys.stderr)
-        return 130
+    return run("prepare_faces.py", lambda: act(parser.parse_args(argv)))
+
+
+def act(args: argparse.Namespace) -> int:
+    preparer = Preparer(args.photos, args.out)
+    preparer.run()
     print(f"{len(preparer.rows)} faces in {args.out}; left out: {dict(preparer.left_out) or 'none'}")
     return 0
 
