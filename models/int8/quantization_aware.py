@@ -17,16 +17,24 @@ RANGE_MOMENTUM = 0.01
 INT8 = (-128, 127)
 
 
-class RoundWeight(nn.Module):
+class Rounding(nn.Module):
+    """What rounds in a prepared network; passes everything on as it is while not `on`."""
+
+    on = True
+
+
+class RoundWeight(Rounding):
     """Round a weight to int8, symmetric per output channel; the largest keeps its value."""
 
     def forward(self, weight: Tensor) -> Tensor:
+        if not self.on:
+            return weight
         scale = weight.detach().flatten(1).abs().amax(dim=1).clamp(min=1e-8) / 127
         zero = torch.zeros_like(scale, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)
 
 
-class RoundActivation(nn.Module):
+class RoundActivation(Rounding):
     """Round an activation to int8, affine per tensor; the range follows the mean extremes of the faces seen."""
 
     low: Tensor
@@ -41,7 +49,9 @@ class RoundActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.follow(x.detach().flatten(1))
+            self.follow(x.detach().float().flatten(1))
+        if not self.on:
+            return x
         scale = ((self.high - self.low) / 255).clamp(min=1e-8)
         zero = torch.round(INT8[0] - self.low / scale).clamp(*INT8).to(torch.int32)
         return torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, *INT8)
@@ -84,6 +94,13 @@ def prepare(network: nn.Module) -> nn.Module:
             block.append(RoundActivation())
     replace(network, Stored, RoundedStored)
     return network
+
+
+def set_rounding(network: nn.Module, on: bool) -> None:
+    """Round in a prepared network from now on, or not yet: `quant_delay` of a recipe (as in the authors' own code)."""
+    for module in network.modules():
+        if isinstance(module, Rounding):
+            module.on = on
 
 
 def plain(network: nn.Module) -> nn.Module:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from models.networks.gradients import Convolution, PReLU, convolve
 
 ACTIVATIONS = ("prelu", "relu6", "relu")
 
@@ -15,7 +19,7 @@ def activation(name: str, channels: int) -> nn.Module:
     kernels fuse into the convolution before it.
     """
     if name == "prelu":
-        return nn.PReLU(channels)
+        return PReLU(channels)
     if name == "relu6":
         return nn.ReLU6(inplace=True)
     if name == "relu":
@@ -44,7 +48,13 @@ class Int8PReLU(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm and, unless linear, an activation."""
+    """Convolution, batch norm and, unless linear, an activation.
+
+    Where `frozen`, the batch norm keeps its statistics in training, and is folded into the convolution at each step:
+    a third less to compute for a network that starts from trained weights.
+    """
+
+    frozen = False
 
     def __init__(
         self,
@@ -54,16 +64,33 @@ class ConvBlock(nn.Sequential):
         *,
         stride: int = 1,
         padding: int = 0,
+        dilation: int = 1,
         groups: int = 1,
         act: str | None = None,
     ) -> None:
         layers: list[nn.Module] = [
-            nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False),
+            Convolution(c_in, c_out, kernel, stride, padding, dilation, groups, bias=False),
             nn.BatchNorm2d(c_out),
         ]
         if act is not None:
             layers.append(activation(act, c_out))
         super().__init__(*layers)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.frozen and self.training):
+            return super().forward(input)
+        conv, norm = self[0], self[1]
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        bias = norm.bias - norm.running_mean * scale
+        x = convolve(conv, input, conv.weight * scale.view(-1, 1, 1, 1), bias)
+        return self[2](x) if len(self) > 2 else x
+
+
+def freeze_norms(network: nn.Module) -> None:
+    """Keep the statistics of every batch norm of the network in training."""
+    for block in network.modules():
+        if isinstance(block, ConvBlock):
+            block.frozen = True
 
 
 class Bottleneck(nn.Module):
@@ -73,12 +100,14 @@ class Bottleneck(nn.Module):
     channels match.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, stride: int, t: int, act: str) -> None:
+    def __init__(self, c_in: int, c_out: int, *, stride: int, t: int, act: str, dilation: int = 1) -> None:
         super().__init__()
         hidden = c_in * t
         self.shortcut = stride == 1 and c_in == c_out
         self.expand = ConvBlock(c_in, hidden, 1, act=act) if t > 1 else nn.Identity()
-        self.depthwise = ConvBlock(hidden, hidden, 3, stride=stride, padding=1, groups=hidden, act=act)
+        self.depthwise = ConvBlock(
+            hidden, hidden, 3, stride=stride, padding=dilation, dilation=dilation, groups=hidden, act=act
+        )
         self.project = ConvBlock(hidden, c_out, 1)
         self.sum = Stored()
 
@@ -87,11 +116,39 @@ class Bottleneck(nn.Module):
         return self.sum(x + y) if self.shortcut else y
 
 
-def bottlenecks(c_in: int, row: tuple[int, int, int, int], act: str) -> nn.Sequential:
-    """Make one row (t, c, n, s) of a table: `n` bottlenecks, the first with stride `s`."""
+def bottlenecks(
+    c_in: int,
+    row: tuple[int, int, int, int],
+    act: str,
+    steps: Sequence[tuple[int, int]] = (),
+) -> nn.Sequential:
+    """Make one row (t, c, n, s) of a table: `n` bottlenecks, the first with stride `s`.
+
+    `steps` gives stride and dilation of each bottleneck where they are not the row's.
+    """
     t, c, n, s = row
-    blocks = [Bottleneck(c_in if i == 0 else c, c, stride=s if i == 0 else 1, t=t, act=act) for i in range(n)]
+    blocks = [
+        Bottleneck(c_in if i == 0 else c, c, stride=stride, dilation=dilation, t=t, act=act)
+        for i, (stride, dilation) in enumerate(steps or [(s, 1)] + [(1, 1)] * (n - 1))
+    ]
     return nn.Sequential(*blocks)
+
+
+def dilated(strides: Sequence[int], output_stride: int) -> list[tuple[int, int]]:
+    """Return (stride, dilation) of layers so that the map is not made smaller than 1 / `output_stride` of the picture.
+
+    Once it is that small, a layer that would halve it keeps its size, and the layers behind it look twice as far
+    (atrous convolution, arXiv 1706.05587; `output_stride` of the authors' MobileNets).
+    """
+    steps, reached, dilation = [], 1, 1
+    for stride in strides:
+        if reached == output_stride:
+            steps.append((1, dilation))
+            dilation *= stride
+        else:
+            steps.append((stride, 1))
+            reached *= stride
+    return steps
 
 
 class SqueezeExcite(nn.Module):
@@ -147,12 +204,13 @@ def initialize(network: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out")
 
 
-def scaled(channels: int, width: float, divisor: int = 8) -> int:
+def scaled(channels: int, width: float, divisor: int = 8, min_depth: int = 0) -> int:
     """Return `channels` times the width multiplier, to the nearest multiple of `divisor` (MobileNetV2, section 5).
 
-    As the authors' own code does, it rounds up where down would take more than a tenth.
+    As the authors' own code does, it rounds up where down would take more than a tenth, and gives at least
+    `min_depth` (0: the divisor).
     """
-    nearest = max(divisor, int(channels * width + divisor / 2) // divisor * divisor)
+    nearest = max(min_depth or divisor, int(channels * width + divisor / 2) // divisor * divisor)
     return nearest if nearest >= 0.9 * channels * width else nearest + divisor
 
 

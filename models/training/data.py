@@ -22,6 +22,7 @@ from torch import Tensor
 SIZE_PX = 112
 HELD_OUT_ONE_IN = 40  # share of identities (of pictures, where the identity is unknown) kept for development
 PIXEL_MEAN, PIXEL_STD = 127.5, 128.0
+NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,27 @@ def load_crops(folder: Path, limit: int | None = None) -> FaceCrops:
     return FaceCrops(images, identities, keys % HELD_OUT_ONE_IN == 0)
 
 
+def load_targets(folder: Path, faces: int) -> npt.NDArray[np.float32] | None:
+    """Return the stored target of each of the first `faces` crops (N, D), L2-normalized; None where none are stored.
+
+    `joint_targets.npz` holds `q` (N, D) int8: several teachers' joint embedding, its columns ordered by variance.
+
+    Raises:
+        ValueError: the file has fewer rows than the folder has faces.
+    """
+    path = folder / "joint_targets.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        targets = file["q"][:faces].astype(np.float32)
+    if len(targets) < faces:
+        raise ValueError(
+            f"{path} has {len(targets)} targets, index.csv has {faces} faces: they are not of one set; remove the file,"
+            " and the teacher's embeddings are computed"
+        )
+    return targets / np.linalg.norm(targets, axis=1, keepdims=True)
+
+
 def resized(images: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Bring (N, h, w, 3) faces to (N, *size, 3), bilinear."""
     if images.shape[1:3] == size:
@@ -77,17 +99,19 @@ class Augment:
 
     p_flip: float = 0.5
     p_jitter: float = 0.7
-    rotate_deg: float = 5.0
-    scale: float = 0.06
+    p_plain: float = 0.3  # nothing but these two
+    rotate_deg: float = 7.0
+    scale: float = 0.07
     shift_px: float = 3.0
     p_low_resolution: float = 0.2
     min_resolution_px: int = 24
     p_blur: float = 0.15
     p_jpeg: float = 0.2
-    p_light: float = 0.6
+    p_light: float = 0.75
     p_color: float = 0.3
     p_gray: float = 0.03
-    p_noise: float = 0.15
+    p_noise: float = 0.3
+    p_gain: float = 0.5  # of the noisy and dim: brightened again, as a camera's gain does, noise and all
     p_occlude: float = 0.1
 
     def __call__(self, image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -96,6 +120,8 @@ class Augment:
             image = image[:, ::-1]
         if rng.random() < self.p_jitter:
             image = self.jitter(image, rng)
+        if rng.random() < self.p_plain:
+            return np.ascontiguousarray(image)
         if rng.random() < self.p_light:
             image = relight(image, rng)
         if rng.random() < self.p_color:
@@ -109,7 +135,9 @@ class Augment:
         if rng.random() < self.p_blur:
             image = blur(image, rng)
         if rng.random() < self.p_noise:
-            image = clip(image + rng.normal(0, rng.uniform(2, 12), image.shape).astype(np.float32))
+            image = grain(image, rng)
+            if rng.random() < self.p_gain:
+                image = gain(image, rng)
         if rng.random() < self.p_jpeg:
             image = jpeg(image, int(rng.integers(25, 90)))
         return np.ascontiguousarray(image)
@@ -129,11 +157,23 @@ def clip(image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 
 
 def relight(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Change exposure, contrast and gamma through one table; a third of the views are dim, as at a door at night."""
-    low = 0.25 if rng.random() < 0.33 else 0.7
+    """Change exposure, contrast and gamma through one table; half of the views are dim, as at a door at night."""
+    light = np.exp(rng.uniform(np.log(0.12), np.log(0.8))) if rng.random() < 0.5 else rng.uniform(0.7, 1.25)
     levels = np.arange(256, dtype=np.float32) / 255
     levels = (levels ** rng.uniform(0.7, 1.4) - 0.5) * rng.uniform(0.7, 1.25) + 0.5
-    return cv2.LUT(np.ascontiguousarray(image), clip(levels * rng.uniform(low, 1.25) * 255))
+    return cv2.LUT(np.ascontiguousarray(image), clip(levels * light * 255))
+
+
+def grain(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Add a sensor's noise: Gaussian, of up to 14 steps, mostly less."""
+    spread = np.exp(rng.uniform(np.log(1.5), np.log(14)))
+    return clip(image + rng.normal(0, spread, image.shape).astype(np.float32))
+
+
+def gain(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Brighten a dim picture toward a mean level of 60 to 120, up to six times, as an automatic exposure does."""
+    factor = min(6.0, rng.uniform(60, 120) / max(1.0, float(image.mean())))
+    return clip(image.astype(np.float32) * factor) if factor > 1 else image
 
 
 def tint(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -193,13 +233,17 @@ def batches(
     world: int = 1,
     *,
     faces_per_identity: int = 0,
+    again: npt.NDArray[np.int64] = NO_ROWS,
 ) -> Iterator[Batch]:
     """Yield training batches without end: every epoch a new order, the same again for the same seed and start.
 
     `start` counts batches already seen, so that a resumed run goes on where it was; process `rank` of `world` takes
-    its own part of each epoch. With `faces_per_identity` (K), a batch is P identities of K faces each.
+    its own part of each epoch. With `faces_per_identity` (K), a batch is P identities of K faces each; without, an
+    epoch has the rows `again` once more (twice more where they are listed twice).
     """
-    chooser = IdentityRows(crops, faces_per_identity, seed) if faces_per_identity else EpochRows(crops, seed)
+    chooser = (
+        IdentityRows(crops, faces_per_identity, seed) if faces_per_identity else EpochRows(crops, seed, again)
+    )
 
     def make(number: int) -> Batch:
         rows = chooser.choose(number, size, rank, world)
@@ -217,8 +261,9 @@ def batches(
 class EpochRows:
     """Choose all training faces once an epoch, each epoch in a new order."""
 
-    def __init__(self, crops: FaceCrops, seed: int) -> None:
-        self.rows, self.seed = np.flatnonzero(~crops.held_out), seed
+    def __init__(self, crops: FaceCrops, seed: int, again: npt.NDArray[np.int64] = NO_ROWS) -> None:
+        rows = np.concatenate([np.arange(len(crops)), again])
+        self.rows, self.seed = rows[~crops.held_out[rows]], seed
 
     def choose(self, number: int, size: int, rank: int, world: int) -> npt.NDArray[np.int64]:
         """Return the rows of batch `number` of the run: a pure function of its arguments."""

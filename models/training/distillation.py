@@ -86,50 +86,59 @@ class Lift(nn.Module):
 
 
 class Lesson:
-    """The teacher as one student sees it: the student's own picture size, its stages' shapes, its embedding's width.
+    """What one student is taught, in its own picture size, its stages' shapes and its embedding's width.
 
     Args:
-        calibration: some faces (N, 3, 112, 112), from which the lifts follow; a student of the same table needs none.
+        teacher: its stages are the hints.
+        target_dim: numbers of a target embedding.
+        calibration: some faces (N, 3, 112, 112), from which the lifts follow.
     """
 
-    def __init__(self, student: Staged, teacher: MobileFaceNet, calibration: Tensor | None = None) -> None:
+    def __init__(self, student: Staged, teacher: MobileFaceNet, target_dim: int, calibration: Tensor) -> None:
         self.teacher, self.input_px = teacher, student.input_px
-        self.lifts: list[nn.Module] = [nn.Identity() for _ in student.stages]
-        if isinstance(student, MobileFaceNet):
-            return
-        assert calibration is not None
         with torch.no_grad():
-            taught = teacher.stage_outputs(calibration)
+            taught = teacher.stage_outputs(calibration)[:-1]
             was_training = student.training
             shapes = [
                 y.shape for y in student.eval().stage_outputs(resize(calibration[:1], student.input_px))
             ]
             student.train(was_training)
-        for i, (outputs, shape) in enumerate(zip(taught[:-1], shapes[:-1], strict=True)):
-            self.lifts[i] = Lift(outputs, shape[1], shape[2:], student.stage_act)
-        self.lifts[-1] = Widen(taught[-1].shape[1], shapes[-1][1]).to(calibration.device)
+        self.to_student = Redimension(target_dim, shapes[-1][1]).to(calibration.device)
+        self.lifts: list[nn.Module] = [
+            # a MobileFaceNet has the teacher's own table
+            nn.Identity()
+            if isinstance(student, MobileFaceNet)
+            else Lift(outputs, shape[1], shape[2:], student.stage_act)
+            for outputs, shape in zip(taught, shapes[:-1], strict=True)
+        ]
 
     def view(self, faces: Tensor) -> Tensor:
         """Return the faces in the student's size."""
         return resize(faces, self.input_px)
 
     @torch.no_grad()
-    def stage_outputs(self, faces: Tensor) -> list[Tensor]:
-        return [lift(y) for lift, y in zip(self.lifts, self.teacher.stage_outputs(faces), strict=True)]
+    def hints(self, faces: Tensor) -> list[Tensor]:
+        """Return what the student's stages before the head should give for the faces."""
+        taught = self.teacher.stage_outputs(faces)[:-1]
+        return [lift(y) for lift, y in zip(self.lifts, taught, strict=True)]
 
     def embedding(self, targets: Tensor) -> Tensor:
-        """Return the teacher's embeddings (B, D) as the student should give them."""
-        return self.lifts[-1](targets)
+        """Return target embeddings (B, T) as the student should give them (B, D)."""
+        return self.to_student(targets)
 
 
-class Widen(nn.Module):
-    """Bring the teacher's embedding to the width of the student's without changing an angle."""
+class Redimension(nn.Module):
+    """Bring a target embedding to the width of the student's.
+
+    To more numbers without changing an angle. Of fewer, the first are kept: targets are ordered by variance
+    (`joint_targets.npz`), and the similarities of all are taught beside them.
+    """
 
     matrix: Tensor
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.register_buffer("matrix", isometry(c_in, c_out))
+        self.register_buffer("matrix", isometry(c_in, c_out) if c_out > c_in else torch.eye(c_in)[:, :c_out])
 
     def forward(self, x: Tensor) -> Tensor:
         return x.float() @ self.matrix
@@ -144,51 +153,56 @@ class Objective(nn.Module):
 
 
 class Stagewise(Objective):
-    """Each stage of the student is given the teacher's input of that stage and regresses the teacher's output of it."""
+    """Each stage is given the teacher's input of that stage and regresses its output; the head is given the target."""
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        outputs = self.lesson.stage_outputs(faces)
-        inputs = [self.lesson.view(faces), *outputs[:-1]]
+        hints = self.lesson.hints(faces)
+        inputs = [self.lesson.view(faces), *hints]
+        *outputs, embedding = [stage(x).float() for stage, x in zip(self.student.stages, inputs, strict=True)]
         losses = {
-            f"stage_{i}": stage_loss(stage(x).float(), y.float())
-            for i, (stage, x, y) in enumerate(zip(self.student.stages, inputs, outputs, strict=True), start=1)
+            f"stage_{i}": stage_loss(y, hint.float())
+            for i, (y, hint) in enumerate(zip(outputs, hints, strict=True), start=1)
         }
+        losses["embedding"] = embedding_loss(embedding, self.lesson.embedding(targets))
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
 
+def clean_losses(embedding: Tensor, target: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return the losses of embeddings (B, D): to the `target` of that width, and to the similarities of `targets`."""
+    losses = {
+        "embedding": embedding_loss(embedding, target),
+        "relational": relational_loss(embedding, targets.float()),
+    }
+    return losses | {"total": losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"]}
+
+
 class EndToEnd(Objective):
-    """The student's embedding is pulled to the teacher's on the same augmented view, with stage hints that fade out."""
+    """The embedding is pulled to the target, with the teacher's stages on the same view as hints that fade out.
+
+    From the middle of the phase on there are no hints, and the teacher is not run.
+    """
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        taught = self.lesson.stage_outputs(faces)
-        outputs = self.student.stage_outputs(self.lesson.view(faces))
-        embedding, target = outputs[-1].float(), taught[-1].float()
-        losses = {
-            "embedding": embedding_loss(embedding, target),
-            "relational": relational_loss(embedding, target),
-            "hints": torch.stack(
-                [stage_loss(y.float(), t.float()) for y, t in zip(outputs[:-1], taught[:-1], strict=True)]
-            ).sum(),
-        }
         fade = HINT_WEIGHT * max(0.0, 1 - 2 * progress)
-        total = losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"] + fade * losses["hints"]
-        return losses | {"total": total}
+        hints = self.lesson.hints(faces) if fade > 0 else []
+        *stages, embedding = self.student.stage_outputs(self.lesson.view(faces))
+        losses = clean_losses(embedding.float(), self.lesson.embedding(targets), targets)
+        if hints:
+            apart = [stage_loss(y.float(), t.float()) for y, t in zip(stages, hints, strict=True)]
+            losses["hints"] = torch.stack(apart).sum()
+            losses["total"] = losses["total"] + fade * losses["hints"]
+        return losses
 
 
 class CleanTarget(Objective):
-    """The embedding of a worn view is pulled to the target: the teacher's embedding of the clean face.
+    """The embedding of a worn view is pulled to the target: the teachers' embedding of the clean face.
 
-    The teacher itself is not run, which makes a sample cheaper, and its own weakness on worn views is not copied.
+    No teacher is run, which makes a sample cheaper, and their own weakness on worn views is not copied.
     """
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         embedding = self.student(self.lesson.view(faces)).float()
-        target = self.lesson.embedding(targets)
-        losses = {
-            "embedding": embedding_loss(embedding, target),
-            "relational": relational_loss(embedding, target),
-        }
-        return losses | {"total": losses["embedding"] + RELATIONAL_WEIGHT * losses["relational"]}
+        return clean_losses(embedding, self.lesson.embedding(targets), targets)
 
 
 class SoftmaxTriplet(Objective):
@@ -259,7 +273,10 @@ def inherit(student: MobileFaceNet, teacher: MobileFaceNet) -> None:
     """
     pairs = list(zip(weighted_layers(teacher), weighted_layers(student), strict=True))
     for source, target in pairs:
-        target.load_state_dict(source.state_dict())
+        if target.state_dict().keys() and all(
+            v.shape == source.state_dict()[k].shape for k, v in target.state_dict().items()
+        ):
+            target.load_state_dict(source.state_dict())
     layers = [m for m in teacher.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, nn.PReLU))]
     mirror = {id(source): target for source, target in pairs}
     slopes = []

@@ -1,4 +1,4 @@
-"""The training loop: recipes, phases, checkpoints; it knows nothing of faces or of networks.
+"""The training loop: recipes, phases, checkpoints; it knows nothing of faces or of the networks' tables.
 
 A run lives in one folder: `recipe.json`, `metrics.jsonl` and `checkpoint.pt` (weights, averaged weights, optimizer,
 place in the run), from which it goes on after any stop.
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
+
+from models.int8.quantization_aware import set_rounding
 
 try:
     import tomllib
@@ -61,7 +63,14 @@ class Recipe:
     phases: tuple[Phase, ...]
     network: str = ""  # left out where init is "run": the network that run trained, and its activation
     act: str = ""
+    width: float = 0.0  # multiplier of a MobileNet's channels; 0: the published one
+    frozen_norms: bool = False  # batch norms keep the statistics they start with
+    turned_extra: int = 0  # how many more times than others a turned head is seen in an epoch
+    dim: int = 0  # numbers of the embedding; 0: as many as the network is published with
     quantization_aware: bool = False  # fine-tune with the rounding of int8 in the loop, in float32
+    quant_delay: int = (
+        0  # samples of such a run before its rounding begins; ranges are followed from the first on
+    )
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -261,8 +270,11 @@ def step(
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.student.train()
+    rounding = run.recipe.quantization_aware and run.place.samples >= run.recipe.quant_delay
+    for network in (run.student, run.average.module):
+        set_rounding(network, rounding)
     # bfloat16 has no more digits than int8: it would hide the rounding that is to be learned
-    with torch.autocast(run.device.type, torch.bfloat16, enabled=not run.recipe.quantization_aware):
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=not rounding):
         losses = loss_module(inputs, *targets, progress)
     if not torch.isfinite(losses["total"]):
         raise FloatingPointError(

@@ -20,7 +20,7 @@ START = "start.json"  # in a run's folder: how the run that it started from was 
 def load_network(run: Path) -> tuple[Staged, dict[str, Any]]:
     """Return the averaged network of a run's folder in eval mode, and how it was trained, from its first face on."""
     recipe = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["recipe"]
-    network = make_network(recipe["network"], recipe["act"])
+    network = make_network(recipe["network"], recipe["act"], recipe.get("dim", 0), recipe.get("width", 0.0))
     if recipe.get("quantization_aware"):
         prepare(network)
     network, training = averaged(run, network)

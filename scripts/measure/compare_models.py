@@ -73,7 +73,7 @@ def export_fp32(manifests: dict[str, dict[str, Any]], folder: Path) -> dict[str,
     from models.int8.export import to_litert
     from models.int8.quantization_aware import int8_activations
     from models.networks.blocks import multiply_adds
-    from models.networks.registry import NETWORKS, WIDTH, make_network
+    from models.networks.registry import NETWORKS, make_network
 
     sizes = {}
     for name, manifest in manifests.items():
@@ -81,11 +81,13 @@ def export_fp32(manifests: dict[str, dict[str, Any]], folder: Path) -> dict[str,
         if recipe.get("network") not in NETWORKS:
             continue
         torch.manual_seed(0)
-        network = make_network(recipe["network"], recipe["act"]).eval()
+        network = make_network(
+            recipe["network"], recipe["act"], recipe.get("dim", 0), recipe.get("width", 0.0)
+        ).eval()
         sizes[name] = Size(
             sum(weight.numel() for weight in network.parameters()),
             multiply_adds(network, torch.zeros(1, 3, *network.input_px)),
-            WIDTH if recipe["network"] == "mobilenetv2" else 1.0,
+            recipe.get("width") or 1.0,
         )
         to_litert(int8_activations(network), folder / f"{name}.tflite")
     return sizes

@@ -33,6 +33,7 @@ from models.int8 import export
 from models.int8.equalization import equalize
 from models.int8.quantization_aware import int8_activations
 from models.networks.mobilefacenet import MobileFaceNet
+from models.networks.registry import shipped_name
 from models.training.data import FaceCrops, load_crops, resized, to_tensor
 from models.training.metrics import pair_similarities, tar_at
 from models.training.runs import load_network
@@ -61,7 +62,7 @@ def quantize(run: Path, data: Path, folder: Path) -> dict[str, Any]:
     """Export a run to `folder`; return the parity of int8 against fp32."""
     network, training = load_network(run)
     recipe = training["recipe"]
-    name = recipe["network"]
+    name = shipped_name(recipe["network"], recipe["act"])
     folder.mkdir(parents=True, exist_ok=True)
     crops = load_crops(data)
     known = np.flatnonzero(~crops.held_out)

@@ -35,23 +35,27 @@ from tqdm import tqdm
 from device.programs import Parser
 from models.int8.quantization_aware import prepare
 from models.int8.recover import recover
-from models.networks.blocks import Staged
+from models.networks.blocks import Staged, freeze_norms
 from models.networks.heads import Classifier
 from models.networks.mobilefacenet import MobileFaceNet
-from models.networks.registry import make_network
-from models.training.data import Augment, FaceCrops, batches, load_crops, to_tensor
+from models.networks.registry import make_network, shipped_name
+from models.training.data import NO_ROWS, Augment, FaceCrops, batches, load_crops, load_targets, to_tensor
 from models.training.distillation import CLASSIFYING, OBJECTIVES, Lesson, inherit, pull_to_identity, resize
 from models.training.loop import Phase, Recipe, Run, fit, is_main, load_recipe, world_size
 from models.training.metrics import identity_tar
+from models.training.refit import refit_last_layer
 from models.training.runs import load_network, note_start
 from models.training.teacher import load_teacher
 from models.training.transplant import transplant
+from models.training.turned import turned_heads
 from scripts.train.train_command import run_to_end
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights"
 TRANSPLANTED = "mobilefacenet_relu6"  # the shipped network whose layers fit into a MobileNetV1's
 DEVELOPMENT_FACES = 1_278
 CALIBRATION_FACES = 256
+REFIT_FACES = 8_000
+REFITTED = ("teacher", "weights", "transplant")  # inits that bring a trained trunk
 EMBED_BATCH = 142
 
 
@@ -88,13 +92,16 @@ def train(args: argparse.Namespace) -> None:
     teacher = load_teacher(args.teacher or args.data / "teacher.onnx").to(
         device, memory_format=torch.channels_last
     )
-    clean = teacher_embeddings(args.data, crops, teacher)
+    clean = target_embeddings(args.data, crops, teacher)
     targets = pull_to_identity(clean, crops.identities, recipe.identity_pull)
     calibration = to_tensor(crops.images[~crops.held_out][:CALIBRATION_FACES])
     student = make_student(recipe, teacher, calibration, args.start, args.out)
-    lesson = Lesson(student, teacher, calibration.to(device))
+    lesson = Lesson(student, teacher, targets.shape[1], calibration.to(device))
+    if recipe.init in REFITTED and not (args.out / "checkpoint.pt").exists():
+        refit(student, crops, clean, lesson)
     widened = lesson.embedding(torch.from_numpy(targets).to(device)).cpu()
     labels = class_labels(crops)
+    again = np.tile(turned_heads(crops.images), recipe.turned_extra) if recipe.turned_extra else NO_ROWS
     classifier = make_classifier(recipe, widened, labels)
     run = Run(args.out, recipe, student, device, classifier)
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
@@ -104,7 +111,7 @@ def train(args: argparse.Namespace) -> None:
         run,
         # a phase without classes must not hold the class weights: DistributedDataParallel waits for their gradient
         lambda name, network: OBJECTIVES[name](network, lesson, classifier if name in CLASSIFYING else None),
-        lambda phase, start: stream(crops, targets, labels, recipe, phase, start),
+        lambda phase, start: stream(crops, targets, labels, recipe, phase, start, again),
         Development(crops, lesson.embedding(torch.from_numpy(clean).to(device)).cpu().numpy()),
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
@@ -132,7 +139,10 @@ def with_network(recipe: Recipe, start: Path | None) -> Recipe:
         raise ValueError(
             f"{start} has its batch norms folded: go on with a recipe of quantization_aware = true"
         )
-    return replace(recipe, network=recipe.network or trained["network"], act=recipe.act or trained["act"])
+    inherited = {
+        key: getattr(recipe, key) or trained.get(key, 0) for key in ("network", "act", "dim", "width")
+    }
+    return replace(recipe, **inherited) if recipe.init == "run" else recipe
 
 
 def class_labels(crops: FaceCrops) -> npt.NDArray[np.int64]:
@@ -156,7 +166,7 @@ def make_student(
     recipe: Recipe, teacher: MobileFaceNet, calibration: Tensor, start: Path | None, out: Path
 ) -> Staged:
     """Make the network of a recipe, with the weights that it starts from."""
-    student = make_network(recipe.network, recipe.act)
+    student = make_network(recipe.network, recipe.act, recipe.dim, recipe.width)
     if start is not None:
         trained, training = load_network(start)
         note_start(out, training)
@@ -165,7 +175,8 @@ def make_student(
         else:
             take_trunk(student, trained)
     if recipe.init == "weights":
-        note_start(out, fill_from_shipped(student, recipe.network, calibration))
+        name = shipped_name(recipe.network, recipe.act)
+        note_start(out, fill_from_shipped(student, name, calibration))
     if recipe.init == "transplant":
         source = MobileFaceNet("relu6")
         note_start(out, fill_from_shipped(source, TRANSPLANTED, calibration))
@@ -174,6 +185,8 @@ def make_student(
         if not isinstance(student, MobileFaceNet):
             raise ValueError(f'{recipe.network} has another table than the teacher: init = "random" or "run"')
         inherit(student, teacher)
+    if recipe.frozen_norms:
+        freeze_norms(student)
     if recipe.quantization_aware:
         prepare(student)
     return student
@@ -214,6 +227,7 @@ def stream(
     recipe: Recipe,
     phase: Phase,
     start: int,
+    again: npt.NDArray[np.int64] = NO_ROWS,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield augmented faces, the target embeddings of their clean crops, and their labels."""
     rank = dist.get_rank() if dist.is_initialized() else 0
@@ -226,16 +240,25 @@ def stream(
         rank,
         world_size(),
         faces_per_identity=phase.faces_per_identity,
+        again=again,
     )
     for item in found:
         yield item.faces, torch.from_numpy(targets[item.rows]), torch.from_numpy(labels[item.rows])
 
 
-def teacher_embeddings(data: Path, crops: FaceCrops, teacher: Staged) -> npt.NDArray[np.float32]:
-    """Return the teacher's embedding of every crop: those stored beside the data, else computed now."""
-    stored = data / "teacher_embeddings.npz"
-    if stored.exists():
-        return np.load(stored)["q"][: len(crops)].astype(np.float32)
+def refit(student: Staged, crops: FaceCrops, targets: npt.NDArray[np.float32], lesson: Lesson) -> None:
+    """Refit the last layer of a student of trained weights to the targets, by training faces of the whole set."""
+    rows = np.flatnonzero(~crops.held_out)
+    rows = rows[:: max(1, len(rows) // REFIT_FACES)][:REFIT_FACES]
+    wanted = lesson.embedding(torch.from_numpy(targets[rows]).to(lesson.to_student.matrix.device)).cpu()
+    refit_last_layer(student, resize(to_tensor(crops.images[rows]), student.input_px), wanted)
+
+
+def target_embeddings(data: Path, crops: FaceCrops, teacher: Staged) -> npt.NDArray[np.float32]:
+    """Return what each crop's embedding should be (N, D): the stored joint targets, else the teacher's embedding."""
+    stored = load_targets(data, len(crops))
+    if stored is not None:
+        return stored
     starts = tqdm(range(0, len(crops), EMBED_BATCH), desc="teacher", unit="batch", disable=not is_main())
     return np.concatenate(
         [embed(teacher, to_tensor(crops.images[i : i + EMBED_BATCH])).cpu().numpy() for i in starts]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,10 @@ from models.int8.quantization_aware import (  # noqa: E402
     int8_activations,
     plain,
     prepare,
+    set_rounding,
 )
 from models.networks.blocks import Bottleneck, ConvBlock, Int8PReLU, Stored  # noqa: E402
+from models.networks.gradients import PReLU  # noqa: E402
 from models.networks.mobilefacenet import MobileFaceNet  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -127,12 +131,12 @@ def test_folding_twice_is_folding_once(either):
 
 
 def test_activations_of_int8_change_no_answer(either):
-    prelus = len(modules(either, torch.nn.PReLU))
+    prelus = len(modules(either, PReLU))
     with torch.no_grad():
         before = either(faces(2))
         after = int8_activations(either)(faces(2))
     assert torch.allclose(before, after, atol=1e-5)
-    assert modules(either, torch.nn.PReLU) == []
+    assert modules(either, PReLU) == []
     assert len(modules(either, Int8PReLU)) == prelus
 
 
@@ -180,3 +184,16 @@ def test_a_rounded_sum_holds_at_most_256_values(either):
         prepared(faces(2))
         sums = prepared.eval()[:2](faces(2))
     assert len(sums.unique()) <= 256
+
+
+def test_rounding_can_begin_later_while_ranges_are_followed(either):
+    """`quant_delay` of a recipe."""
+    expected_of = int8_activations(fold(copy.deepcopy(either)))
+    prepared = prepare(either).train()
+    set_rounding(prepared, False)
+    with torch.no_grad():
+        expected = expected_of(faces(4))
+        assert torch.allclose(prepared(faces(4)), expected, atol=1e-4)
+        assert all(m.started for m in modules(prepared, RoundActivation))
+        set_rounding(prepared, True)
+        assert not torch.allclose(prepared(faces(4)), expected, atol=1e-4)

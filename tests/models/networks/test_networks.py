@@ -19,12 +19,12 @@ from device import config  # noqa: E402
 from models.int8 import export  # noqa: E402
 from models.int8.quantization_aware import int8_activations  # noqa: E402
 from models.int8.recover import LEAST_COSINE, recover  # noqa: E402
-from models.networks.blocks import Bottleneck, multiply_adds  # noqa: E402
+from models.networks.blocks import Bottleneck, SqueezeExcite, multiply_adds  # noqa: E402
 from models.networks.mobilefacenet import MobileFaceNet  # noqa: E402
 from models.networks.mobilenet_v1 import MobileNetV1  # noqa: E402
 from models.networks.mobilenet_v2 import MobileNetV2  # noqa: E402
-from models.networks.registry import NETWORKS, SYSTEMS, make_network  # noqa: E402
-from models.networks.vargfacenet import S  # noqa: E402
+from models.networks.registry import NETWORKS, SYSTEMS, make_network, shipped_name  # noqa: E402
+from models.networks.vargfacenet import S, VarGFaceNet  # noqa: E402
 from models.training.data import to_tensor  # noqa: E402
 from models.training.losses import embedding_loss  # noqa: E402
 
@@ -341,6 +341,60 @@ def test_a_pooled_stem_halves_by_a_maximum():
     assert torch.equal(stem[1](x), x.unfold(2, 2, 2).unfold(3, 2, 2).amax(dim=(-2, -1)))
 
 
+def test_127_landmarks_can_stand_on_the_full_table():
+    network = make_network("mobilefacenet", "relu6", dim=254).eval()
+    assert network(torch.zeros(1, 3, 112, 112)).shape == (1, 254)
+    assert millions(network) == pytest.approx(221, abs=1)
+
+
+@pytest.mark.parametrize("kind", [MobileNetV1, MobileNetV2])
+@pytest.mark.parametrize(("output_stride", "side"), [(8, 8), (16, 4), (32, 2)])
+def test_a_classifiers_last_map_is_as_fine_as_its_output_stride(kind, output_stride, side):
+    network = kind(width=0.25, input_px=64, classes=10, output_stride=output_stride).eval()
+    outputs = network.stage_outputs(torch.zeros(1, 3, 64, 64))
+    assert outputs[2].shape[2:] == (side, side)
+    plain = kind(width=0.25, input_px=64, classes=10)
+    assert parameters(network) == parameters(plain)
+    dilations = {m.dilation[0] for m in network.modules() if isinstance(m, nn.Conv2d)}
+    assert dilations == {1, *{8: (2, 4), 16: (2,), 32: ()}[output_stride]}
+
+
+@pytest.mark.parametrize("kind", [MobileNetV1, MobileNetV2])
+def test_an_output_stride_that_does_not_exist_is_named(kind):
+    with pytest.raises(ValueError, match=r"output_stride is one of \(8, 16, 32\), received 4"):
+        kind(output_stride=4)
+
+
+@pytest.mark.parametrize("kind", [MobileNetV1, MobileNetV2])
+def test_a_narrow_classifier_has_the_least_depth(kind):
+    narrow, deeper = (kind(width=0.1, min_depth=depth) for depth in (8, 16))
+    channels = [{m.out_channels for m in n.modules() if isinstance(m, nn.Conv2d)} for n in (narrow, deeper)]
+    assert (min(channels[0]), min(channels[1])) == (8, 16)
+
+
+@pytest.mark.parametrize(("kind", "dropout"), [(MobileNetV1, 0.001), (MobileNetV2, 0.2)])
+def test_a_classifier_drops_and_has_logits_of_a_1x1_convolution(kind, dropout):
+    layers = list(kind(classes=7).modules())
+    logits = [m for m in layers if isinstance(m, nn.Conv2d)][-1]
+    assert (logits.kernel_size, logits.out_channels) == ((1, 1), 7)
+    assert logits.bias is not None
+    assert [m.p for m in layers if isinstance(m, nn.Dropout)] == [dropout]
+    assert kind(classes=7, width=0.25, input_px=32).eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_a_size_that_a_network_does_not_have_is_named():
+    with pytest.raises(ValueError, match="vargfacenet has no other width than the published"):
+        make_network("vargfacenet", "relu6", width=0.5)
+    half = make_network("mobilenetv2", "relu6", width=0.5)
+    assert parameters(half) < parameters(make_network("mobilenetv2", "relu6"))
+
+
+def test_the_default_and_its_relu6_have_files_of_their_own():
+    assert shipped_name("mobilefacenet", "prelu") == "mobilefacenet"
+    assert shipped_name("mobilefacenet", "relu6") == "mobilefacenet_relu6"
+    assert shipped_name("facenet", "relu6") == "facenet"
+
+
 def test_what_a_mobilefacenet_may_be_is_named():
     with pytest.raises(ValueError, match=r"variant is one of .* received 'l', 'stride'"):
         MobileFaceNet(variant="l")
@@ -372,6 +426,31 @@ def test_vargfacenets_head_keeps_the_picture_and_its_embedding_setting_the_size(
     assert head[1].kernel_size == (7, 7)
 
 
+def test_vargfacenets_parts_can_be_chosen_as_in_the_authors_code():
+    published = make_network("vargfacenet", "prelu")
+    norms = [m for m in published.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {(2e-5, 0.1)}
+    assert any(isinstance(m, SqueezeExcite) for m in published.modules())
+    assert not any(isinstance(m, SqueezeExcite) for m in VarGFaceNet(excite=False).modules())
+    pooled = VarGFaceNet(head_pooling=True).stages[0][0]
+    assert isinstance(pooled[1], nn.MaxPool2d)
+    assert pooled(torch.zeros(1, 3, 112, 112)).shape == (1, 40, 56, 56)
+    narrow = VarGFaceNet(multiplier=1.0)
+    assert narrow.stages[0][0][0][0].out_channels == 32
+    assert parameters(narrow) < parameters(published)
+
+
+@pytest.mark.parametrize(
+    ("input_px", "dilations", "kernel"),
+    [((112, 112), (1, 1, 1), (7, 7)), ((224, 224), (1, 1, 1), (14, 14)), ((112, 112), (1, 1, 2), (14, 14))],
+)
+def test_vargfacenets_embedding_weighs_every_place_of_its_last_map(input_px, dilations, kernel):
+    network = VarGFaceNet(input_px=input_px, dilations=dilations).eval()
+    weighs = [m for m in network.stages[3].modules() if isinstance(m, nn.Conv2d)][1]
+    assert weighs.kernel_size == kernel
+    assert network(torch.zeros(1, 3, *input_px)).shape == (1, 512)
+
+
 def test_facenet_pools_drops_and_ends_in_a_batch_norm():
     network = make_network("facenet", "relu6").eval()
     head = network.stages[3]
@@ -380,8 +459,9 @@ def test_facenet_pools_drops_and_ends_in_a_batch_norm():
     with torch.no_grad():
         assert torch.allclose(head(x), head(x.mean(dim=(2, 3), keepdim=True)), atol=1e-5)
         assert torch.equal(head(x), head(x))
-        next(m for m in head.modules() if isinstance(m, nn.Dropout)).train()
+        dropout = next(m for m in head.modules() if isinstance(m, nn.Dropout)).train()
         assert not torch.equal(head(x), head(x))
+    assert dropout.p == pytest.approx(1 - 0.4)
 
 
 def test_the_board_can_choose_every_system():

@@ -7,7 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the training tools: make test-train")
 
-from models.training.data import Augment, FaceCrops, IdentityRows, batches  # noqa: E402
+from models.training.data import (  # noqa: E402
+    Augment,
+    EpochRows,
+    FaceCrops,
+    IdentityRows,
+    batches,
+    gain,
+    load_targets,
+)
 
 pytestmark = pytest.mark.train
 # eight identities of six faces (0 is held out), one of two, four unlabeled, in mixed order
@@ -61,3 +69,43 @@ def test_batches_of_identities_go_on_where_they_were(crops):
     assert torch.equal(later.faces, seen[2].faces)
     assert (later.rows == seen[2].rows).all()
     assert len(set(IDENTITIES[later.rows].tolist())) == 2
+
+
+def test_rows_listed_again_are_seen_that_many_more_times_an_epoch(crops):
+    chooser = EpochRows(crops, seed=2, again=np.array([0, 1, 1]))
+    kept = np.flatnonzero(IDENTITIES != 0)
+    expected = np.bincount(kept, minlength=len(crops))
+    for row in (0, 1, 1):
+        expected[row] += IDENTITIES[row] != 0  # a held-out face stays out
+    batch = 7
+    rows = np.concatenate([chooser.choose(i, batch, 0, 1) for i in range(len(chooser.rows) // batch)])
+    seen = np.bincount(rows, minlength=len(crops))
+    assert (seen <= expected).all()
+    assert expected.sum() - seen.sum() < batch
+
+
+def test_stored_targets_are_read_for_the_first_faces_and_normalized(tmp_path):
+    q = np.random.default_rng(0).integers(-127, 128, (5, 6)).astype(np.int8)
+    np.savez(tmp_path / "joint_targets.npz", q=q, scale=np.float32(0.01))
+    targets = load_targets(tmp_path, 4)
+    assert targets.shape == (4, 6)
+    assert np.allclose(np.linalg.norm(targets, axis=1), 1)
+    assert np.allclose(targets, q[:4] / np.linalg.norm(q[:4].astype(float), axis=1, keepdims=True))
+
+
+def test_without_stored_targets_there_are_none(tmp_path):
+    assert load_targets(tmp_path, 4) is None
+
+
+def test_targets_of_other_data_are_named(tmp_path):
+    np.savez(tmp_path / "joint_targets.npz", q=np.ones((5, 6), np.int8), scale=np.float32(0.01))
+    with pytest.raises(ValueError, match=r"joint_targets.npz has 5 targets, index.csv has 9 faces"):
+        load_targets(tmp_path, 9)
+
+
+def test_gain_brightens_the_dim_and_leaves_the_bright():
+    rng = np.random.default_rng(0)
+    dim, bright = np.full((8, 8, 3), 20, np.uint8), np.full((8, 8, 3), 200, np.uint8)
+    assert 55 <= gain(dim, rng).mean() <= 121
+    assert gain(np.full((8, 8, 3), 2, np.uint8), rng).mean() <= 12
+    assert (gain(bright, rng) == bright).all()

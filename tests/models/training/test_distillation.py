@@ -16,6 +16,7 @@ from models.networks.mobilefacenet import MobileFaceNet  # noqa: E402
 from models.networks.mobilenet_v1 import FaceNet, MobileNetV1Face  # noqa: E402
 from models.networks.mobilenet_v2 import MobileNetV2Face  # noqa: E402
 from models.training.distillation import CLASSIFYING, OBJECTIVES, Lesson, inherit, pull_to_identity  # noqa: E402
+from models.training.losses import embedding_loss, relational_loss  # noqa: E402
 from models.training.teacher import load_teacher  # noqa: E402
 from tests.support.training_data import write_teacher  # noqa: E402
 
@@ -110,7 +111,7 @@ def targets(teacher, faces):
 
 
 def losses(name, student, teacher, faces, targets, labels=LABELS, progress=0.0, centers=None):
-    lesson = Lesson(student, teacher, faces)
+    lesson = Lesson(student, teacher, targets.shape[1], faces)
     centers = lesson.embedding(targets[1:3] if centers is None else centers)
     classifier = Classifier(centers) if name in CLASSIFYING else None
     return OBJECTIVES[name](student, lesson, classifier)(faces, targets, labels, progress)
@@ -119,7 +120,7 @@ def losses(name, student, teacher, faces, targets, labels=LABELS, progress=0.0, 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives_reach_every_parameter(teacher, faces, targets, name):
     student = MobileFaceNet("relu6")
-    lesson = Lesson(student, teacher)
+    lesson = Lesson(student, teacher, 128, faces)
     classifier = Classifier(targets[1:3]) if name in CLASSIFYING else None
     objective = OBJECTIVES[name](student, lesson, classifier)
     objective(faces, targets, LABELS, 0.0)["total"].backward()
@@ -177,14 +178,14 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_lesson_of_another_table_has_the_students_shapes(teacher, faces, name):
     student = OTHERS[name]().eval()
-    lesson = Lesson(student, teacher, faces)
+    lesson = Lesson(student, teacher, 128, faces)
     with torch.no_grad():
         ours = student.stage_outputs(lesson.view(faces))
-    taught = lesson.stage_outputs(faces)
-    assert [y.shape for y in taught] == [y.shape for y in ours]
-    again = Lesson(student, teacher, faces).stage_outputs(faces)
+    taught = lesson.hints(faces)
+    assert [y.shape for y in taught] == [y.shape for y in ours[:-1]]
+    again = Lesson(student, teacher, 128, faces).hints(faces)
     assert all(torch.equal(a, b) for a, b in zip(taught, again, strict=True))
-    for y in taught[:-1]:
+    for y in taught:
         assert y.std() > 0.3
         if student.stage_act == "relu6":  # most of it neither cut off nor saturated
             assert 0 <= y.min() <= y.max() <= 6
@@ -193,9 +194,21 @@ def test_the_lesson_of_another_table_has_the_students_shapes(teacher, faces, nam
 
 def test_a_wider_embedding_keeps_every_angle(teacher, faces):
     given = torch.randn(6, 128, generator=torch.Generator().manual_seed(1))
-    widened = Lesson(OTHERS["mobilenetv2"](), teacher, faces).embedding(given)
+    widened = Lesson(OTHERS["mobilenetv2"](), teacher, 128, faces).embedding(given)
     assert widened.shape == (6, 256)
     assert torch.allclose(widened @ widened.T, given @ given.T, atol=1e-4)
+
+
+def test_a_narrower_embedding_is_taught_the_first_numbers_and_the_similarities_of_all(teacher, faces):
+    torch.manual_seed(2)
+    student, given = OTHERS["mobilenetv1"]().eval(), torch.randn(4, 300)
+    lesson = Lesson(student, teacher, 300, faces)
+    assert torch.equal(lesson.embedding(given), given[:, :128])
+    found = OBJECTIVES["clean_target"](student, lesson)(faces, given, LABELS, 0.0)
+    with torch.no_grad():
+        own = student(lesson.view(faces))
+    assert found["embedding"].item() == pytest.approx(embedding_loss(own, given[:, :128]).item(), rel=1e-4)
+    assert found["relational"].item() == pytest.approx(relational_loss(own, given).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", OTHERS)

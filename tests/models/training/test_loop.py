@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from models.networks.registry import make_network  # noqa: E402
 from models.training.data import Augment, batches, load_crops  # noqa: E402
 from models.training.loop import Phase, Run, fit, load_recipe  # noqa: E402
 from models.training.runs import load_network  # noqa: E402
-from scripts.train.train import take_trunk, with_network  # noqa: E402
+from scripts.train.train import main, take_trunk, with_network  # noqa: E402
 from tests.support.training_data import write_data, write_teacher  # noqa: E402
 
 pytestmark = pytest.mark.train
@@ -130,6 +131,24 @@ def test_two_processes_train_one_network(workshop):
     assert any("softmax" in line for line in lines)
 
 
+def test_a_wider_embedding_is_refitted_to_the_joint_targets_and_trained(workshop, tmp_path):
+    data = write_data(tmp_path / "data", faces=24)
+    shutil.copyfile(workshop / "data" / "teacher.onnx", data / "teacher.onnx")
+    q = np.random.default_rng(0).integers(-127, 128, (24, 256)).astype(np.int8)
+    np.savez(data / "joint_targets.npz", q=q, scale=np.float32(0.01))
+    last_phase = RECIPE[RECIPE.rindex("[[phase]]") :].replace("24", "8")
+    head = RECIPE[: RECIPE.index("[[phase]]")].replace('act = "relu6"', 'act = "prelu"')
+    (tmp_path / "recipe.toml").write_text(head + "dim = 256\nfrozen_norms = true\n" + last_phase)
+    arguments = [tmp_path / "recipe.toml", "--data", data, "--out", tmp_path / "run", "--threads", 1]
+    assert main([str(argument) for argument in arguments]) == 0
+    network, training = load_network(tmp_path / "run")
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 112, 112)).shape == (1, 256)
+    assert training["recipe"]["dim"] == 256
+    np.savez(data / "joint_targets.npz", q=q[:9], scale=np.float32(0.01))
+    assert main([str(argument) for argument in arguments]) == 1
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(workshop, trained, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text(RECIPE.replace("seed = 3", "seed = 4"))
@@ -183,6 +202,9 @@ def test_a_recipe_takes_its_network_from_the_start(start):
     assert (recipe.network, recipe.act) == ("vargfacenet", "prelu")
     named = with_network(replace(recipe, network="vargfacenet", act=""), start)
     assert (named.network, named.act) == ("vargfacenet", "prelu")
+    (start / "recipe.json").write_text(json.dumps({"network": "mobilenetv2", "act": "relu6", "width": 0.5}))
+    sized = with_network(recipe, start)
+    assert (sized.network, sized.width, sized.dim) == ("mobilenetv2", 0.5, 0)
     fresh = load_recipe(ROOT / "models" / "recipes" / "mobilenetv2.toml")
     assert with_network(fresh, None) == fresh
 
