@@ -203,7 +203,7 @@ def test_a_recipe_takes_its_network_from_the_start(start):
     named = with_network(replace(recipe, network="vargfacenet", act=""), start)
     assert (named.network, named.act) == ("vargfacenet", "prelu")
     (start / "recipe.json").write_text(json.dumps({"network": "mobilenetv2", "act": "relu6", "width": 0.5}))
-    sized = with_network(recipe, start)
+    sized = with_network(load_recipe(start / "last_step.toml"), start)
     assert (sized.network, sized.width, sized.dim) == ("mobilenetv2", 0.5, 0)
     fresh = load_recipe(ROOT / "models" / "recipes" / "mobilenetv2.toml")
     assert with_network(fresh, None) == fresh
