@@ -11,7 +11,7 @@ from typing import Any
 
 from device.access.admission import Admission, AdmissionRule
 from device.access.clock import Clock
-from device.access.lockout import LockoutRule, PinLockout, is_wrong_pins
+from device.access.lockout import DOUBLINGS, LockoutRule, PinLockout, is_wrong_pins
 from device.access.pin_entry import PinEntry
 from device.access.selftest import capped_mode, is_proven
 from device.config import MODELS, Config, QualityConfig, check_model
@@ -338,18 +338,14 @@ def build_usage(config: Config, *, read_only: bool = True) -> UsageFile:
 
 def build_refusal_file(config: Config) -> BackoffFile:
     """Keep the refused approaches of this door beside its gallery."""
-    return BackoffFile(config.gallery_path.with_name(f"{config.gallery_path.name}.refusals"))
+    return BackoffFile(build_kept(config, "refusals"))
 
 
 def build_pin_file(config: Config) -> BackoffFile:
-    """Keep the wrong PINs of this door beside its gallery; a damaged count is one that just came to its first pause."""
+    """Keep the wrong PINs of this door beside its gallery."""
     rule = lockout_rule(config)
-    return BackoffFile(
-        config.gallery_path.with_name(f"{config.gallery_path.name}.wrong_pins"),
-        Count(rule.wrong_pins, rule.lockout_s, BEYOND_ANY_CLOCK_S),
-        is_wrong_pins,
-        "wrong PINs",
-    )
+    lost = Count(rule.wrong_pins * (DOUBLINGS + 1), rule.longest_s, BEYOND_ANY_CLOCK_S)
+    return BackoffFile(build_kept(config, "wrong_pins"), lost, is_wrong_pins, "wrong PINs")
 
 
 def lockout_rule(config: Config) -> LockoutRule:

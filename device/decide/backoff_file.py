@@ -8,73 +8,73 @@ it is never skipped and never longer than the longest one.
 
 The count of everybody stands at the top, and holds for whoever has none of their own under `people`, by alias.
 
-    no file                     a new door: nothing went wrong
-    cannot be read, or damaged  `damaged` for everybody: one wait, and what follows doubles
+    never written               a new door: nothing went wrong
+    gone, damaged, put back     `lost` for everybody: the longest wait there is, until it is over or the owner accepts
+                                it (scripts/gallery_keys.py accept)
     cannot be written           counted in memory, `fault` says so; a restart would forgive
 
-Whoever may delete the file may also replace the gallery beside it.
+Where it lies, and how its absence shows, is known to device/vault/kept.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from device.decide.backoff import FIRST_WAIT_S, FREE_REFUSALS, Count, is_refusals
+from device.decide.backoff import LONGEST_WAIT_S, Count, is_refusals, wait_after_refusals
+from device.errors import GalleryError
+from device.vault.kept import KeptFile
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 EVERYBODY = ""  # whose count it is, where it is nobody's own
 # Such an end makes no sense: the whole wait begins with the first frame.
 BEYOND_ANY_CLOCK_S = float(1 << 52)
-DAMAGED = Count(FREE_REFUSALS, FIRST_WAIT_S, BEYOND_ANY_CLOCK_S)
+MANY = next(n for n in range(100) if wait_after_refusals(n) == LONGEST_WAIT_S)
+LOST = Count(MANY, LONGEST_WAIT_S, BEYOND_ANY_CLOCK_S)
 
 
 class BackoffFile:
-    """Load and save counts; None for `path` keeps nothing (a demo, a replay).
+    """Load and save counts; None for `kept` keeps nothing (a demo, a replay).
 
     Args:
-        damaged: what a file that cannot be read stands for.
+        lost: what a file stands for that is gone, damaged or an older one.
         is_sound: says whether `save` can have written a count.
         what: is counted.
     """
 
     def __init__(
         self,
-        path: Path | None,
-        damaged: Count = DAMAGED,
+        kept: KeptFile | None,
+        lost: Count = LOST,
         is_sound: Callable[[Count], bool] = is_refusals,
         what: str = "refused approaches",
     ) -> None:
-        self._path, self._damaged, self._is_sound, self._what = path, damaged, is_sound, what
+        self._kept, self._lost, self._is_sound, self._what = kept, lost, is_sound, what
         self.fault: str | None = None
 
     def load(self) -> dict[str, Count]:
         """Return what an earlier run left; the count of EVERYBODY is always there."""
-        if self._path is None:
+        if self._kept is None:
             return {EVERYBODY: Count()}
         try:
-            return parse(self._path.read_text(encoding="ascii"), boot_id(), self._is_sound)
-        except FileNotFoundError:
-            return {EVERYBODY: Count()}
-        except (OSError, ValueError, RecursionError) as error:  # 100,000 brackets
-            self.fault = f"{self._path}: expected the count of {self._what}, received {error}: waiting once"
-            return {EVERYBODY: self._damaged}
+            known = self._kept.read()
+            return {EVERYBODY: Count()} if known is None else parse(known, boot_id(), self._is_sound)
+        except (GalleryError, ValueError) as error:
+            where = "" if isinstance(error, GalleryError) else f"{self._kept.path}: "
+            self.fault = f"{self._what}: {where}{error}: waiting as long as after many"
+            return {EVERYBODY: self._lost}
 
     def save(self, counts: Mapping[str, Count]) -> None:
         """Replace the file in one step, on the disk before it counts; a disk that cannot take it is `fault`."""
-        if self._path is None:
+        if self._kept is None:
             return
         people = {who: written(count) for who, count in counts.items() if who != EVERYBODY}
         values = {**written(counts.get(EVERYBODY, Count())), "boot_id": boot_id()}
         try:
-            replace_file(self._path, json.dumps(values | ({"people": people} if people else {})) + "\n")
-        except OSError as error:
-            self.fault = f"{self._path}: {error.strerror}: {self._what} are counted until the next start only"
+            self._kept.write(values | ({"people": people} if people else {}))
+        except GalleryError as error:
+            self.fault = f"{error}: {self._what} are counted until the next start only"
         else:
             self.fault = None
 
@@ -83,9 +83,10 @@ def written(count: Count) -> dict[str, float]:
     return {"refusals": count.wrong, "wait_s": count.wait_s, "until_s": count.until_s}
 
 
-def parse(text: str, boot: str, is_sound: Callable[[Count], bool] = is_refusals) -> dict[str, Count]:
+def parse(
+    values: Mapping[str, Any], boot: str, is_sound: Callable[[Count], bool] = is_refusals
+) -> dict[str, Count]:
     """Read counts; raise ValueError for anything that `save` does not write."""
-    values = json.loads(text)
     try:
         same_start = values["boot_id"] == boot != ""
         of = {EVERYBODY: values, **values.get("people", {})}
@@ -100,26 +101,6 @@ def _count(values: Mapping[str, Any], same_start: bool, is_sound: Callable[[Coun
         raise ValueError("a count that contradicts itself")
     # Another start: its monotonic clock began anew, so how much of the wait has passed is not known.
     return count if same_start or not count.wait_s else Count(count.wrong, count.wait_s, BEYOND_ANY_CLOCK_S)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file of 0600 beside `path`, to the disk, then rename it over `path`, and that to the disk as well."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def boot_id() -> str:

@@ -36,7 +36,7 @@ from device.pipeline import unlock
 from device.protocols import Lock
 from device.types import Decision, Reason
 from device.vault import files as private_files
-from tests.support.kept import usage_of
+from tests.support.kept import kept_with, usage_of
 
 KEYS = {1: bytes(32)}
 PIN, DURESS = "2580", "8521"
@@ -58,7 +58,12 @@ class Door:
 
     def restart(self, rule: AdmissionRule = RULE, lockout: LockoutRule = LOCKOUT) -> None:
         damaged = Count(lockout.wrong_pins, lockout.lockout_s, BEYOND_ANY_CLOCK_S)
-        self.pins = BackoffFile(self.folder / "wrong_pins", damaged, is_wrong_pins, "wrong PINs")
+        self.pins = BackoffFile(
+            kept_with(self.gallery, self.folder / "wrong_pins", "wrong_pins"),
+            damaged,
+            is_wrong_pins,
+            "wrong PINs",
+        )
         self.admission = Admission(
             rule,
             self.gallery,
@@ -303,7 +308,7 @@ def test_a_damaged_count_is_one_pause(door, boot, tmp_path, text):
     door.enroll(access="face+pin")
     (tmp_path / "wrong_pins").write_text(text)
     door.restart()
-    assert "expected the count of wrong PINs" in door.pins.fault
+    assert door.pins.fault.startswith(f"wrong PINs: {tmp_path}/wrong_pins: ")
     assert pauses(door) == 60
 
 
@@ -313,6 +318,49 @@ def test_a_count_that_cannot_be_kept_is_said(door, boot, tmp_path):
     wrong(door, 3)
     assert "wrong PINs are counted until the next start only" in door.pins.fault
     assert pauses(door) == 60
+
+
+@pytest.mark.parametrize("how", ["deleted", "put back"])
+def test_wrong_pins_that_are_gone_are_not_forgiven(door, how):
+    """Two tries, the file away, two tries: that would be as many as somebody likes."""
+    door.enroll(access="face+pin")
+    door.face()
+    door.type("7391")
+    file = door.folder / "wrong_pins"
+    before = file.read_bytes()
+    door.type("7391")
+    door.type("7391")
+    assert door.type("2580").reason is Reason.PIN_LOCKED
+    file.unlink() if how == "deleted" else file.write_bytes(before)
+    door.restart()
+    door.face()
+    assert door.type("2580").reason is Reason.PIN_LOCKED
+    assert "gallery_keys.py accept" in door.pins.fault
+
+
+@pytest.mark.parametrize("how", ["deleted", "put back"])
+def test_entries_of_a_guest_that_are_gone_are_used_up(door, how):
+    door.enroll(entries=3)
+    door.enroll("bob")
+    assert door.face().granted
+    file = door.folder / "usage"
+    before = file.read_bytes()
+    assert door.face().granted
+    file.unlink() if how == "deleted" else file.write_bytes(before)
+    for _ in range(2):
+        assert door.face().reason is Reason.NO_ENTRIES_LEFT
+        door.restart()
+    assert door.face("bob").granted  # nothing is counted of Bob
+
+
+def test_a_pin_of_before_is_not_taken_for_given_when_its_time_is_gone(door):
+    door.enroll(pin_every_h=8)
+    door.face()
+    assert door.type("2580").granted
+    assert door.face().granted
+    (door.folder / "usage").unlink()
+    assert door.face().reason is Reason.PIN_NEEDED
+    assert door.type("2580").granted
 
 
 def enroll_bob(door: Door) -> None:

@@ -19,6 +19,7 @@ from device.journal.verify import read_lines, verify
 from device.pipeline import Door
 from device.types import Reason
 from tests.access.test_admission import KEYS, NOW, Door
+from tests.support.kept import kept_alone
 from tests.test_pipeline import ALICE, STRANGER, device, frame, reasons  # noqa: F401  (a fixture)
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86400.0
@@ -190,12 +191,12 @@ def test_a_wait_after_refusals_outlives_a_restart_as_long_as_without_a_jump(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
 ) -> None:
     file = tmp_path / "refusals"
-    before = Refusals.kept_in(BackoffFile(file))
+    before = Refusals.kept_in(BackoffFile(kept_alone(file)))
     for _ in range(5):
         before.refuse(100.0)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + jump_s)
-    after = Refusals.kept_in(BackoffFile(file))
+    after = Refusals.kept_in(BackoffFile(kept_alone(file)))
     assert (before.left_s(110.0), after.left_s(110.0)) == (20.0, 20.0)
 
 
