@@ -310,7 +310,10 @@ class PolicyConfig:
         60.0, "the first such pause; each further one is twice as long", unit="s", low=1, high=3600
     )
     require_time_sync: bool = setting(
-        False, "true: until a time server has answered since the boot, the clock is not set"
+        True,
+        "true: the clock counts as not set until a time server has answered since the boot, or a battery-backed clock "
+        "(RTC) shows the same time; false: it is believed, and a board without either starts with the time of its "
+        "last shutdown",
     )
     alarm_pin: int = setting(
         -1, "GPIO number that a duress PIN sets high for 60 s; -1: none", low=-1, high=27

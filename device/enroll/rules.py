@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from device.access.clock import local_zone
 from device.access.pin import hash_pin, is_pin
 from device.access.policy import ACCESS, MINUTES_A_DAY, Policy, Usage, parse_hours, zone_of
 from device.access.profile import Profile
@@ -151,6 +152,8 @@ def remarks(profile: Profile, usage: Usage | None, now: datetime) -> list[str]:
         found.append(f"this person is forgotten on {profile.retain_until.date()}, before --until")
     if policy.time_zone and not (policy.hours or policy.pin_hours or policy.valid_from or policy.valid_until):
         found.append("the time zone does nothing: there are neither hours nor days")
+    if policy.needs_clock and not policy.time_zone:
+        found.append(f"times are those of the board's zone, {local_zone()}")
     return found
 
 

@@ -71,6 +71,7 @@ EVENTS: dict[str, Event] = {
     "board_ok": Event(LOG),
     "clock_jumped": recorded("clock_jumped", "jump_s"),
     "clock_ok": recorded("clock_ok"),
+    "time_zone": Event(LOG),
     "audit_lost": Event(LOG),
     "audit_back": Event(LOG),
     "heartbeat": Event(LOG),

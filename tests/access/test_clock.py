@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from device.access.clock import JUMP_S, Clock
+from device.access.clock import JUMP_S, Clock, local_zone
+from device.config import Config
 from device.decide.backoff_file import BackoffFile
 from device.decide.refusals import Refusals
 from device.journal.audit import Audit
@@ -31,6 +33,7 @@ class Time:
 
     def __init__(self, folder: Path) -> None:
         self.wall_s, self.steady_s, self.mark = NOW.timestamp(), 500.0, folder / "synchronized"
+        self.rtcs, self.zone = folder / "rtc", "Europe/Berlin"
         self.clock = self.start()
 
     def start(self, *, require_sync: bool = False) -> Clock:
@@ -39,6 +42,8 @@ class Time:
             wall_s=lambda: self.wall_s,
             steady_s=lambda: self.steady_s,
             synchronized=self.mark,
+            rtcs=self.rtcs,
+            zone=lambda: self.zone,
         )
 
     def pass_s(self, seconds: float) -> None:
@@ -50,6 +55,11 @@ class Time:
         self.wall_s = NOW.timestamp() + self.steady_s - 500.0
         self.mark.touch()
         os.utime(self.mark, (self.wall_s, self.wall_s))
+
+    def show_rtc(self, at_s: float | str) -> None:
+        """Let the kernel show what a battery-backed clock says."""
+        (self.rtcs / "rtc0").mkdir(parents=True, exist_ok=True)
+        (self.rtcs / "rtc0" / "since_epoch").write_text(f"{at_s if isinstance(at_s, str) else int(at_s)}\n")
 
     def told(self) -> list[tuple[str, float | None]]:
         return [(name, fields.get("jump_s")) for name, fields in self.clock.news()]
@@ -131,6 +141,120 @@ def test_a_clock_of_before_the_release_stays_not_set(at: Time) -> None:
     at.answer()
     assert at.clock.now() is not None
     assert at.start(require_sync=True).now() is not None
+
+
+# Without a battery
+
+
+FRIDAY_S = datetime(2026, 11, 20, 17, 50, tzinfo=timezone.utc).timestamp()  # of the last shutdown
+RELEASE_S = datetime(2026, 11, 1, tzinfo=timezone.utc).timestamp()
+
+
+def test_the_last_shutdowns_time_is_not_believed_until_a_time_server_answers(at: Time) -> None:
+    at.wall_s = FRIDAY_S
+    clock = at.start(require_sync=True)
+    assert clock.now() is None
+    at.pass_s(HOUR_S)
+    assert clock.now() is None
+    at.answer()
+    assert clock.now() == datetime.fromtimestamp(at.wall_s, timezone.utc)
+    assert at.start(require_sync=True).now() is not None  # another start of the program, the same boot
+
+
+def test_an_rtc_that_shows_the_same_time_is_enough(at: Time) -> None:
+    at.show_rtc(at.wall_s + 20)
+    clock = at.start(require_sync=True)
+    assert clock.now() is not None
+    for _ in range(48):  # it may go wrong slowly
+        at.pass_s(HOUR_S)
+        assert clock.now() is not None
+
+
+@pytest.mark.parametrize(
+    "shows", ["0", "946684800", str(int(RELEASE_S - 1)), "soon", "", str(int(NOW.timestamp()) + 90)]
+)
+def test_an_rtc_that_lost_its_power_or_shows_another_time_proves_nothing(at: Time, shows: str) -> None:
+    at.show_rtc(shows)
+    if shows == str(int(RELEASE_S - 1)):
+        at.wall_s = RELEASE_S - 1
+    assert at.start(require_sync=True).now() is None
+
+
+def test_an_rtc_whose_driver_comes_late_and_sets_the_clock_is_believed(at: Time) -> None:
+    real_s, at.wall_s = at.wall_s, FRIDAY_S
+    at.clock = at.start(require_sync=True)
+    assert at.clock.now() is None
+    at.show_rtc(real_s)
+    assert at.clock.now() is None  # the clock itself is still that of Friday
+    at.wall_s = real_s
+    assert at.told() == [("clock_jumped", pytest.approx(real_s - FRIDAY_S)), ("clock_ok", None)]
+    assert at.clock.now() is not None
+
+
+@pytest.mark.parametrize("jump_s", JUMPS)
+def test_a_clock_that_is_set_away_from_its_rtc_is_a_jump(at: Time, jump_s: float) -> None:
+    at.show_rtc(at.wall_s)
+    at.clock = at.start(require_sync=True)
+    assert at.clock.now() is not None
+    at.wall_s += jump_s
+    assert at.clock.now() is None
+
+
+def test_the_default_configuration_protects() -> None:
+    assert Config().policy.require_time_sync is True
+
+
+def test_friday_evening_on_a_sunday_night_asks_for_the_pin(door: Door, at: Time) -> None:
+    """17:50 of Friday was restored at the boot, and "Mon-Fri" opened."""
+    at.wall_s = FRIDAY_S
+    door.enroll(hours="Mon-Fri 08:00-18:00", time_zone="UTC")
+    door.enroll("bob")
+    door.admission._clock = at.start(require_sync=Config().policy.require_time_sync).now
+    assert door.face().reason is Reason.PIN_NEEDED
+    assert door.face("bob").granted
+    door.admission._clock = at.start(require_sync=False).now  # the switch
+    assert door.face().granted
+
+
+# The time zone
+
+
+def test_another_time_zone_is_told_once(at: Time) -> None:
+    assert list(at.clock.news()) == []
+    at.zone = "Asia/Tokyo"
+    assert list(at.clock.news()) == [("time_zone", {"reason": "Asia/Tokyo"})]
+    assert list(at.clock.news()) == []
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Argentina/Buenos_Aires", "UTC"])
+def test_the_boards_time_zone_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.delenv("TZ", raising=False)
+    file = tmp_path / "zoneinfo" / zone
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (tmp_path / "localtime").symlink_to(file)
+    assert local_zone(tmp_path / "localtime") == zone
+    assert re.fullmatch(r"UTC[+-][0-9]{4}", local_zone(tmp_path / "missing"))
+    monkeypatch.setenv("TZ", ":Asia/Tokyo")
+    assert local_zone(tmp_path / "localtime") == "Asia/Tokyo"
+
+
+def test_rules_follow_a_change_of_the_time_zone(
+    door: Door, at: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12:00 UTC is 21:00 in Tokyo."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        door.enroll(hours="08:00-18:00")
+        assert door.face().granted
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        assert door.face().reason is Reason.OUTSIDE_HOURS
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 # At the door

@@ -301,8 +301,9 @@ def test_the_list_says_who_may_come_when_and_what_is_left(path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("alice: 3 templates, enrolled 2")
     assert lines[1:3] == ["  access face, hours Mon-Fri 08:00-18:00, entries 3", "  1 of 3 entries left"]
-    assert lines[3].startswith("bob: 3 templates")
-    assert len(lines) == 4
+    assert lines[3].startswith("  times are those of the board's zone, ")
+    assert lines[4].startswith("bob: 3 templates")
+    assert len(lines) == 5
     assert enroll(path, "--list", "--json") == 0
     (alice, bob) = json.loads(capsys.readouterr().out)["subjects"]
     assert (alice["hours"], alice["notes"]) == ("Mon-Fri 08:00-18:00", ["1 of 3 entries left"])
