@@ -107,7 +107,9 @@ class LockServer:
     def step(self) -> None:
         """Wait for a packet or for the next look at the door, and do what either asks for."""
         moving = self._pins.watched or self._outputs.scanned or self._lock.is_pulsing
-        for key, _ in self._selector.select(LOOK_S[0] if moving else LOOK_S[1]):
+        ready = [key for key, _ in self._selector.select(LOOK_S[0] if moving else LOOK_S[1])]
+        # The recognizer first: one that hung up must not turn its successor away as busy.
+        for key in sorted(ready, key=lambda key: key.fileobj is self._listener):
             if key.fileobj is self._listener:
                 self._accept()
             elif self._client is not None:

@@ -201,6 +201,12 @@ def test_one_recognizer_at_a_time_until_it_is_silent(bench, monkeypatch):
     assert bench.pin.state is False
 
 
+def test_who_comes_in_the_moment_that_the_other_hangs_up_is_served(bench):
+    first = bench.connect()
+    first.socket.close()
+    assert bench.connect().ask("beat").word == "ok"
+
+
 # --- a recognizer that dies, hangs or floods
 
 

@@ -10,12 +10,10 @@ import time
 
 import pytest
 
-from device.lock.panel import PATTERNS
-from scripts.stage.mock_pins import Trace
 from tests.conftest import ROOT
 from tests.support.lock_bench import Process
 
-PULSE_S, BUZZER = 1.5, 22
+PULSE_S = 1.5
 LONG_PULSE = "[lock]\npulse_s = 30\n"
 NO_LIVENESS = '[liveness]\nmode = "off"\n'  # a still portrait opens this door
 
@@ -89,26 +87,6 @@ def test_a_recognizer_that_ends_in_the_pulse_ends_the_pulse(pair, number):
     code, _, _ = finish(recognizer)
     assert code == (-9 if number == signal.SIGKILL else 0)
     assert bolt.levels() == [True, False]
-
-
-def test_the_lock_process_tells_the_move_that_the_recognizer_asks_for(pair, tmp_path):
-    """A portrait has to answer a challenge, and does not: the buzzer plays the moves, and nothing opens."""
-    bolt, recognizer = pair(f"[liveness]\nbuzzer_pin = {BUZZER}\n", "--max-seconds", "150", challenge=True)
-    moves, buzzer = [], Trace(tmp_path / f"gpio{BUZZER}.trace")
-    while not moves and (text := recognizer.stdout.readline()):
-        action = json.loads(text).get("action")
-        moves += [action] if action in PATTERNS else []  # "hold_still", which comes before, has none
-    until_s = time.monotonic() + 10
-    while not len(buzzer) and time.monotonic() < until_s:
-        time.sleep(0.01)
-    recognizer.send_signal(signal.SIGTERM)
-    code, lines, err = finish(recognizer)
-    assert (code, err) == (0, "")
-    moves += [line["action"] for line in lines if line.get("action") in PATTERNS]
-    bolt.end()
-    rises = [level for _, level in buzzer.changes()].count(True)
-    assert 1 <= rises <= sum(PATTERNS[move][0] for move in moves)
-    assert bolt.levels() == []
 
 
 def test_without_its_lock_process_the_recognizer_ends(pair):

@@ -154,7 +154,10 @@ class Process:
             connection.settimeout(5)
             try:
                 connection.connect(str(self.address))
-                return connection, read_answer(connection.recv(300))
+                answer = read_answer(connection.recv(300))
+                if answer.word != "hello":
+                    raise OSError(answer.refusal)  # busy, for one that hung up was not missed yet
+                return connection, answer
             except OSError:
                 connection.close()
                 assert self.process.poll() is None, self.process.communicate()
