@@ -17,8 +17,8 @@ from device.access.selftest import capped_mode, is_proven
 from device.config import MODELS, Config, QualityConfig, check_model
 from device.decide.backoff import Count
 from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
-from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule
+from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.decide.threshold import Approach, DoorThreshold, door_threshold
 from device.enroll.collector import Collector

@@ -9,6 +9,7 @@ faults are exceptions of `device.errors`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from device.errors import LockRefused
 from device.gallery.gallery import Gallery
 from device.health import BoardWatch, NoBoard
 from device.lock.front import Prompt
+from device.numeric.surroundings import Surroundings
 from device.protocols import Closable, Embedder, Front, LivenessScorer
 from device.types import AlignedFace, Decision, FaceDetection, Frame, Match, News, Reason, Stop
 from device.vision.finder import Finder
@@ -54,6 +56,7 @@ class Door:
     board: BoardWatch | NoBoard = field(default_factory=NoBoard)
     clock: Clock | NoClock = field(default_factory=NoClock)
     parts: Sequence[Closable] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def forget(self) -> None:
         """Drop what was seen so far: after a lost camera nobody knows who stands before the door."""
@@ -114,6 +117,7 @@ def look(frame: Frame, door: Door, now_s: float) -> Decision:
     face: AlignedFace | None = None
     score: float | None = None
     brightness: float | None = None
+    change = math.nan
 
     def conclude(stop: Stop | None, match: Match | None = None) -> Decision:
         # The stages take time too: a frame that grew old in a slow stage must not open the door.
@@ -121,10 +125,20 @@ def look(frame: Frame, door: Door, now_s: float) -> Decision:
         reason = stop.reason if stop is not None else None
         matched = face if match is not None else None
         always = match is not None and match.challenge
-        sight = Sight(frame.captured_at_s, track_id, match, reason, face=matched, score=score, always=always)
+        sight = Sight(
+            frame.captured_at_s,
+            track_id,
+            match,
+            reason,
+            face=matched,
+            score=score,
+            always=always,
+            change=change,
+        )
         decision = door.decider.decide(sight, decided_at_s)
-        hint = challenge_hint(decision) or (stop.hint if stop is not None else "") or decision.reason.advice
-        return replace(decision, detection=detection, hint=hint, stop=stop, brightness=brightness)
+        why = decision.stop or stop
+        hint = challenge_hint(decision) or (why.hint if why is not None else "") or decision.reason.advice
+        return replace(decision, detection=detection, hint=hint, stop=why, brightness=brightness)
 
     if (age_s := now_s - frame.captured_at_s) > (most_s := door.decider.rule.max_frame_age_s):
         return conclude(Stop(Reason.STALE_FRAME, "", age_s, most_s))
@@ -137,6 +151,8 @@ def look(frame: Frame, door: Door, now_s: float) -> Decision:
     detection, brightness = found.detection, found.brightness
     door.search.see(frame.image, found)
     track_id = door.tracker.update(detection, frame.captured_at_s)
+    if detection is not None:
+        change = door.surroundings.see(frame.image, detection.box)
     if isinstance(found.face, Stop):
         return conclude(found.face)
 
@@ -154,9 +170,14 @@ def look(frame: Frame, door: Door, now_s: float) -> Decision:
 
 CHALLENGE_HINTS = {
     "blink": "close your eyes for a moment",
-    "turn_left": "turn your head to your left",
-    "turn_right": "turn your head to your right",
-    "nod": "nod",
+    "turn_left": "turn your head to your left, and stay so",
+    "turn_right": "turn your head to your right, and stay so",
+    "turn_left_little": "turn your head a little to your left, and stay so",
+    "turn_right_little": "turn your head a little to your right, and stay so",
+    "turn_left_far": "turn your head far to your left, and stay so",
+    "turn_right_far": "turn your head far to your right, and stay so",
+    "nod": "raise or lower your head, and stay so",
+    "back": "look into the camera again",
 }
 
 

@@ -44,8 +44,8 @@ from device.build import (
 )
 from device.config import Config, DetectorConfig, LivenessConfig
 from device.decide.backoff import Count
-from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, LivenessRule
+from device.decide.moves import ChallengeRule
 from device.decide.parallax import measure
 from device.decide.refusals import Refusals
 from device.errors import UsageError
@@ -254,7 +254,7 @@ def run_live(made: Stages, actor: Actor, count: int, seed: int) -> int:
     granted = dict.fromkeys(people(actor, 0), 0)
     for number in range(seed, seed + count):
         for name, person in people(actor, number).items():
-            granted[name] += perform(person, [made.door("always", number)], 12.0)[0][-1].granted
+            granted[name] += perform(person, [made.door("always", number)], 16.0)[0][-1].granted
     for name, hits in granted.items():
         low, high = exact_interval(hits, count)
         print(

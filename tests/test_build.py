@@ -38,8 +38,8 @@ from device.config import (
     QualityConfig,
 )
 from device.decide.backoff_file import BackoffFile
-from device.decide.challenge import ChallengeRule
 from device.decide.decider import LivenessRule
+from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
 from device.gallery.gallery import Gallery

@@ -28,7 +28,9 @@ FROZEN = "[camera]\nfrozen_s = 1\n"
 
 def told(lines: list[dict[str, object]]) -> list[str]:
     """Return the events without those of every run."""
-    return [name for name in names(lines) if name not in ("started", "ready", "refused", "stopping")]
+    return [
+        name for name in names(lines) if name not in ("started", "ready", "refused", "approach", "stopping")
+    ]
 
 
 # The camera

@@ -12,8 +12,8 @@ import pytest
 
 from device.access.admission import AdmitAll
 from device.decide.backoff import Count
-from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule
+from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.errors import GalleryError, LockError, LockRefused
 from device.gallery.gallery import Gallery
@@ -203,14 +203,14 @@ def test_after_a_lost_camera_the_count_starts_anew(device: Door) -> None:
 def test_only_a_bolt_that_moved_forgives_refused_approaches(device: Door) -> None:
     device.embedder.embed.return_value = STRANGER
     for visit in range(4):
-        reasons(device, [visit * 3 + 0.1 * i for i in range(8)])
+        reasons(device, [visit * 4 + 0.1 * i for i in range(16)])
     device.embedder.embed.return_value = ALICE
     device.lock.unlock.side_effect = LockRefused("budget")
     with pytest.raises(LockRefused):
-        reasons(device, [12.0, 12.1, 12.2])
+        reasons(device, [16.0, 16.1, 16.2])
     assert device.decider._refusals.count.wrong == 4
     device.lock.unlock.side_effect = None
-    assert reasons(device, [20.0, 20.1, 20.2])[-1] is Reason.GRANTED
+    assert reasons(device, [24.0, 24.1, 24.2])[-1] is Reason.GRANTED
     assert device.decider._refusals.count.wrong == 0
 
 

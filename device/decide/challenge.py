@@ -1,12 +1,15 @@
 """Ask for a move that a picture cannot make, at a moment that nobody knows, and say whether it was made.
 
-Pure: no clock, no I/O; the caller hands in frames with their times and a source of chance. A challenge is `moves`
-moves, no two in a row alike and at least one of them a turn or a nod, whose depth is measured. Each runs through three
-phases:
+Pure: no clock, no I/O; the caller hands in frames with their times and a source of chance. A challenge is some moves
+(moves.py), more of them after a refused one. Each runs through its phases:
 
     settle   look straight ahead and hold still, for a few frames: a picture that is held turned never gets further
     ready    go on so until a random moment
     ask      make the move within `answer_s`; a move other than the asked one, or one made too early, fails
+    hold     stay so until a random moment that no clip has ready (a blink is over by itself)
+    back     look straight again, neither before that moment nor long after it
+
+Surroundings that jump after a prompt fail: somebody chose another film.
 
 All of it on one track and as one subject. A frame of another track or subject, or one that says nothing of the face
 for longer than `blind_s`, fails. A frame without a match (blurred, turned too far) proves nothing: it can settle nobody
@@ -23,8 +26,18 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from device.decide.moves import (
+    NOD_DEG,
+    TURN_DEG,
+    ChallengeRule,
+    Move,
+    draw_moves,
+    is_too_far,
+    least_deg,
+    made_move,
+)
 from device.decide.parallax import measure
-from device.types import AlignedFace, HeadPose
+from device.types import AlignedFace, HeadPose, Reason, Stop
 
 SETTLE_FRAMES = 3  # straight and still, before a move is asked for
 SETTLE_DEG = 6.0  # between two of them no angle may differ by more
@@ -33,11 +46,15 @@ DELAY_S = (0.3, 1.2)  # shortest and longest wait until the random moment
 SETTLE_S = 6.0  # who does not hold still for so long does not want in
 REACTION_S = 0.15  # nobody answers sooner: what moves before moved by itself
 BLIND_S = 0.6  # longest time within a challenge without a frame that matches the subject
-TURN_DEG, NOD_DEG = 12.0, 12.0  # change of yaw, of pitch, that is a move
 PASSED_BY = (
     0.2,
     0.9,
 )  # shares of the angle: some frame must lie between, so that swapped pictures are no turn
+HOLD_S = (0.3, 2.5)  # shortest and longest time until a head may come back
+BACK_S = 1.2  # and it is back by then
+HELD, IS_BACK = 0.75, 0.5  # shares of the angle: above, it is still turned; below, it is back
+JUMP_S = 1.5  # after a prompt, in which a film would be chosen
+JUMP, JUMP_TIMES = 12.0, 4.0  # gray levels; and times what they changed by while the face held still
 HOLD_FRAMES = 2  # frames that show the move: the mesh is wrong now and then for one
 # Of the distance between the eyes. scripts/replay.py --figures: a flat picture that is turned by up to 45 degrees stays
 # at 0.034 or below, a head that turns by 15 or nods by 12 degrees reaches 0.042.
@@ -49,18 +66,6 @@ EYES_CLOSED, EYES_OPEN = 0.80, 0.90  # of how open they were while the head held
 BLINK_MOTION = 0.03  # a blink moves nothing else: a picture that is tilted narrows its eyes too
 
 
-class Move(str, Enum):
-    """What a person can be asked for; left and right are the person's own."""
-
-    BLINK = "blink"
-    TURN_LEFT = "turn_left"
-    TURN_RIGHT = "turn_right"
-    NOD = "nod"
-
-    def __str__(self) -> str:
-        return self.value
-
-
 class Outcome(Enum):
     """The state of a challenge after a frame."""
 
@@ -69,43 +74,28 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class ChallengeRule:
-    """`moves` moves are asked for, each answered within `answer_s`; without `blink` only turns and nods."""
-
-    moves: int
-    answer_s: float
-    blink: bool
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Glance:
-    """What one frame showed of the face: its points, and the subject that it matches (None: nobody)."""
+    """What one frame showed of the face: its points, and the subject that it matches (None: nobody).
+
+    `change`: by how much the surroundings changed since the frame before, gray levels; NaN where nobody measured it.
+    """
 
     at_s: float
     pose: HeadPose
     mesh: npt.NDArray[np.float32]
     openness: float
     subject_id: str | None
+    change: float = math.nan
 
 
-def glance_at(face: AlignedFace, at_s: float, subject_id: str | None) -> Glance:
+def glance_at(face: AlignedFace, at_s: float, subject_id: str | None, change: float = math.nan) -> Glance:
     """Take what a challenge needs from an aligned face; both eyes must close for a blink, so the wider counts."""
     right, left = face.eye_openness
     openness = max(right, left) if math.isfinite(right) and math.isfinite(left) else math.nan
-    return Glance(at_s=at_s, pose=face.pose, mesh=face.mesh, openness=openness, subject_id=subject_id)
-
-
-def draw_moves(rule: ChallengeRule, chance: random.Random) -> list[Move]:
-    """Return the moves of one challenge."""
-    with_depth = [Move.TURN_LEFT, Move.TURN_RIGHT, Move.NOD]
-    every = [*with_depth, Move.BLINK] if rule.blink else with_depth
-    moves: list[Move] = []
-    while len(moves) < rule.moves:
-        moves.append(chance.choice([each for each in every if each not in moves[-1:]]))
-    if not set(moves) & set(with_depth):  # one move alone, a blink
-        return [chance.choice(with_depth)]
-    return moves
+    return Glance(
+        at_s=at_s, pose=face.pose, mesh=face.mesh, openness=openness, subject_id=subject_id, change=change
+    )
 
 
 class Challenge:
@@ -114,24 +104,39 @@ class Challenge:
     Args:
         chance: where moves and moments come from; at a door `random.SystemRandom`.
         started_s: time of the frame on which it begins.
+        refusals: approaches that were refused since the door was opened: they make it harder.
 
-    `has_asked`: a move was asked for; who leaves now has seen it, and may not draw another for nothing.
+    `has_asked`: a move was asked for; who leaves now has seen it, and may not draw another for nothing. `obstacle`
+    says why no move is asked for yet, None where that is only a matter of time.
     """
 
-    def __init__(self, rule: ChallengeRule, chance: random.Random, subject_id: str, started_s: float) -> None:
+    def __init__(
+        self,
+        rule: ChallengeRule,
+        chance: random.Random,
+        subject_id: str,
+        started_s: float,
+        refusals: int = 0,
+    ) -> None:
         self.subject_id = subject_id
+        self.obstacle: Stop | None = None
         self._rule, self._chance = rule, chance
-        self._left = draw_moves(rule, chance)
+        self._left = draw_moves(rule, chance, refusals)
         self._settled: list[Glance] = []
         self._since_s = self._seen_s = started_s
         self._ask_at_s: float | None = None  # None: not settled yet
         self._asked = self.has_asked = False
         self._between = self._shut = False
         self._held = 0
+        self._back_at_s: float | None = None  # until when a move is held
+        self._is_back_asked = False
+        self._prompted_s, self._usual_change = -math.inf, 0.0
 
     @property
     def asks(self) -> Move | None:
         """The move that is waited for, None between two moves."""
+        if self._is_back_asked:
+            return Move.BACK
         return self._left[0] if self._asked and self._left else None
 
     def see(self, glance: Glance | None, at_s: float) -> Outcome:
@@ -139,10 +144,12 @@ class Challenge:
         known = glance is not None and glance.subject_id == self.subject_id
         if glance is not None and glance.subject_id not in (None, self.subject_id):
             return Outcome.FAILED
-        if not self._in_time(at_s):
+        if not self._in_time(at_s) or self._has_jumped(glance, at_s):
             return Outcome.FAILED
         if known:
             self._seen_s = at_s
+        if self._back_at_s is not None:
+            return self._come_back(glance if known else None, self._back_at_s, at_s)
         if self._asked:
             return self._judge_answer(glance, at_s, known)
         self._settle(glance if known else None, at_s)
@@ -151,11 +158,14 @@ class Challenge:
     def _in_time(self, at_s: float) -> bool:
         """Say whether neither the move nor the sight of the face took too long; False for a NaN."""
         limit_s = self._rule.answer_s if self._asked else SETTLE_S
+        if self._back_at_s is not None:
+            limit_s = HOLD_S[1] + BACK_S  # each of the two has a limit of its own
         return 0 <= at_s - self._seen_s <= BLIND_S and 0 <= at_s - self._since_s <= limit_s
 
     def _settle(self, glance: Glance | None, at_s: float) -> None:
         """Count frames that look straight ahead and hold still; ask when the moment has come."""
-        if glance is None or not self._is_still(glance):
+        self.obstacle = self._unsettled(glance) if glance is not None else None
+        if glance is None or self.obstacle is not None:
             self._settled = [glance] if glance is not None and is_straight(glance) else []
             self._ask_at_s = None
             return
@@ -164,13 +174,33 @@ class Challenge:
             self._ask_at_s = at_s + self._chance.uniform(*DELAY_S)
         if self._ask_at_s is not None and at_s >= self._ask_at_s:
             self._asked = self.has_asked = True
-            self._since_s = at_s
+            self._since_s = self._prompted_s = at_s
+            self._usual_change = max(
+                (each.change for each in self._settled if math.isfinite(each.change)), default=0.0
+            )
             self._between, self._shut, self._held = False, False, 0
 
-    def _is_still(self, glance: Glance) -> bool:
-        return is_straight(glance) and all(
-            abs(angle) <= SETTLE_DEG for each in self._settled for angle in turn_between(each, glance)
+    def _unsettled(self, glance: Glance) -> Stop | None:
+        """Say why a face cannot be asked yet: it looks aside, or moves."""
+        yaw_deg = abs(glance.pose.yaw_deg)
+        if not is_straight(glance):
+            hint = (
+                f"look straight into the camera: turned by {yaw_deg:.0f} deg, may be {STRAIGHT_YAW_DEG:.0f}"
+            )
+            return Stop(Reason.CHALLENGE, hint, yaw_deg, STRAIGHT_YAW_DEG)
+        moved_deg = max(
+            (abs(angle) for each in self._settled for angle in turn_between(each, glance)), default=0.0
         )
+        if moved_deg <= SETTLE_DEG:
+            return None
+        hint = f"hold still: moved by {moved_deg:.0f} deg, may be {SETTLE_DEG:.0f}"
+        return Stop(Reason.CHALLENGE, hint, moved_deg, SETTLE_DEG)
+
+    def _has_jumped(self, glance: Glance | None, at_s: float) -> bool:
+        """Say whether the surroundings jumped soon after a prompt; what nobody measured has not."""
+        if glance is None or at_s - self._prompted_s > JUMP_S:
+            return False
+        return glance.change > max(JUMP, JUMP_TIMES * self._usual_change)
 
     def _judge_answer(self, glance: Glance | None, at_s: float, known: bool) -> Outcome:
         """Fail a wrong move, whoever makes it; count a right one only as the subject's."""
@@ -180,7 +210,7 @@ class Challenge:
         move = self._left[0]
         yaw_deg, pitch_deg = turn_between(self._settled[-1], glance)
         made = made_move(yaw_deg, pitch_deg)
-        if made is not None and made is not move:
+        if (made is not None and made is not move.way) or is_too_far(move, yaw_deg):
             return Outcome.FAILED
         if not known:
             self._held = 0
@@ -188,15 +218,39 @@ class Challenge:
         answered = self._blinked(glance) if move is Move.BLINK else self._turned(glance, move)
         if answered and at_s - self._since_s < REACTION_S:
             return Outcome.FAILED
+        if answered and move.is_held:
+            self._back_at_s, self._since_s = at_s + self._chance.uniform(*HOLD_S), at_s
+            return Outcome.RUNNING
         return self._next(at_s) if answered else Outcome.RUNNING
+
+    def _come_back(self, glance: Glance | None, back_at_s: float, at_s: float) -> Outcome:
+        """Fail a move that is not held until the moment, or is not back soon after it."""
+        if at_s >= back_at_s and not self._is_back_asked:
+            self._is_back_asked, self._prompted_s, self._since_s = True, at_s, at_s
+            return Outcome.RUNNING
+        if self._is_back_asked and at_s - self._since_s > BACK_S:
+            return Outcome.FAILED
+        if glance is None:
+            return Outcome.RUNNING
+        move = self._left[0]
+        yaw_deg, pitch_deg = turn_between(self._settled[-1], glance)
+        share = (yaw_deg if move.way is Move.TURN_LEFT else -yaw_deg) / TURN_DEG
+        if move is Move.NOD:
+            share = abs(pitch_deg) / NOD_DEG
+        too_early = not self._is_back_asked or at_s - self._since_s < REACTION_S
+        if too_early:
+            return Outcome.RUNNING if share >= HELD and not is_too_far(move, yaw_deg) else Outcome.FAILED
+        return self._next(at_s) if abs(share) <= IS_BACK else Outcome.RUNNING
 
     def _turned(self, glance: Glance, move: Move) -> bool:
         """Say whether the head has turned, through the angles between, and has depth."""
         yaw_deg, pitch_deg = turn_between(self._settled[-1], glance)
-        share = abs(pitch_deg) / NOD_DEG if move is Move.NOD else abs(yaw_deg) / TURN_DEG
+        angle_deg = abs(pitch_deg if move is Move.NOD else yaw_deg)
+        share = angle_deg / (NOD_DEG if move is Move.NOD else TURN_DEG)
         if PASSED_BY[0] <= share <= PASSED_BY[1]:
             self._between = True
-        shown = made_move(yaw_deg, pitch_deg) is move and self._between and self._has_depth(glance)
+        is_made = made_move(yaw_deg, pitch_deg) is move.way and angle_deg >= least_deg(move)
+        shown = is_made and self._between and self._has_depth(glance)
         self._held = self._held + 1 if shown else 0
         return self._held >= HOLD_FRAMES
 
@@ -218,6 +272,7 @@ class Challenge:
         """Go on to the next move, which begins straight and still again."""
         self._left = self._left[1:]
         self._asked, self._ask_at_s, self._settled, self._since_s = False, None, [], at_s
+        self._back_at_s, self._is_back_asked = None, False
         return Outcome.RUNNING if self._left else Outcome.PASSED
 
 
@@ -230,13 +285,3 @@ def is_straight(glance: Glance) -> bool:
 def turn_between(before: Glance, after: Glance) -> tuple[float, float]:
     """Return the change of yaw and of pitch, deg."""
     return after.pose.yaw_deg - before.pose.yaw_deg, after.pose.pitch_deg - before.pose.pitch_deg
-
-
-def made_move(yaw_deg: float, pitch_deg: float) -> Move | None:
-    """Name the turn or nod that a change of pose is; the larger angle counts, for a turned head dips a little.
-
-    Positive yaw is toward the image's right edge, the person's left. A NaN is no move.
-    """
-    if abs(yaw_deg) >= TURN_DEG and abs(yaw_deg) >= abs(pitch_deg):
-        return Move.TURN_LEFT if yaw_deg > 0 else Move.TURN_RIGHT
-    return Move.NOD if abs(pitch_deg) >= NOD_DEG and abs(pitch_deg) > abs(yaw_deg) else None

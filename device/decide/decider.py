@@ -14,8 +14,9 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-from device.decide.challenge import Challenge, ChallengeRule, Outcome, glance_at
+from device.decide.challenge import Challenge, Outcome, glance_at
 from device.decide.fused_score import FusedScore, is_score
+from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.decide.stillness import Stillness
 from device.errors import ConfigError
@@ -93,7 +94,8 @@ class Sight:
 
     `track_id`: of the frame's face, None where no face was found; `match`: best template, None where the gallery is
     empty or an earlier check failed; `reason`: the check that failed (no face, too dark ...), None if all passed;
-    `face` and `score`: of a face that came as far as matching; `always`: this subject needs a challenge each time.
+    `face` and `score`: of a face that came as far as matching; `always`: this subject needs a challenge each time;
+    `change`: by how much its surroundings changed since the frame before, gray levels (NaN: not measured).
     """
 
     captured_at_s: float
@@ -103,6 +105,7 @@ class Sight:
     face: AlignedFace | None = None
     score: float | None = None
     always: bool = False
+    change: float = math.nan
 
 
 class Decider:
@@ -160,6 +163,7 @@ class Decider:
             challenge=str(asks) if asks else None,
             wait_s=self._refusals.left_s(now_s) if reason is Reason.WAITING else None,
             liveness=self._fused.value,
+            stop=self._challenge.obstacle if self._challenge and reason is Reason.CHALLENGE else None,
         )
 
     def conclude(self, decision: Decision) -> None:
@@ -268,7 +272,13 @@ class Decider:
         if not sight.captured_at_s - self._track_since_s >= self._rule.dwell_s:
             return Reason.DWELLING
         if not self._is_proven(subject_id, sight, is_live):
-            self._challenge = Challenge(self._challenge_rule, self._chance, subject_id, sight.captured_at_s)
+            self._challenge = Challenge(
+                self._challenge_rule,
+                self._chance,
+                subject_id,
+                sight.captured_at_s,
+                refusals=self._refusals.count.wrong,
+            )
             return Reason.CHALLENGE
         self._window.clear()
         self._proven, self._granted_at_s = None, now_s
@@ -287,7 +297,8 @@ class Decider:
         match = sight.match
         subject_id = match.subject_id if match is not None and self._matches(match) else None
         at_s = sight.captured_at_s
-        outcome = challenge.see(glance_at(sight.face, at_s, subject_id) if sight.face else None, at_s)
+        glance = glance_at(sight.face, at_s, subject_id, sight.change) if sight.face else None
+        outcome = challenge.see(glance, at_s)
         if outcome is Outcome.RUNNING:
             return Reason.CHALLENGE
         self._challenge = None

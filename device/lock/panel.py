@@ -22,8 +22,18 @@ from device.errors import LockError
 from device.lock.keypad import SCAN_S, MatrixKeypad
 from device.lock.wire import ALARM, QUIET
 
-SHORT_S, LONG_S, PAUSE_S = 0.12, 0.5, 0.15
-PATTERNS = {"blink": (2, SHORT_S), "turn_left": (1, LONG_S), "turn_right": (2, LONG_S), "nod": (3, SHORT_S)}
+SHORT_S, LITTLE_S, LONG_S, FAR_S, PAUSE_S = 0.12, 0.25, 0.5, 0.8, 0.15
+PATTERNS = {
+    "blink": (2, SHORT_S),
+    "turn_left": (1, LONG_S),
+    "turn_right": (2, LONG_S),
+    "turn_left_little": (1, LITTLE_S),
+    "turn_right_little": (2, LITTLE_S),
+    "turn_left_far": (1, FAR_S),
+    "turn_right_far": (2, FAR_S),
+    "nod": (3, SHORT_S),
+    "back": (1, SHORT_S),
+}
 ALARM_S = 60.0
 
 

@@ -20,14 +20,17 @@ from device.lock.door import Alarm, DoorState, Report
 
 LONGEST_BYTES = 128
 QUIET, ALARM = "quiet", "alarm"
-SIGNALS = ("blink", "turn_left", "turn_right", "nod", QUIET, ALARM)
+SIGNALS = (
+    "blink", "turn_left", "turn_right", "turn_left_little", "turn_right_little", "turn_left_far", "turn_right_far",
+    "nod", "back", QUIET, ALARM,
+)  # fmt: skip
 SIGNAL = "signal:"
 VERBS = ("pulse", "lock", "beat", *(f"{SIGNAL}{name}" for name in SIGNALS))
 RELEASED = "released"  # unlocked by the exit button alone: no pulse of the recognizer runs
 BOLTS = ("locked", "unlocked", RELEASED, "jammed")
 KEYS = frozenset("0123456789ABCD*#")
 NEWS = ("state", "key")  # what comes unasked
-COMMAND = re.compile(rb"([a-z]{1,16}(?::[a-z_]{1,16})?) ([0-9a-f]{32}) ([0-9]{1,15}) ([0-9]{1,5})")
+COMMAND = re.compile(rb"([a-z]{1,16}(?::[a-z_]{1,20})?) ([0-9a-f]{32}) ([0-9]{1,15}) ([0-9]{1,5})")
 ANSWER = re.compile(rb"([a-z]+)(?::([a-z_]+|[0-9A-D*#]))? ([0-9a-f]{32}) ([a-z]+) ([a-z_]+) ([a-z_,]+|-)")
 AHEAD_S = 0.1  # a frame may not come from the future; rounding may make it seem so
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from device.decide.challenge import Move
+from device.decide.moves import Move
 from device.types import Image
 from scripts.stage.head import Actor, Look
 
@@ -40,12 +40,15 @@ class Person:
         self._nod = chance.choice([-1, 1])
         self._size = chance.uniform(1.0, 1.4)
         self._asked: str | None = None
-        self._move, self._began_s = "", -math.inf
+        self._move, self._began_s, self._back_s = "", -math.inf, -math.inf
 
     def __call__(self, at_s: float, asked: str | None) -> Image:
         """Return the next frame."""
-        if asked is not None and asked != self._asked:
+        if asked == Move.BACK != self._asked:
+            self._back_s = at_s + min(self._reaction_s, 0.3)  # who holds a turn waits for this one
+        elif asked is not None and asked != self._asked:
             self._move, self._began_s = self._answers.get(asked, asked), at_s + self._reaction_s
+            self._back_s = math.inf
         self._asked = asked
         return self._actor.head(self._look(at_s))
 
@@ -56,9 +59,9 @@ class Person:
                 (2.0, 1.5, 4.0, 3.0), (1.3, 1.7, 0.9, 1.1), self._phases, strict=True
             )
         )
-        share = there_and_back(at_s - self._began_s)
+        share = min(eased(at_s - self._began_s), 1 - eased(at_s - self._back_s))
         blink = float(self._move == Move.BLINK and 0 <= at_s - self._began_s < 0.35)
-        turn = {Move.TURN_LEFT: 22.0, Move.TURN_RIGHT: -22.0}.get(self._move, 0.0)
+        turn = TURNS.get(self._move, 0.0)
         nod = self._nod * 14.0 if self._move == Move.NOD else 0.0
         return Look(
             yaw_deg=yaw + turn * share,
@@ -130,16 +133,32 @@ class HeldPicture:
             return replace(look, pitch_deg=look.pitch_deg + share, light=look.light * (1 - share / 150))
         if self._asked == Move.NOD:
             return replace(look, pitch_deg=look.pitch_deg - share)
-        return replace(look, yaw_deg=look.yaw_deg + (share if self._asked == Move.TURN_LEFT else -share))
+        return replace(
+            look, yaw_deg=look.yaw_deg + (share if self._asked.startswith("turn_left") else -share)
+        )
 
 
 def there_and_back(passed_s: float, way_s: float = 0.5, hold_s: float = 0.6) -> float:
     """Return the share of a move that is made: out, held, and back."""
-    share = min(max(min(passed_s, way_s + hold_s + way_s - passed_s) / way_s, 0.0), 1.0)
+    return min(eased(passed_s, way_s), 1 - eased(passed_s - way_s - hold_s, way_s))
+
+
+def eased(passed_s: float, way_s: float = 0.5) -> float:
+    """Return the share of a way that is gone, from 0 to 1."""
+    share = min(max(passed_s / way_s, 0.0), 1.0)
     return share * share * (3 - 2 * share)
 
 
-OTHERS = {"blink": "nod", "nod": "turn_left", "turn_left": "turn_right", "turn_right": "turn_left"}
+# Deg of the head; the mesh sees a degree or two less.
+TURNS = {
+    "turn_left": 22.0, "turn_left_little": 17.0, "turn_left_far": 27.0,
+    "turn_right": -22.0, "turn_right_little": -17.0, "turn_right_far": -27.0,
+}  # fmt: skip
+OTHERS = {
+    "blink": "nod",
+    "nod": "turn_left",
+    **{turn: "turn_right" if "left" in turn else "turn_left" for turn in TURNS},
+}
 
 
 def people(actor: Actor, seed: int) -> dict[str, Person]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,23 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decide.challenge import (
-    DELAY_S,
-    Challenge,
-    ChallengeRule,
-    Glance,
-    Move,
-    Outcome,
-    draw_moves,
-    glance_at,
-    made_move,
-)
+from device.decide.challenge import BACK_S, DELAY_S, HOLD_S, JUMP, Challenge, Glance, Outcome, glance_at
+from device.decide.moves import FAR_DEG, MOST_MOVES, ChallengeRule, Move, draw_moves, made_move
 from device.types import AlignedFace, HeadPose
 from tests.support.solid_face import face_points, seen
 
 RULE = ChallengeRule(moves=1, answer_s=2.5, blink=True)
 HEAD, PICTURE = face_points(depth=1.0), face_points(depth=0.0)
 TARGETS = {Move.TURN_LEFT: (20.0, 0.0), Move.TURN_RIGHT: (-20.0, 0.0), Move.NOD: (0.0, -18.0)}
+AMOUNTS = {
+    Move.TURN_LEFT_LITTLE: (16.0, 0.0), Move.TURN_RIGHT_LITTLE: (-16.0, 0.0),
+    Move.TURN_LEFT_FAR: (26.0, 0.0), Move.TURN_RIGHT_FAR: (-26.0, 0.0),
+}  # fmt: skip
+ASKED = [Move.BLINK, *TARGETS, *AMOUNTS]
 STEP_S = 0.1
 Look = tuple[float, float, float]  # yaw, pitch, openness of the eyes
 
@@ -44,7 +41,7 @@ def move_to(move: Move, passed_s: float, way_s: float = 0.4) -> Look:
     if move is Move.BLINK:
         return (0, 0, 0.1 if 0 <= passed_s < 0.25 else 0.3)
     share = min(max(min(passed_s, 1.4 - passed_s) / way_s, 0.0), 1.0)
-    yaw, pitch = TARGETS[move]
+    yaw, pitch = (TARGETS | AMOUNTS)[move]
     return (share * yaw, share * pitch, 0.3)
 
 
@@ -66,6 +63,24 @@ class Visit:
             assert self.at_s < 3
         return self.at_s
 
+    def obey(self, seconds: float = 8.0, react_s: float = 0.4, way_s: float = 0.4) -> Outcome:
+        """Make the move that is asked for, hold a turn until it may end, and come back."""
+        move, began_s, back_s = self.challenge.asks, self.at_s + react_s, math.inf
+        yaw, pitch = (TARGETS | AMOUNTS).get(move, (0.0, 0.0))
+        while self.at_s < began_s + seconds:
+            if move is Move.BLINK:
+                look = move_to(move, self.at_s - began_s)
+            else:
+                if self.challenge.asks is Move.BACK:
+                    back_s = min(back_s, self.at_s + react_s)
+                out, back = ((self.at_s - since_s) / way_s for since_s in (began_s, back_s))
+                share = min(max(out, 0.0), 1.0) - min(max(back, 0.0), 1.0)
+                look = (share * yaw, share * pitch, 0.3)
+            outcome = self.see(look)
+            if outcome is not Outcome.RUNNING:
+                return outcome
+        return Outcome.RUNNING
+
     def act(self, look_at: Callable[[float], Look], seconds: float = 4.0, **how) -> Outcome:
         """Look as the function of the time since the prompt says, until an outcome."""
         asked_s = self.at_s
@@ -76,17 +91,17 @@ class Visit:
         return Outcome.RUNNING
 
 
-@pytest.mark.parametrize("move", list(Move))
+@pytest.mark.parametrize("move", ASKED)
 def test_whoever_makes_the_move_passes(move: Move) -> None:
     visit = Visit(move)
     visit.settle()
-    assert visit.act(lambda passed_s: move_to(move, passed_s - 0.4)) is Outcome.PASSED
+    assert visit.obey() is Outcome.PASSED
 
 
-@pytest.mark.parametrize("asked", list(Move))
+@pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("made", [Move.TURN_LEFT, Move.TURN_RIGHT, Move.NOD])
 def test_one_wrong_move_fails(asked: Move, made: Move) -> None:
-    if asked is made:
+    if asked.way is made:
         return
     visit = Visit(asked)
     visit.settle()
@@ -94,7 +109,7 @@ def test_one_wrong_move_fails(asked: Move, made: Move) -> None:
     assert visit.at_s < 4  # by the move, not by the time
 
 
-@pytest.mark.parametrize("move", list(Move))
+@pytest.mark.parametrize("move", ASKED)
 def test_a_late_answer_and_none_at_all_fail(move: Move) -> None:
     for reaction_s in (2.6, 99.0):
         visit = Visit(move)
@@ -116,7 +131,7 @@ def test_a_move_that_was_under_way_before_the_prompt_fails() -> None:
     assert outcome is Outcome.FAILED
 
 
-@pytest.mark.parametrize("move", list(TARGETS))
+@pytest.mark.parametrize("move", [*TARGETS, *AMOUNTS])
 def test_a_flat_picture_that_is_seen_as_turned_does_not_pass(move: Move) -> None:
     """Even where the mesh takes a tilted picture for a turned head: its points move as one plane."""
     visit = Visit(move)
@@ -146,7 +161,7 @@ def test_whoever_does_not_hold_still_is_never_asked() -> None:
     assert not visit.challenge.has_asked
 
 
-@pytest.mark.parametrize("move", list(Move))
+@pytest.mark.parametrize("move", ASKED)
 @pytest.mark.parametrize("who", ["bob", None])
 def test_the_identity_holds_on_the_frames_of_the_answer(move: Move, who: str | None) -> None:
     visit = Visit(move)
@@ -161,7 +176,12 @@ def test_a_blurred_frame_in_between_is_forgiven() -> None:
     visit.see((0, 0, 0.3)), visit.see((5, 0, 0.3))
     visit.at_s = round(visit.at_s + STEP_S, 3)
     assert visit.challenge.see(None, visit.at_s) is Outcome.RUNNING
-    assert [visit.see((20, 0, 0.3)) for _ in range(2)] == [Outcome.RUNNING, Outcome.PASSED]
+    assert visit.see((20, 0, 0.3)) is Outcome.RUNNING
+    assert visit.see((20, 0, 0.3)) is Outcome.RUNNING
+    while visit.challenge.asks is not Move.BACK:
+        assert visit.see((20, 0, 0.3)) is Outcome.RUNNING
+    visit.see((15, 0, 0.3)), visit.see((9, 0, 0.3))
+    assert visit.see((4, 0, 0.3)) is Outcome.PASSED
 
 
 def test_a_face_that_is_away_for_long_fails() -> None:
@@ -192,7 +212,7 @@ broken = st.sampled_from([math.nan, math.inf, -math.inf])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(list(Move)), st.lists(st.tuples(broken, broken, broken), min_size=10, max_size=30))
+@given(st.sampled_from(ASKED), st.lists(st.tuples(broken, broken, broken), min_size=10, max_size=30))
 def test_what_is_not_a_number_answers_nothing(move: Move, looks: list[Look]) -> None:
     visit = Visit(move)
     visit.settle()
@@ -225,15 +245,15 @@ def test_the_moment_is_random_and_within_bounds() -> None:
 def test_two_moves_are_asked_one_after_the_other_and_straight_in_between() -> None:
     challenge = Challenge(ChallengeRule(moves=2, answer_s=2.5, blink=False), random.Random(2), "alice", 0.0)
     first, second = challenge._left
-    at_s, asked, began_s, outcome = 0.0, [], math.inf, Outcome.RUNNING
-    while outcome is Outcome.RUNNING:
-        at_s += STEP_S
-        look = move_to(asked[-1], at_s - began_s - 0.4) if asked else (0, 0, 0.3)
-        outcome = challenge.see(glance(at_s, look), at_s)
-        if challenge.asks is not None and challenge.asks not in asked[-1:]:
-            asked.append(challenge.asks)
-            began_s = at_s
-    assert (outcome, asked) == (Outcome.PASSED, [first, second])
+    visit = Visit(first)
+    visit.challenge = challenge
+    visit.settle()
+    assert challenge.asks is first
+    assert visit.obey(seconds=4) is Outcome.RUNNING
+    while challenge.asks is None:
+        visit.see()
+    assert challenge.asks is second
+    assert visit.obey() is Outcome.PASSED
 
 
 @pytest.mark.parametrize("moves", [1, 2, 3, 4])
@@ -246,8 +266,119 @@ def test_moves_are_drawn_without_repeats_and_never_a_blink_alone(moves: int, bli
         assert set(each) & set(TARGETS)
         assert all(a is not b for a, b in pairwise(each))
     every = {move for each in drawn for move in each}
-    assert every == (set(Move) if blink and moves > 1 else set(TARGETS))
+    assert every == ({Move.BLINK, *TARGETS} if blink and moves > 1 else set(TARGETS))
     assert len({tuple(each) for each in drawn}) >= 3 * moves - (moves > 2)
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 3, 9])
+def test_each_refusal_asks_for_more_moves_and_for_amounts(refusals: int) -> None:
+    rule = ChallengeRule(moves=2, answer_s=2.5, blink=True)
+    drawn = [draw_moves(rule, random.Random(seed), refusals) for seed in range(300)]
+    assert {len(each) for each in drawn} == {min(2 + refusals, MOST_MOVES)}
+    assert {move for each in drawn for move in each} == {Move.BLINK, Move.NOD, *AMOUNTS}
+    assert all(a.way is not b.way for each in drawn for a, b in pairwise(each))
+
+
+@pytest.mark.parametrize(
+    ("move", "yaw"), [(Move.TURN_LEFT_LITTLE, FAR_DEG + 1), (Move.TURN_RIGHT_LITTLE, -25.0)]
+)
+def test_a_turn_that_goes_too_far_fails(move: Move, yaw: float) -> None:
+    visit = Visit(move)
+    visit.settle()
+    assert visit.act(lambda passed_s: (yaw * min(passed_s, 1), 0, 0.3)) is Outcome.FAILED
+    assert visit.at_s < 4
+
+
+def test_a_turn_that_does_not_go_far_enough_answers_nothing() -> None:
+    visit = Visit(Move.TURN_LEFT_FAR)
+    visit.settle()
+    assert visit.act(lambda passed_s: (17 * min(passed_s, 1), 0, 0.3)) is Outcome.FAILED
+    assert visit.at_s > 2.5
+
+
+def turned(visit: Visit) -> float:
+    """Turn, and return the time from which on the turn has to be held."""
+    visit.settle()
+    for yaw in (6.0, 14.0, 20.0, 20.0):
+        assert visit.see((yaw, 0, 0.3)) is Outcome.RUNNING
+    return visit.at_s
+
+
+def test_a_turn_has_to_be_held_until_a_moment_that_nobody_knows() -> None:
+    held_s = []
+    for seed in range(40):
+        visit = Visit(Move.TURN_LEFT)
+        visit.challenge._chance = random.Random(seed)
+        began_s = turned(visit)
+        while visit.challenge.asks is not Move.BACK:
+            assert visit.see((20, 0, 0.3)) is Outcome.RUNNING
+        held_s.append(visit.at_s - began_s)
+    assert min(held_s) >= HOLD_S[0] - 0.1
+    assert max(held_s) <= HOLD_S[1] + 0.2
+    assert max(held_s) - min(held_s) > 1.5
+
+
+@pytest.mark.parametrize("hold_s", [0.2, 0.6, 1.4, 2.0])
+def test_a_clip_whose_turn_has_its_own_time_comes_back_at_the_wrong_moment_mostly(hold_s: float) -> None:
+    passed = 0
+    for seed in range(60):
+        visit = Visit(Move.TURN_LEFT)
+        visit.challenge._chance = random.Random(seed)
+        visit.settle()
+        outcome = visit.act(
+            lambda passed_s: (min(20.0, 50 * passed_s, 50 * max(0.8 + hold_s - passed_s, 0)), 0, 0.3)
+        )
+        passed += outcome is Outcome.PASSED
+    assert passed <= 0.6 * 60
+
+
+@pytest.mark.parametrize("back_s", [0.05, BACK_S + 0.2])
+def test_a_turn_that_ends_before_it_may_or_long_after_fails(back_s: float) -> None:
+    visit = Visit(Move.TURN_LEFT)
+    turned(visit)
+    challenge = visit.challenge
+    while challenge.asks is not Move.BACK:
+        visit.see((20, 0, 0.3))
+    at_s = visit.at_s
+    outcomes = [challenge.see(glance(at_s + back_s, (yaw, 0, 0.3)), at_s + back_s) for yaw in (2.0,)]
+    assert outcomes == [Outcome.FAILED]
+
+
+@pytest.mark.parametrize("after", ["the prompt", "the end of the hold"])
+def test_surroundings_that_jump_after_a_prompt_fail(after: str) -> None:
+    for change, outcome in ((3.0, Outcome.RUNNING), (JUMP + 1, Outcome.FAILED), (math.nan, Outcome.RUNNING)):
+        visit = Visit(Move.TURN_LEFT)
+        if after == "the prompt":
+            visit.settle()
+            look = (0.0, 0.0, 0.3)
+        else:
+            turned(visit)
+            while visit.challenge.asks is not Move.BACK:
+                visit.see((20, 0, 0.3))
+            look = (20.0, 0.0, 0.3)
+        visit.at_s += STEP_S
+        seen_now = replace(glance(visit.at_s, look), change=change)
+        assert visit.challenge.see(seen_now, visit.at_s) is outcome
+
+
+def test_restless_surroundings_have_to_jump_by_more() -> None:
+    """Trees in the wind, a street behind the person: what moved while the face held still may go on moving."""
+    visit = Visit(Move.TURN_LEFT)
+    while visit.challenge.asks is None:
+        visit.at_s += STEP_S
+        visit.challenge.see(replace(glance(visit.at_s), change=8.0), visit.at_s)
+    visit.at_s += STEP_S
+    assert visit.challenge.see(replace(glance(visit.at_s), change=20.0), visit.at_s) is Outcome.RUNNING
+
+
+@pytest.mark.parametrize(("look", "measured", "limit"), [((20, 0, 0.3), 20, 12), ((9, 0, 0.3), 9, 6)])
+def test_whoever_is_not_asked_is_told_why(look: Look, measured: float, limit: float) -> None:
+    visit = Visit(Move.TURN_LEFT)
+    visit.see()
+    assert visit.challenge.obstacle is None
+    visit.see(look)
+    assert (visit.challenge.obstacle.measured, visit.challenge.obstacle.limit) == (measured, limit)
+    assert f"{measured} deg" in visit.challenge.obstacle.hint
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.decide.backoff import Count
-from device.decide.challenge import ChallengeRule
 from device.decide.decider import Decider, DecisionRule, LivenessRule, Sight
+from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.errors import ConfigError
 from device.types import AlignedFace, Decision, HeadPose, Match, Reason

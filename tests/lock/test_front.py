@@ -9,7 +9,7 @@ import pytest
 from gpiozero.pins.mock import MockFactory
 
 from device.config import Config, KeypadConfig, LivenessConfig, PolicyConfig
-from device.decide.challenge import Move
+from device.decide.moves import Move
 from device.lock.front import LocalFront, Prompt, raise_alarm
 from device.lock.panel import LONG_S, PATTERNS, SHORT_S
 

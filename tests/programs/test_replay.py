@@ -33,14 +33,14 @@ def made(actor: Actor) -> Iterator[Stages]:
         yield loaded
 
 
-def visit(made: Stages, person: Person, seed: int, seconds: float = 12.0) -> list[Decision]:
+def visit(made: Stages, person: Person, seed: int, seconds: float = 16.0) -> list[Decision]:
     return perform(person, [made.door("always", seed)], seconds)[0]
 
 
 def test_a_head_that_obeys_is_let_in(made: Stages, actor: Actor) -> None:
     decisions = visit(made, people(actor, 0)["obeys"], 0)
     assert decisions[-1].granted
-    asked = [each.challenge for each in decisions if each.challenge]
+    asked = [each.challenge for each in decisions if each.challenge not in (None, "back")]
     assert len(dict.fromkeys(asked)) == made.config.liveness.moves
     assert len({each.track_id for each in decisions}) == 1
 

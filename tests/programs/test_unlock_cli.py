@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from device.access.policy import Policy
-from device.decide.challenge import Move
+from device.decide.moves import Move
 from device.gallery.gallery import Gallery
 from device.journal.verify import read_lines, verify
 from device.types import Reason
