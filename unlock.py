@@ -12,7 +12,17 @@ import os
 import signal
 import sys
 
-from device.programs import EXIT_CODES, Parser, Stopped, configured, guard_start, stop_reason, stop_signals
+from device.programs import (
+    EXIT_CODES,
+    Parser,
+    Stopped,
+    complain,
+    configured,
+    guard_start,
+    settle_output,
+    stop_reason,
+    stop_signals,
+)
 
 if __name__ == "__main__":
     guard_start("unlock")
@@ -55,13 +65,15 @@ def main(
     except Stopped as stop:
         return EXIT_CODES[signal.Signals(stop.number)]
     except FaceUnlockError as error:
-        print(f"{mark}unlock: {error}", file=sys.stderr)
+        complain(f"{mark}unlock: {error}")
         return error.exit_code
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        print(f"{mark}unlock: {OUT_OF_MEMORY}", file=sys.stderr)
+        complain(f"{mark}unlock: {OUT_OF_MEMORY}")
         return 1
+    finally:
+        settle_output()
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

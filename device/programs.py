@@ -219,6 +219,12 @@ class Outlet:
         return getattr(self._stream, name)
 
 
+def settle_output() -> None:
+    """Leave nothing to write to the interpreter's own end, which would end with 120 where it cannot."""
+    if sys.stdout is not None:
+        Outlet(sys.stdout).flush()
+
+
 @contextlib.contextmanager
 def outlets() -> Iterator[Outlet]:
     """Put an Outlet in the place of stdout and stderr, also of a closed one; yield that of stdout."""

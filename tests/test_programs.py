@@ -276,7 +276,7 @@ def test_a_crash_is_told_all_the_same(fault):
     assert "why" in done.stderr or "Aborted" in done.stderr
 
 
-@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-", ">/dev/full 2>/dev/full"])
 @pytest.mark.parametrize(
     "program",
     ["enroll.py --list --gallery /nonexistent/x --config /nonexistent", "unlock.py --config /nonexistent"],
@@ -293,3 +293,11 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
     assert run("evaluate", lambda: (tmp_path / "no" / "figures.json").write_text("{}")) == 1
     told = capsys.readouterr().err
     assert told == f"evaluate: {tmp_path}/no/figures.json: No such file or directory\n"
+
+
+def test_a_log_that_cannot_be_written_leaves_the_exit_code(tmp_path):
+    if not FULL.exists():
+        pytest.skip("no /dev/full")
+    options = f"--demo --camera {tmp_path}/none.mp4 --gallery {tmp_path}/g.db --config /dev/null"
+    command = f"{sys.executable} unlock.py {options} > /dev/full 2> /dev/full"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, timeout=120, check=False).returncode == 6
