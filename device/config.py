@@ -21,6 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from device.address import mask_address
 from device.errors import ConfigError, UsageError
 from device.paths import expand
 
@@ -695,5 +696,6 @@ def _shown(value: Any) -> str:
         text = f'"{value}"' if isinstance(value, str) else f"{value}"
     except (ValueError, RecursionError):  # 5,000 digits, 20,000 tables in each other
         return "a value too long to be shown"
+    text = mask_address(text) if "@" in text or "://" in text else text  # a camera's password
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
     return text if len(text) <= 60 else text[:57] + "..."

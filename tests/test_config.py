@@ -251,3 +251,21 @@ def test_other_paths_stay_as_they_are(tmp_path):
 def test_a_gallery_of_spaces_is_no_gallery():
     with pytest.raises(ConfigError, match="gallery: expected a name"):
         parse_config({"gallery": " "}, origin="test")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"camera": {"source": ["rtsp://admin:secret@cam.local/x"]}},
+        {"camera": {"source": {"rtsp://cam.local/x;pwd=secret": 1}}},
+        {"camera": "rtsp://admin:secret@cam.local/x"},
+        {"camera": {"width": "rtsp://cam.local/user=a_password=secret"}},
+        {"model": "rtsp://admin:secret@cam.local/x"},
+        {"lock": {"driver": "rtsp://admin:secret@cam.local/x"}},
+        {"camera": {"source": "rtsp://admin:secret@cam.local/x\0"}},
+    ],
+)
+def test_a_password_in_a_wrong_place_is_not_printed(table):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(table, origin="test")
+    assert "secret" not in str(caught.value)

@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 
+from device.address import mask_address
 from device.errors import CameraError
 from device.types import Frame
-from device.vision.camera.address import mask_address
 from device.vision.camera.pixels import silence_opencv, to_rgb
 
 

@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+from device.address import one_line
 from device.errors import CameraError, CameraLost, is_out_of_memory
 from device.types import Frame, Image
-from device.vision.camera.address import one_line
 
 OPENING_FACTOR = 3  # a camera may take this many stall timeouts to open and give its first frame
 CLOSE_WAIT_S = 1.0  # close() waits this long for the reader, then leaves it to its fate

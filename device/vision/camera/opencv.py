@@ -9,8 +9,8 @@ from typing import Any
 
 import cv2
 
+from device.address import encode_address, has_own_time, is_address, mask_address
 from device.errors import CameraLost
-from device.vision.camera.address import encode_address, has_own_time, is_address, mask_address
 from device.vision.camera.live import OPENING_FACTOR, LiveCamera, Shot
 from device.vision.camera.pixels import silence_opencv, to_rgb
 from device.vision.camera.stream_time import StreamClock, TimeJumped, device_time_s

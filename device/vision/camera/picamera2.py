@@ -7,8 +7,8 @@ import difflib
 import time
 from typing import Any
 
+from device.address import one_line
 from device.errors import CameraError, CameraLost
-from device.vision.camera.address import one_line
 from device.vision.camera.live import LiveCamera, Shot
 from device.vision.camera.pixels import to_rgb
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from device.address import is_address
 from device.paths import expand
-from device.vision.camera.address import is_address
 from device.vision.camera.clip import ClipCamera
 from device.vision.camera.live import LiveCamera
 from device.vision.camera.opencv import OpenCVCamera

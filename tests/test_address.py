@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from device.address import encode_address, mask_address, one_line
 from device.errors import CameraLost
-from device.vision.camera.address import encode_address, mask_address, one_line
 from device.vision.camera.opencv import OpenCVCamera
 
 SECRETS = [
