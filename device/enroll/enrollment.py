@@ -114,7 +114,10 @@ class Studio:
                     profile=profile,
                 )
             shortfall = self.threshold_for(gallery.count()).shortfall
+            notes = self.register.remarks_of(gallery, profile)
         self._finish(sheet, name, [each for each in alike if not each.is_parted], collector)
+        for note in notes:
+            self.output.warn(f"note: {note}")
         if shortfall:
             self.output.warn(f"note: {shortfall} (docs/how/security.md)")
 

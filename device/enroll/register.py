@@ -57,7 +57,7 @@ class Register:
             profiles = gallery.profiles()
             for subject in gallery.subjects():
                 name, profile = subject.subject_id, profiles[subject.subject_id]
-                notes = self._remarks(gallery, profile)
+                notes = self.remarks_of(gallery, profile)
                 rules = (
                     [] if profile.policy == Profile().policy and not notes else [rules_of(profile), *notes]
                 )
@@ -82,7 +82,7 @@ class Register:
         with self.open_gallery(read_only=True) as gallery:
             check_enrolled(gallery, name)
             profile = gallery.profile(name)
-            notes = self._remarks(gallery, profile)
+            notes = self.remarks_of(gallery, profile)
             (subject,) = (each for each in gallery.subjects() if each.subject_id == name)
         about = {"templates": subject.template_count, "enrolled_at": subject.enrolled_at}
         head = f"{name}: {counted(subject.template_count)}, enrolled {subject.enrolled_at}"
@@ -101,7 +101,7 @@ class Register:
             self.bystand()
             with self.recording("policy", subject=profile.alias):
                 gallery.set_profile(name, profile)
-            notes = self._remarks(gallery, profile)
+            notes = self.remarks_of(gallery, profile)
         lines = [f"changed {name}: {rules_of(profile)}", *notes]
         self.output.say("\n  ".join(lines), "changed", subject_id=name, **told(profile), notes=notes)
 
@@ -159,7 +159,8 @@ class Register:
             audit.record("fault", subject=fields["subject"], reason=f"{event}_failed")
             raise
 
-    def _remarks(self, gallery: Gallery, profile: Profile) -> list[str]:
+    def remarks_of(self, gallery: Gallery, profile: Profile) -> list[str]:
+        """Say what of a person's rules is over, used up, or never or always true."""
         try:
             usage = self.usage_of(gallery, profile) if profile.policy.entries is not None else None
         except FaceUnlockError as fault:

@@ -455,6 +455,14 @@ def test_one_bad_file_of_many_is_skipped_and_named(
     assert told.out.startswith("enrolled bob: 1 template")
 
 
+def test_a_guest_who_can_never_enter_is_told_at_the_enrollment(options: list[str]) -> None:
+    rules = ["--until", "2020-01-31", "--entries", "0"]
+    done = enroll("--name", "bob", "--images", ASTRONAUT, "--no-sheet", *rules, *options)
+    assert done.returncode == 0, done.stderr
+    assert "note: over since 2020-01-31: the door refuses\n" in done.stderr
+    assert "note: 0 of 0 entries left: the door refuses\n" in done.stderr
+
+
 def test_a_face_too_small_to_be_found_is_to_be_cropped(options: list[str], tmp_path: Path, capsys) -> None:
     wall = np.full((1200, 1600, 3), 120, np.uint8)
     wall[900:990, 700:790] = cv2.resize(photo("astronaut")[:300, 80:380], (90, 90))
