@@ -39,7 +39,7 @@ from device.protocols import Aligner, Camera, Closable, Detector, Front, Livenes
 from device.vault.anchor import AnchorFile
 from device.vault.generation import GenerationFile
 from device.vault.kept import WERE_PLAIN, KeptFile
-from device.vault.keys import KeyRing, KeyStore, LatestKeys
+from device.vault.keys import KeyRing, KeyStore, LatestKeys, check_bond
 from device.vault.sealing import Sealer
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
@@ -424,12 +424,15 @@ def build_embedder(config: Config) -> LiteRTEmbedder:
 
 def build_gallery(config: Config, embedder: LiteRTEmbedder, *, read_only: bool) -> Gallery:
     """Open the gallery; each match follows the number of templates that it holds at that moment."""
+    keys = build_keys(config)
+    if not config.unbound_key:
+        check_bond(keys)
     return Gallery(
         config.gallery_path,
         model_id=embedder.model_id,
         dimension=embedder.manifest.embedding_dim,
         read_only=read_only,
-        keys=build_keys(config),
+        keys=keys,
         threshold_for=lambda templates: threshold_for(config, embedder.manifest, templates).threshold,
     )
 

@@ -390,6 +390,11 @@ class Config:
         "file of the key that seals the gallery; empty: beside it, `gallery.db.key`. A systemd credential "
         "`gallery.key` goes before both",
     )
+    unbound_key: bool = setting(
+        False,
+        "true: a key that is bound to nothing serves on a board that has a serial number or an OTP key too; false: "
+        "whoever may replace the files cannot bring a gallery and a key of their own",
+    )
     camera: CameraConfig = field(default_factory=CameraConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)

@@ -13,6 +13,8 @@ import pytest
 from gpiozero.pins.mock import MockFactory
 
 from device import build as module
+from device.access.policy import Policy, Usage
+from device.access.profile import Profile
 from device.build import (
     WEIGHTS,
     build_aligner,
@@ -21,7 +23,9 @@ from device.build import (
     build_door,
     build_embedder,
     build_liveness,
+    build_pin_file,
     build_refusal_file,
+    build_usage,
     decision_rule,
     manifest_path,
     quality_limits,
@@ -48,6 +52,7 @@ from device.types import Frame, Reason
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.embed import LiteRTEmbedder
 from device.vision.unscored import Unscored
+from tests.conftest import copy_gallery
 from tests.support.photos import photo
 from tests.support.tiny_model import write_landmarks, write_pad, write_tiny
 
@@ -268,3 +273,49 @@ def test_the_key_may_lie_elsewhere(real_model: None, enrolled_gallery: Path, tmp
     assert sorted(path.name for path in stick.iterdir()) == [
         f"gallery.db.{end}" for end in ("anchor", "audit.head", "generation")
     ]
+
+
+def test_wrong_pins_of_before_a_start_still_count_after_it(
+    real_model: None, enrolled_gallery: Path, tmp_path: Path
+) -> None:
+    config = Config(gallery=str(copy_gallery(enrolled_gallery, tmp_path)))
+    for wait_s in (60.0, 60.0):  # the second start is one without a wrong PIN in between
+        door = build_door(config, pin_factory=MockFactory(), pin_file=build_pin_file(config))
+        lockout = door.admission._lockout
+        if lockout.left_s("a1", 1000.0) == 0:
+            for _ in range(config.policy.wrong_pins):
+                lockout.tried("a1", 1000.0)
+        assert lockout.left_s("a1", 1000.0) == wait_s
+        assert lockout.left_s("b2", 1000.0) == 0
+        door.close()
+    (tmp_path / "gallery.db.wrong_pins").unlink()
+    door = build_door(config, pin_factory=MockFactory(), pin_file=build_pin_file(config))
+    assert door.admission._lockout.left_s("b2", 1000.0) == 60 * 1024
+    door.close()
+
+
+def test_refusals_of_before_a_start_still_count_after_it(
+    real_model: None, enrolled_gallery: Path, tmp_path: Path
+) -> None:
+    config = Config(gallery=str(copy_gallery(enrolled_gallery, tmp_path)))
+    door = build_door(config, pin_factory=MockFactory(), refusal_file=build_refusal_file(config))
+    for _ in range(5):
+        door.decider._refusals.refuse(1000.0)
+    door.close()
+    door = build_door(config, pin_factory=MockFactory(), refusal_file=build_refusal_file(config))
+    assert door.decider._refusals.left_s(1001.0) == pytest.approx(29)
+    door.close()
+
+
+def test_without_a_file_of_its_own_a_door_spends_no_entries(
+    real_model: None, enrolled_gallery: Path, tmp_path: Path
+) -> None:
+    """A demo, a replay, a benchmark."""
+    config = Config(gallery=str(copy_gallery(enrolled_gallery, tmp_path)))
+    door, profile = build_door(config, pin_factory=MockFactory()), Profile(policy=Policy(entries=1))
+    door.admission._usage.keep(profile, Usage(entries=1))
+    assert door.admission._usage.of(profile).entries == 0
+    assert not (tmp_path / "gallery.db.usage").exists()
+    build_usage(config, read_only=False).keep(profile, Usage(entries=1))
+    assert door.admission._usage.of(profile).entries == 1  # it looks at them
+    door.close()

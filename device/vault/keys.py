@@ -257,6 +257,19 @@ class LatestKeys:
         return self._known
 
 
+def check_bond(store: KeyStore) -> None:
+    """Refuse a key that is bound to nothing on a board that has something to bind to: anybody may have made it."""
+    identity = store.board.unasked()
+    if store.is_credential or identity is None:
+        return
+    ring = store.read()
+    if ring is not None and ring.bound_to is None:
+        raise GalleryKeyError(
+            f"{store}: is bound to nothing, and this board has its {NAMES[identity.kind]}: anybody could have put key "
+            "and gallery here: if they are yours, bind them (scripts/gallery_keys.py bind), or set unbound_key = true"
+        )
+
+
 def bond_text(ring: KeyRing, store: KeyStore) -> str:
     """Say what a thief of the card would need besides."""
     if store.is_credential:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
@@ -361,6 +362,12 @@ def test_a_pin_of_before_is_not_taken_for_given_when_its_time_is_gone(door):
     (door.folder / "usage").unlink()
     assert door.face().reason is Reason.PIN_NEEDED
     assert door.type("2580").granted
+
+
+def test_a_pin_costs_whoever_guesses_it_19_mib_a_try():
+    """As it is stored, whatever a test of speed puts in its place: RFC 9106 and OWASP, where memory is scarce."""
+    assert re.match(r"\$argon2id\$v=19\$m=19456,t=2,p=1\$", hash_pin("2580"))
+    assert re.match(r"\$argon2id\$v=19\$m=19456,t=2,p=1\$", PIN_HASH)
 
 
 def enroll_bob(door: Door) -> None:

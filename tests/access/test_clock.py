@@ -11,9 +11,11 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
+from gpiozero.pins.mock import MockFactory
 
 from device.access.clock import JUMP_S, Clock, local_zone
-from device.config import Config
+from device.build import build_door
+from device.config import Config, PolicyConfig
 from device.decide.backoff_file import BackoffFile
 from device.decide.refusals import Refusals
 from device.journal.audit import Audit
@@ -214,6 +216,25 @@ def test_friday_evening_on_a_sunday_night_asks_for_the_pin(door: Door, at: Time)
     assert door.face("bob").granted
     door.admission._clock = at.start(require_sync=False).now  # the switch
     assert door.face().granted
+
+
+def test_the_doors_own_clock_asks_the_time_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_model: None, enrolled_gallery: Path
+) -> None:
+    """The switch of the configuration reaches the clock, and the clock looks at the server's mark."""
+    defaults = Clock.__init__.__kwdefaults__
+    assert defaults["synchronized"] == Path("/run/systemd/timesync/synchronized")
+    monkeypatch.setitem(defaults, "synchronized", tmp_path / "synchronized")
+    monkeypatch.setitem(defaults, "rtcs", tmp_path / "rtc")
+    told = []
+    for policy in (PolicyConfig(), PolicyConfig(require_time_sync=False)):
+        door = build_door(Config(gallery=str(enrolled_gallery), policy=policy), pin_factory=MockFactory())
+        told.append(door.clock.now() is not None)
+        (tmp_path / "synchronized").touch()
+        told.append(door.clock.now() is not None)
+        (tmp_path / "synchronized").unlink()
+        door.close()
+    assert told == [False, True, True, True]
 
 
 # The time zone

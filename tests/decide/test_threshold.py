@@ -34,6 +34,15 @@ def test_one_template_and_ten_tries():
     assert threshold(1e-2, 10) == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(
+    ("fmr", "similarity"), [(10**-3.5, 0.35), (10**-4.5, 0.45), (10**-3.25, 0.325), (1e-3, 0.3), (1e-5, 0.5)]
+)
+def test_between_two_rates_the_threshold_is_linear_over_their_logarithm(fmr, similarity):
+    """Linear over the rate itself, 10 ** -3.5 would have 0.376: stricter than it needs to be, or more lenient."""
+    assert threshold_at(CURVE, fmr) == pytest.approx(similarity)
+    assert threshold(10 * fmr, 1) == pytest.approx(similarity)
+
+
 def test_no_template_counts_as_one():
     assert threshold(1e-3, 0) == threshold(1e-3, 1)
 

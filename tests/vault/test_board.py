@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -16,7 +17,7 @@ from gpiozero.pins.mock import MockFactory
 from device.access.pin import hash_pin, is_pin
 from device.access.policy import Usage
 from device.access.profile import Profile
-from device.build import build_door
+from device.build import build_door, build_embedder, build_gallery
 from device.config import load_config
 from device.errors import GalleryBoardError, GalleryKeyError
 from device.gallery.gallery import Gallery
@@ -182,6 +183,28 @@ def test_the_pin_is_locked_where_the_key_is_of_another_board(path, tmp_path, mon
     with pytest.raises(GalleryBoardError):
         build_door(config, pin_factory=factory)
     assert not any(state.state for state in pin.states)
+
+
+def test_a_foreign_gallery_with_a_key_of_its_own_does_not_open_on_a_bound_board(
+    path, tmp_path, monkeypatch, real_model, capsys
+):
+    """Made elsewhere, where there was nothing to bind to, and put in the place of this board's files."""
+    embedder = build_embedder(load_config(Path("/dev/null")))
+    here = os.environ["FACE_UNLOCK_BOARD"]
+    monkeypatch.setenv("FACE_UNLOCK_BOARD", str(tmp_path / "no board"))
+    foreign = tmp_path / "foreign" / "gallery.db"
+    config = replace(load_config(Path("/dev/null")), gallery=str(foreign))
+    with build_gallery(config, embedder, read_only=False):
+        pass
+    monkeypatch.setenv("FACE_UNLOCK_BOARD", here)
+    for read_only in (True, False):
+        with pytest.raises(GalleryKeyError) as caught:
+            build_gallery(config, embedder, read_only=read_only)
+        assert "is bound to nothing, and this board has its serial number" in str(caught.value)
+        assert "gallery_keys.py bind" in str(caught.value)
+    build_gallery(replace(config, unbound_key=True), embedder, read_only=True).close()
+    assert keys(foreign, "bind") == 0  # the owner's own way
+    build_gallery(config, embedder, read_only=True).close()
 
 
 def test_the_recovery_of_a_dead_board_is_a_backup(path, tmp_path, monkeypatch, capsys):
