@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from device.build import build_liveness
 from device.config import Config, DetectorConfig
 from device.decide.challenge import LEAST_MISFIT
 from device.decide.parallax import measure
@@ -76,6 +77,21 @@ def test_a_live_network_that_is_sure_needs_no_challenge(made: Stages, actor: Act
     decisions = perform(person, [made.door("challenge", 0, Sure())], 3.0)[0]
     assert decisions[-1].granted
     assert not any(each.challenge for each in decisions)
+
+
+def test_a_living_person_at_a_proven_door_opens_within_a_second_and_a_half(
+    made: Stages, actor: Actor
+) -> None:
+    """With the shipped liveness networks, in mode `challenge`, which a door that passed its self-test is in."""
+    scorer, waits_s = build_liveness(made.config), []
+    for seed in range(5):
+        decisions = perform(Person(actor, random.Random(seed)), [made.door("challenge", seed, scorer)], 4.0)[
+            0
+        ]
+        seen_s = next(each.captured_at_s for each in decisions if each.detection is not None)
+        waits_s += [each.captured_at_s - seen_s for each in decisions if each.granted][:1]
+    assert len(waits_s) == 5
+    assert sorted(waits_s)[2] <= 1.5
 
 
 def test_held_pictures_open_nothing(made: Stages, actor: Actor, capsys: pytest.CaptureFixture[str]) -> None:
