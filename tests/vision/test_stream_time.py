@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from device.vision.camera.stream_time import MAX_DRIFT, StreamClock, TimeJumped, device_time_s
+from device.vision.camera.stream_time import MAX_DRIFT, DeviceClock, StreamClock, TimeJumped
 
 STEP_S = 0.04
 
@@ -56,7 +56,7 @@ def test_a_delay_that_grows_slowly_is_seen_all_the_same():
     assert ages(frames)[-1] == pytest.approx(120 * (0.01 - MAX_DRIFT), abs=0.1)
 
 
-@pytest.mark.parametrize("own_s", [-1.0, 3.9, 30.0])
+@pytest.mark.parametrize("own_s", [-1.0, 2.9, 30.0])
 def test_a_time_that_jumps_says_so(own_s):
     clock = StreamClock()
     clock.taken_s(4.0, 0.0)
@@ -64,11 +64,23 @@ def test_a_time_that_jumps_says_so(own_s):
         clock.taken_s(own_s, 0.04)
 
 
+def test_a_time_that_steps_back_a_little_is_a_little_older():
+    frames = [(0.0, 0.0), (0.04, 0.04), (0.03, 0.08), (0.12, 0.12)]
+    assert ages(frames) == pytest.approx([0, 0, 0.05, 0], abs=1e-3)
+
+
 def test_a_stream_without_times_is_as_young_as_its_arrival():
     assert ages([(0.0, n * STEP_S) for n in range(100)])[-1] == 0
 
 
 def test_a_drivers_time_is_taken_where_it_is_of_this_boards_clock():
-    assert device_time_s(93.0, 100.0) == 93.0
-    for other in (0.0, 100.1, 12.0, 1.7e9):
-        assert device_time_s(other, 100.0) == 100.0
+    clock = DeviceClock()
+    assert [clock.taken_s(own_s, 100.0) for own_s in (99.9, 93.0, 30.0)] == [99.9, 93.0, 30.0]
+    assert [clock.taken_s(own_s, 100.0) for own_s in (0.0, 100.1)] == [100.0, 100.0]
+
+
+@pytest.mark.parametrize("first_s", [0.0, 0.5, 60.0, 1.7e9])
+def test_a_clock_that_began_with_the_device_makes_no_frame_old(first_s):
+    """Opened 40 s after the boot, a position counted from the opening would be 40 s old for ever."""
+    clock = DeviceClock()
+    assert [clock.taken_s(first_s + n, 100.0 + n) for n in range(5)] == [100.0 + n for n in range(5)]

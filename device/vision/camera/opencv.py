@@ -13,7 +13,7 @@ from device.address import encode_address, has_own_time, is_address, mask_addres
 from device.errors import CameraLost
 from device.vision.camera.live import OPENING_FACTOR, LiveCamera, Shot
 from device.vision.camera.pixels import silence_opencv, to_rgb
-from device.vision.camera.stream_time import StreamClock, TimeJumped, device_time_s
+from device.vision.camera.stream_time import DeviceClock, StreamClock, TimeJumped
 
 AWAITED_S = 0.005  # a frame that took less to come lay in a buffer
 DRAIN_STEPS = 100  # frames that are thrown away at once
@@ -41,6 +41,7 @@ class Opened:
     in_time_s: float
     was_awaited: bool = False
     clock: StreamClock = field(default_factory=StreamClock)
+    driver: DeviceClock = field(default_factory=DeviceClock)
     own_exposure: float | None = None
 
 
@@ -137,7 +138,7 @@ class OpenCVCamera(LiveCamera):
         """Return when the frame at hand was taken; None for one that lay in a buffer when the stream was opened."""
         own_s = device.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if not is_address(self._source):
-            return device_time_s(own_s, arrived_s)
+            return device.driver.taken_s(own_s, arrived_s)
         is_draining = arrived_s - device.opened_s < self.stall_timeout_s
         if not has_own_time(str(self._source)):
             device.was_awaited |= arrived_s - begun_s >= AWAITED_S

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 
 MAX_DRIFT = 5e-4  # a camera's clock may be so much slower than this board's; beyond that a delay grows
+JITTER_S = 1.0  # some cameras number a frame a little before the last one
 JUMP_S = 10.0  # a stream's time that leaps ahead by more than this says nothing any more
 TIMELESS = 3  # so many frames in a row with one time: the stream has none
-OLDEST_DEVICE_S = 60.0  # a driver's time further back than this is of another clock
+FIRST_AGE_S = 2.0  # a device's first frame is no older, by a clock of this board
 
 
 class TimeJumped(Exception):
@@ -39,7 +40,7 @@ class StreamClock:
             self._own_s, self._arrived_s, self._delay_s = own_s, arrived_s, arrived_s - own_s
             return arrived_s
         stepped_s, passed_s = own_s - self._own_s, arrived_s - self._arrived_s
-        if stepped_s < 0 or stepped_s > passed_s + JUMP_S:
+        if stepped_s < -JITTER_S or stepped_s > passed_s + JUMP_S:
             raise TimeJumped(f"by {stepped_s:+.1f} s in {passed_s:.1f} s")
         self._standing = self._standing + 1 if stepped_s == 0 else 0
         self._was_awaited |= stepped_s > 0 and passed_s >= stepped_s / 2
@@ -53,6 +54,18 @@ class StreamClock:
         return not self._was_awaited and self._standing < TIMELESS
 
 
-def device_time_s(own_s: float, arrived_s: float) -> float:
-    """Return when a device's frame was taken: its driver's monotonic time where it is one, else its arrival."""
-    return own_s if 0 <= arrived_s - own_s <= OLDEST_DEVICE_S and own_s > 0 else arrived_s
+class DeviceClock:
+    """Take a driver's time of a frame where it is of this board's monotonic clock, else the frame's arrival.
+
+    The first frame tells: nothing lies in the buffers of a device that was just opened, so an old one is of another
+    clock.
+    """
+
+    def __init__(self) -> None:
+        self._is_ours: bool | None = None
+
+    def taken_s(self, own_s: float, arrived_s: float) -> float:
+        """Return when a frame was taken, at `arrived_s` at the latest."""
+        if self._is_ours is None:
+            self._is_ours = own_s > 0 and 0 <= arrived_s - own_s <= FIRST_AGE_S
+        return own_s if self._is_ours and 0 < own_s <= arrived_s else arrived_s
