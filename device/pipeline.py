@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from device.access.admission import Admission, AdmitAll
@@ -38,7 +38,7 @@ class Door:
     `prompt` tells a person what a challenge asks for; `admission` has the last word: policy, PIN, the record. `scene`
     watches a live camera, `search` finds out whether it hangs on its side, `board` and `clock` look after what the
     program runs on. `parts` are what it owns: keypads, the alarm's pin. What a door does without has an object that
-    does nothing.
+    does nothing. `steady_s` is a clock that nobody sets, by which the stages' own time is measured.
     """
 
     finder: Finder
@@ -57,6 +57,7 @@ class Door:
     clock: Clock | NoClock = field(default_factory=NoClock)
     parts: Sequence[Closable] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
+    steady_s: Callable[[], float] = time.monotonic
 
     def forget(self) -> None:
         """Drop what was seen so far: after a lost camera nobody knows who stands before the door."""
@@ -111,7 +112,7 @@ def unlock(door: Door, decision: Decision) -> None:
 
 def look(frame: Frame, door: Door, now_s: float) -> Decision:
     """Send one frame through the stages and return the decision, before rules, PIN and record."""
-    started_s = time.monotonic()
+    started_s = door.steady_s()
     detection: FaceDetection | None = None
     track_id: int | None = None
     face: AlignedFace | None = None
@@ -121,7 +122,7 @@ def look(frame: Frame, door: Door, now_s: float) -> Decision:
 
     def conclude(stop: Stop | None, match: Match | None = None) -> Decision:
         # The stages take time too: a frame that grew old in a slow stage must not open the door.
-        decided_at_s = now_s + (time.monotonic() - started_s)
+        decided_at_s = now_s + (door.steady_s() - started_s)
         reason = stop.reason if stop is not None else None
         matched = face if match is not None else None
         always = match is not None and match.challenge
