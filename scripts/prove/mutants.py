@@ -163,17 +163,17 @@ def tests_of(file: str) -> list[str]:
     return TESTS.get(file) or ([same] if (ROOT / same).is_file() else [f"tests/{path.parent.name}"])
 
 
-def passes(tree: Path, tests: list[str], limit_s: float) -> bool:
-    """Run tests in a copy of the tree; one that hangs has noticed."""
+def fault_of(tree: Path, tests: list[str], limit_s: float) -> str:
+    """Run tests in a copy of the tree, and say what failed, "" for nothing; one that hangs has noticed."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
-            command, cwd=tree, env=environment, timeout=limit_s, capture_output=True, check=False
+            command, cwd=tree, env=environment, timeout=limit_s, capture_output=True, text=True, check=False
         )
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return f"no end within {limit_s:.0f} s"
+    return done.stdout[-2000:] + done.stderr[-1000:] if done.returncode else ""
 
 
 def reasons() -> dict[tuple[str, ...], str]:
@@ -193,12 +193,12 @@ def try_all(mutants: list[Mutant]) -> list[Mutant]:
             tests = tests_of(mutant.file)
             if tuple(tests) not in sound:
                 began_s = time.monotonic()
-                if not passes(tree, tests, 1800):
-                    raise SystemExit(f"{' '.join(tests)}: fail without any mutant: mend them first")
+                if fault := fault_of(tree, tests, 1800):
+                    raise SystemExit(f"{fault}\n{' '.join(tests)}: fail without any mutant: mend them first")
                 sound[tuple(tests)] = time.monotonic() - began_s
             path, text = tree / mutant.file, (ROOT / mutant.file).read_text(encoding="utf-8")
             path.write_text(mutated(text, mutant), encoding="utf-8")
-            survived = passes(tree, tests, 60 + 5 * sound[tuple(tests)])
+            survived = not fault_of(tree, tests, 60 + 5 * sound[tuple(tests)])
             path.write_text(text, encoding="utf-8")
             survivors += [mutant] if survived else []
             print(f"{number}/{len(mutants)} {'SURVIVED' if survived else 'noticed'} {mutant}", flush=True)
