@@ -33,7 +33,7 @@ from device.vault.anchor import Anchor, anchor_path
 from device.vault.board import Identity
 from device.vault.files import add_private
 from device.vault.kept import NAMES, KeptFile, KeptLost
-from device.vault.keys import KeyRing, KeyStore, bond_text, written
+from device.vault.keys import KeyRing, KeyStore, bond_text, format_ring
 from device.vault.sealing import Sealer
 
 
@@ -237,7 +237,7 @@ def export(config: Config, command: str, output: Path) -> None:
     keys = build_keys(config)
     ring = ring_of(keys)
     new = ring.with_new_key() if command == "extend" else ring.with_newest_only()
-    if not add_private(output, written(new)):
+    if not add_private(output, format_ring(new)):
         raise UsageError(
             f"--output {output}: expected a new file, received one that is there: choose another"
         )

@@ -69,8 +69,8 @@ class BackoffFile:
         """Replace the file in one step, on the disk before it counts; a disk that cannot take it is `fault`."""
         if self._kept is None:
             return
-        people = {who: written(count) for who, count in counts.items() if who != EVERYBODY}
-        values = {**written(counts.get(EVERYBODY, Count())), "boot_id": boot_id()}
+        people = {who: count_to_json(count) for who, count in counts.items() if who != EVERYBODY}
+        values = {**count_to_json(counts.get(EVERYBODY, Count())), "boot_id": boot_id()}
         try:
             self._kept.write(values | ({"people": people} if people else {}))
         except GalleryError as error:
@@ -79,7 +79,7 @@ class BackoffFile:
             self.fault = None
 
 
-def written(count: Count) -> dict[str, float]:
+def count_to_json(count: Count) -> dict[str, float]:
     return {"refusals": count.wrong, "wait_s": count.wait_s, "until_s": count.until_s}
 
 

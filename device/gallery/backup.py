@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from device.errors import GalleryError, GalleryKeyError
 from device.gallery.dump import Dump, dump_from_bytes, dump_to_bytes, names, without
 from device.vault.files import erase, sync_folder
-from device.vault.sealing import KEY_BYTES, NONCE_BYTES, SealBroken, Sealer, place_of, stretched
+from device.vault.sealing import KEY_BYTES, NONCE_BYTES, SealBroken, Sealer, place_of, stretch
 
 TITLE = "face-unlock backup"
 PLACE = place_of("backup")
@@ -48,7 +48,9 @@ def create(path: Path, dump: Dump, sealer: Sealer, passphrase: str | None) -> No
     if path.exists():
         raise GalleryError(f"backup {path}: expected a new file, received one that is there: choose another")
     key, salt = os.urandom(KEY_BYTES), os.urandom(16)
-    by_passphrase = _wrap(key, _stretched(checked(passphrase), salt)) if passphrase is not None else b""
+    by_passphrase = (
+        _wrap(key, _stretched(check_passphrase(passphrase), salt)) if passphrase is not None else b""
+    )
     header = Header(dump["created_at"], salt.hex(), by_passphrase.hex(), sealer.seal(key, PLACE).hex())
     _write(path, header, key, dump)
 
@@ -87,7 +89,7 @@ def rewrap(path: Path, old: Sealer, new: Sealer) -> None:
     _write(path, renewed, key, _opened(path, header, body, key))
 
 
-def checked(passphrase: str) -> str:
+def check_passphrase(passphrase: str) -> str:
     """Return the passphrase if it is long enough to resist guessing; the error does not show it."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
         raise GalleryKeyError(
@@ -166,7 +168,7 @@ def _opened(path: Path, header: Header, body: bytes, key: bytes) -> Dump:
 
 
 def _stretched(passphrase: str, salt: bytes) -> bytes:
-    return stretched(passphrase.encode(), salt, PASSES)
+    return stretch(passphrase.encode(), salt, PASSES)
 
 
 def _wrap(key: bytes, by: bytes) -> bytes:

@@ -95,7 +95,7 @@ class Approaches:
             self._asked = None
             yield "challenge_over", {}
         if approach is not None and not approach.is_passer_by:
-            yield "approach", told(approach)
+            yield "approach", summarize(approach)
 
     def _is_over(self, approach: _Approach, now_s: float) -> bool:
         return not (0 <= now_s - approach.seen_s <= GAP_S and now_s - approach.began_s <= LONGEST_S)
@@ -108,7 +108,7 @@ class Approaches:
             yield ("challenge", {"action": asks}) if asks is not None else ("challenge_over", {})
 
 
-def told(approach: _Approach) -> dict[str, object]:
+def summarize(approach: _Approach) -> dict[str, object]:
     """Return the fields of an approach's line."""
     reason = approach.reason
     decision = approach.last[reason]

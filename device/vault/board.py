@@ -30,7 +30,7 @@ from pathlib import Path
 from device.errors import FaceUnlockError, GalleryKeyError
 from device.paths import given_path
 from device.vault.files import replace_private
-from device.vault.sealing import derive, stretched
+from device.vault.sealing import derive, stretch
 
 ROOT_VARIABLE = "FACE_UNLOCK_BOARD"  # tests: the folder that stands for / of the board
 MAILBOX = "dev/vcio"
@@ -128,7 +128,7 @@ def _text_of(path: Path) -> bytes | None:
 def _material(identity: Identity, salt: bytes) -> bytes:
     if identity.kind == "otp":
         return derive(identity.secret + salt, "board material")
-    return stretched(identity.secret, salt, SERIAL_PASSES)
+    return stretch(identity.secret, salt, SERIAL_PASSES)
 
 
 def hand_over(board: Board, file: Path) -> bool:

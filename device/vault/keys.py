@@ -113,7 +113,7 @@ def new_ring(identity: Identity | None = None) -> KeyRing:
     return KeyRing({}).with_new_key(identity)
 
 
-def written(ring: KeyRing) -> bytes:
+def format_ring(ring: KeyRing) -> bytes:
     """Return the text of a key file."""
     lines = [TITLE]
     lines += [_line(version, key, ring.bonds.get(version)) for version, key in sorted(ring.keys.items())]
@@ -127,7 +127,7 @@ def _line(version: int, key: bytes, bond: Bond | None) -> str:
     return f"bound {version} {bond.kind} {bond.salt.hex()} {bond.mark.hex()} {bond.part.hex()}"
 
 
-def parsed(data: bytes, origin: str, board: Board | None = None) -> KeyRing:
+def parse_ring(data: bytes, origin: str, board: Board | None = None) -> KeyRing:
     """Read the text of a key file on a board; `origin` names it in errors, which never show a key."""
     lines = data.decode("ascii", errors="replace").split("\n")
     if lines[0] != TITLE or lines[-1] != "":
@@ -202,7 +202,7 @@ class KeyStore:
             raise GalleryKeyError(f"{self}: cannot be read: {cause}: check the path and the rights") from None
         try:
             self._check(os.fstat(descriptor))
-            return parsed(os.read(descriptor, MAX_FILE_BYTES), str(self), self.board)
+            return parse_ring(os.read(descriptor, MAX_FILE_BYTES), str(self), self.board)
         finally:
             os.close(descriptor)
 
@@ -211,7 +211,7 @@ class KeyStore:
         ring = new_ring(self.board.unasked())
         with self._faults():
             make_folder(self.path)
-            made = add_private(self.path, written(ring))
+            made = add_private(self.path, format_ring(ring))
         return ring if made else self.read() or ring
 
     def write(self, ring: KeyRing) -> None:
@@ -221,7 +221,7 @@ class KeyStore:
                 f"{self}: systemd gives it, a program cannot change it: see docs/owner/secrets.md for a new one"
             )
         with self._faults():
-            replace_private(self.path, written(ring))
+            replace_private(self.path, format_ring(ring))
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

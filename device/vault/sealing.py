@@ -42,7 +42,7 @@ def derive(key: bytes, purpose: str) -> bytes:
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"face-unlock " + purpose.encode()).derive(key)
 
 
-def stretched(secret: bytes, salt: bytes, passes: int) -> bytes:
+def stretch(secret: bytes, salt: bytes, passes: int) -> bytes:
     """Return a 32-byte key of a secret that may be guessed; each guess costs as much as this call (Argon2id)."""
     return hash_secret_raw(
         secret,

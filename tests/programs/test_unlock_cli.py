@@ -26,7 +26,7 @@ from device.decide.moves import Move
 from device.gallery.gallery import Gallery
 from device.journal.verify import read_lines, verify
 from device.types import Reason
-from device.vault.keys import KeyStore, new_ring, written
+from device.vault.keys import KeyStore, format_ring, new_ring
 from tests.conftest import ROOT, copy_gallery, make_clip, run_program
 from tests.gallery.test_gallery import plain
 from tests.support.tiny_model import write_tiny
@@ -518,7 +518,7 @@ def test_a_gallery_that_is_refused_keeps_the_door_locked(
     if what == "no key":
         key.unlink()
     elif what == "another key":
-        key.write_bytes(written(new_ring()))
+        key.write_bytes(format_ring(new_ring()))
     elif what == "older gallery":
         older = gallery.read_bytes()
         with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:

@@ -32,8 +32,8 @@ from device.vault.board import (
     Board,
     read_private_key,
 )
-from device.vault.keys import KeyStore, parsed
-from device.vault.sealing import SealBroken, Sealer, derive, place_of, stretched
+from device.vault.keys import KeyStore, parse_ring
+from device.vault.sealing import SealBroken, Sealer, derive, place_of, stretch
 from scripts import audit, backup, gallery_keys
 from tests.conftest import run_program
 from tests.gallery.test_backup import PASSPHRASE, open_gallery, units
@@ -113,7 +113,7 @@ def opened_by_the_card(path: Path) -> int:
     """Count the records that open with what a thief makes of the key file: as it is, or with a wrong guess."""
     text, opened = path.with_name("gallery.db.key").read_text(), 0
     lines = [line.split() for line in text.splitlines()[1:] if not line.startswith("audit")]
-    guesses = [b"", bytes(32), stretched(b"0" * 16, bytes(16), SERIAL_PASSES)]
+    guesses = [b"", bytes(32), stretch(b"0" * 16, bytes(16), SERIAL_PASSES)]
     for words in lines:
         version, part = int(words[1]), bytes.fromhex(words[-1])
         for key in (part, *(derive(part + guess, "bound key") for guess in guesses)):
@@ -330,13 +330,13 @@ def test_an_interruption_loses_nothing_and_the_next_call_goes_on(path, step, com
 
 def test_a_door_that_runs_follows_a_binding_without_stretching_anew(path, monkeypatch):
     calls = []
-    stretched = board_module.stretched
+    stretch = board_module.stretch
 
     def counted(*arguments: object) -> bytes:
         calls.append(arguments)
-        return stretched(*arguments)
+        return stretch(*arguments)
 
-    monkeypatch.setattr(board_module, "stretched", counted)
+    monkeypatch.setattr(board_module, "stretch", counted)
     board_module._material.cache_clear()
     with open_gallery(path, read_only=True) as door:
         for seed in range(3):
@@ -458,11 +458,11 @@ def test_every_damage_of_a_bound_line_is_refused(path):
     ):
         damaged = [*words[:number], wrong, *words[number + 1 :]]
         with pytest.raises(GalleryKeyError, match="is damaged"):
-            parsed(text.replace(line, " ".join(damaged)).encode(), "file")
+            parse_ring(text.replace(line, " ".join(damaged)).encode(), "file")
     with pytest.raises(GalleryKeyError, match="is damaged"):
-        parsed(text.replace(line, f"bound 1 {words[5]}").encode(), "file")
+        parse_ring(text.replace(line, f"bound 1 {words[5]}").encode(), "file")
     with pytest.raises(GalleryBoardError):
-        parsed(text.replace(words[4], "0" * 16).encode(), "file")
+        parse_ring(text.replace(words[4], "0" * 16).encode(), "file")
 
 
 def test_the_first_enrollment_says_what_the_card_is_worth(here, tmp_path, real_model):

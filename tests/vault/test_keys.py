@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from device.errors import GalleryKeyError
 from device.vault.generation import GenerationFile
-from device.vault.keys import KeyStore, new_ring, parsed, written
+from device.vault.keys import KeyStore, format_ring, new_ring, parse_ring
 from device.vault.sealing import Sealer
 
 
@@ -61,7 +61,7 @@ def test_a_credential_goes_before_a_file(store, tmp_path):
     folder.mkdir()
     environ = {"CREDENTIALS_DIRECTORY": str(folder)}
     assert not KeyStore.of(tmp_path / "gallery.db", environ=environ).is_credential  # none was given
-    (folder / "gallery.key").write_bytes(written(new_ring()))
+    (folder / "gallery.key").write_bytes(format_ring(new_ring()))
     (folder / "gallery.key").chmod(0o440)  # as systemd's access control list looks
     given = KeyStore.of(tmp_path / "gallery.db", environ=environ)
     assert given.is_credential
@@ -116,7 +116,7 @@ def test_a_folder_and_a_pipe_are_no_key(store):
 
 
 def test_every_cut_of_a_key_file_is_refused(store):
-    whole = written(new_ring().with_new_key())
+    whole = format_ring(new_ring().with_new_key())
     for size in range(len(whole)):
         store.path.write_bytes(whole[:size])
         store.path.chmod(0o600)
@@ -135,7 +135,7 @@ def test_every_cut_of_a_key_file_is_refused(store):
 def test_noise_is_refused(noise):
     for content in (noise, b"face-unlock keys 1\n" + noise):
         with pytest.raises(GalleryKeyError):
-            parsed(content, "noise")
+            parse_ring(content, "noise")
 
 
 def test_a_ring_turns_over():
@@ -146,8 +146,8 @@ def test_a_ring_turns_over():
     assert both.keys[1] == first.keys[1]
     assert list(second.keys) == [2]
     assert second.audit_keys[1] == first.audit_keys[1]
-    assert first.keys[1].hex().encode() not in written(second)  # the retired key itself is gone
-    assert parsed(written(second), "ring") == second
+    assert first.keys[1].hex().encode() not in format_ring(second)  # the retired key itself is gone
+    assert parse_ring(format_ring(second), "ring") == second
     assert second.with_new_key().newest == 3
 
 
