@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 
 from device.access.policy import Usage
 from device.access.profile import Profile
+from device.build import build_audit, build_kept
+from device.config import Config
 from device.errors import GalleryError
 from device.gallery import backup, store
 from device.gallery.gallery import Gallery
 from device.vault.files import replace_private
+from device.vault.kept import KeptLost
 from device.vault.keys import KeyStore
-from scripts import gallery_keys
+from scripts import audit, gallery_keys
 from tests.gallery.test_backup import MODEL, D, open_gallery, units
 from tests.gallery.test_gallery import files_of, plain, say
 from tests.support.kept import usage_of
@@ -193,3 +197,67 @@ def test_a_gallery_of_another_model_is_rotated_too(tmp_path):
         assert gallery.match(np.array([1, 0], np.float32)).subject_id == "alice"
     with pytest.raises(GalleryError):
         Gallery(path, model_id=MODEL, dimension=D, read_only=True)
+
+
+# What must not shrink, and the owner's word
+
+
+def configured(path: Path) -> Config:
+    return replace(Config(), gallery=str(path))
+
+
+def test_counts_that_are_lost_begin_anew_when_the_owner_accepts_that(path, capsys):
+    kept = build_kept(configured(path), "wrong_pins")
+    kept.write({"refusals": 7})
+    build_kept(configured(path), "usage").write({"alice/1": {"entries": 2}})
+    kept.path.unlink()
+    with pytest.raises(KeptLost):
+        kept.read()
+    assert run(path, "accept") == 0
+    assert "accepted: gallery.db.wrong_pins begins anew" in capsys.readouterr().out
+    assert kept.read() is None
+    assert build_kept(configured(path), "usage").read() == {"alice/1": {"entries": 2}}  # it was whole
+    kept.path.write_bytes(b"noise")
+    assert run(path, "accept") == 0
+    assert kept.read() is None
+
+
+def test_an_anchor_that_is_lost_is_refused_until_the_owner_accepts_that(path, capsys):
+    kept = build_kept(configured(path), "usage")
+    kept.write({"alice/1": {"entries": 2}})
+    path.with_name("gallery.db.anchor").unlink()
+    assert run(path, "show") == 5
+    assert "gallery.db.anchor: is missing" in capsys.readouterr().err
+    assert run(path, "accept") == 0
+    assert run(path, "show") == 0
+    assert kept.read() == {"alice/1": {"entries": 2}}
+    kept.path.unlink()  # the new anchor counts it too
+    with pytest.raises(KeptLost):
+        kept.read()
+
+
+def test_counts_survive_a_rotation(path):
+    kept = build_kept(configured(path), "refusals")
+    kept.write({"refusals": 3})
+    assert run(path, "rotate") == 0
+    assert kept.read() == {"refusals": 3}
+    assert run(path, "rotate") == 0
+    assert build_kept(configured(path), "refusals").read() == {"refusals": 3}
+
+
+def test_log_and_head_deleted_together_are_named_by_the_program(path, capsys):
+    trail = build_audit(configured(path), demo=False)
+    for _ in range(3):
+        assert trail.record("granted", subject="5f0c2a91d3b8e674", reason="face")
+    options = ["--gallery", str(path), "--config", "/dev/null"]
+    capsys.readouterr()
+    assert audit.main(["verify", *options]) == 0
+    for file in path.parent.glob("gallery.db.audit*"):
+        file.unlink()
+    assert audit.main(["verify", *options]) == 1
+    assert "log and head were deleted" in capsys.readouterr().out
+    assert trail.record("started", version="1")
+    assert audit.main(["verify", *options]) == 1
+    assert audit.main(["show", *options]) == 0
+    assert "cut" in capsys.readouterr().out
+    assert run(path, "accept") == 0
