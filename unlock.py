@@ -159,13 +159,14 @@ class Program:
         self.status.event("started", version=__version__, camera=self.camera.name, lock=lock)
         refusals = BackoffFile(None) if demo else build.build_refusal_file(config)
         pins = BackoffFile(None) if demo else build.build_pin_file(config)
+        usage = build.build_usage(config, read_only=demo)
         door = build.build_door(
             config,
             pin_factory=self.pin_factory,
             audit=self.audit,
             refusal_file=refusals,
             pin_file=pins,
-            usage_file=build.build_usage(config, read_only=demo),
+            usage_file=usage,
             live=self.camera.live,
             is_door=not demo,
         )
@@ -181,7 +182,7 @@ class Program:
                 status=self.status,
                 notifier=self.notifier,
                 check_stop=self.check_stop,
-                counts=[refusals, pins],
+                counts=[refusals, pins, usage],
                 meter=build.build_meter(config, self.camera),
                 # the grant came in time, and its pulse may end
                 on_once=lambda: signal.setitimer(signal.ITIMER_REAL, 0),

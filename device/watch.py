@@ -12,6 +12,7 @@ from typing import Protocol
 
 from device.decide.backoff_file import BackoffFile
 from device.errors import CameraLost, LockError, LockRefused
+from device.gallery.usage import UsageFile
 from device.journal.approaches import Approaches
 from device.journal.events import EVENTS, Sink
 from device.journal.status import StatusLog
@@ -75,7 +76,7 @@ class Watch:
         status: StatusLog,
         notifier: Notifier,
         check_stop: Callable[[], None] = lambda: None,
-        counts: Sequence[BackoffFile] = (),
+        counts: Sequence[BackoffFile | UsageFile] = (),
         on_once: Callable[[], object] = lambda: None,
         meter: FaceMeter | NoMeter | None = None,
         time: Time | None = None,

@@ -18,17 +18,20 @@ ALL_ENTRIES = 1_000_000  # no policy allows more
 
 
 class UsageFile:
-    """Entries and PIN times, by alias and policy."""
+    """Entries and PIN times, by alias and policy; `fault` says that they are lost."""
 
     def __init__(self, kept: KeptFile) -> None:
         self._kept = kept
+        self.fault: str | None = None
 
     def of(self, profile: Profile) -> Usage:
         """Return what is known of a subject under the policy that holds now."""
         try:
             known = self._read().get(_name(profile), {})
-        except KeptLost:
+        except KeptLost as lost:
+            self.fault = f"entries of guests and times of PINs: {lost}"
             return Usage(entries=ALL_ENTRIES)
+        self.fault = None
         last = known.get("last_pin_at")
         return Usage(known.get("entries", 0), datetime.fromisoformat(last) if last else None)
 
