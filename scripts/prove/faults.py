@@ -76,6 +76,11 @@ class Fault:
     most: int = 10**6
     settle_s: float = 0.15  # after so long nothing that was broken opens the door any more
 
+    @property
+    def is_rare(self) -> bool:
+        """True for what takes so long that a short run leaves it out."""
+        return self.most < 10**6
+
 
 def to_recognizer(number: int) -> Callable[[Scene], None]:
     return lambda scene: scene.recognizer.process.send_signal(number)
@@ -337,10 +342,10 @@ def choose(count: int, rng: random.Random, whole: int, can_watch: bool = True) -
     """Take each kind equally often, the whole program `whole` times, in random order."""
     kinds = [fault for fault in WHOLE if can_watch or not fault.watched]
     chosen = [kinds[n % len(kinds)] for n in range(whole)]
-    rare = [fault for fault in FAULTS if fault.most < count]
-    often = [fault for fault in FAULTS if fault.most >= count]
-    each = (count - whole) // len(FAULTS)
-    chosen += [fault for fault in rare for _ in range(min(each, fault.most))]
+    rare = [fault for fault in FAULTS if fault.is_rare]
+    often = [fault for fault in FAULTS if not fault.is_rare]
+    if count - whole >= 3 * len(FAULTS):
+        chosen += [fault for fault in rare for _ in range(fault.most)]
     chosen += [often[n % len(often)] for n in range(count - len(chosen))]
     rng.shuffle(chosen)
     return chosen
