@@ -162,9 +162,8 @@ def parse_scene(text: str) -> Scene:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the clip and return the exit code."""
-    return run(
-        "make_clip", lambda: act(parse(arguments)), interrupted="interrupted: the clip is not complete"
-    )
+    args = parse(arguments)
+    return run("make_clip", lambda: act(args), interrupted=f"interrupted: {args.clip} is not complete")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
