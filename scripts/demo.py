@@ -116,7 +116,7 @@ def cast(photos: dict[str, Path], seconds: float) -> list[Part]:
         Part("nobody", lambda *_: wall, 0.4 * seconds),
         Part(STRANGER, stranger, seconds),
         *attacks,
-        Part(SUBJECT, subject, 14 + seconds),
+        Part(SUBJECT, subject, 32 + seconds),
         Part("nobody", lambda *_: wall, 0.4 * seconds + PULSE_S / 2),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from device.config import (
     PolicyConfig,
     QualityConfig,
 )
+from device.decide.backoff import Count
 from device.decide.backoff_file import BackoffFile
 from device.decide.decider import LivenessRule
 from device.decide.moves import ChallengeRule
@@ -48,7 +50,7 @@ from device.decide.refusals import Refusals
 from device.errors import ConfigError, FaceUnlockError, GalleryError, ModelError
 from device.gallery.gallery import Gallery
 from device.pipeline import handle_frame
-from device.types import Frame, Reason
+from device.types import FaceDetection, Frame, Reason
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.embed import LiteRTEmbedder
 from device.vision.unscored import Unscored
@@ -233,14 +235,38 @@ def test_an_unproven_door_challenges_everybody(
     assert decider.liveness.mode == used
 
 
-def test_the_refusals_of_a_door_are_kept_beside_its_gallery(weights: Path, real_model: None) -> None:
-    config = Config(gallery=str(weights / "gallery.db"))
+def test_the_refusals_of_a_door_are_kept_beside_its_gallery(
+    weights: Path, enrolled_gallery: Path, real_model: None
+) -> None:
+    config = Config(gallery=str(copy_gallery(enrolled_gallery, weights)))
     file = build_refusal_file(config)
     for _ in range(5):
         Refusals.kept_in(file).refuse(100.0)
     assert (weights / "gallery.db.refusals").is_file()
     decider = build_decider(config, build_embedder(config), None, build_refusal_file(config), proven=True)
     assert decider._refusals.left_s(100.0) == 30
+
+
+def test_the_doors_own_wiring_of_swapped_faces_time_and_wrong_pins(
+    real_model: None, enrolled_gallery: Path, tmp_path: Path
+) -> None:
+    """What a mutant of the wiring switched off: each is asked of the door that build.py puts together."""
+    gallery = copy_gallery(enrolled_gallery, tmp_path)
+    config = Config(gallery=str(gallery), policy=PolicyConfig(require_time_sync=True))
+    build_pin_file(config).save({"somebody": Count(3, 60.0, time.monotonic() + 60.0)})
+    door = build_door(config, pin_factory=MockFactory(), pin_file=build_pin_file(config))
+    try:
+        face = FaceDetection((100.0, 100.0, 100.0, 100.0), 0.9, np.zeros((6, 2), np.float32))
+        track = door.tracker.update(face, 1.0)
+        door.tracker.confirm(np.eye(128, dtype=np.float32)[0])
+        assert door.tracker.confirm(np.eye(128, dtype=np.float32)[0]) == track
+        assert (
+            door.tracker.confirm(np.eye(128, dtype=np.float32)[1]) != track
+        )  # another face in the same place
+        assert door.admission._lockout.left_s("somebody", time.monotonic()) > 50
+        assert door.clock._require_sync
+    finally:
+        door.close()
 
 
 def test_keypad_and_alarm_are_claimed_and_given_back(real_model: None, enrolled_gallery: Path) -> None:

@@ -90,8 +90,9 @@ class Refusals:
     def _is_over(self, now_s: float, in_progress: bool) -> bool:
         if self._began_s is None:
             return False
-        in_time = in_progress or 0 <= now_s - self._began_s <= APPROACH_S
-        return not (in_time and 0 <= now_s - self._seen_s <= GAP_S)
+        # A frame that was decided quickly after a slow one may be a moment earlier: that ends nothing.
+        in_time = in_progress or -GAP_S <= now_s - self._began_s <= APPROACH_S
+        return not (in_time and abs(now_s - self._seen_s) <= GAP_S)
 
     def _end(self, now_s: float) -> None:
         if not self._refused:

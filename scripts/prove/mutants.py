@@ -35,6 +35,13 @@ REASONS = Path(__file__).with_name("survivors.toml")
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "runs")
 # Where the tests of a file are not in the file of its name.
 TESTS = {
+    "device/decide/backoff.py": ["tests/decide/test_refusals.py", "tests/access/test_admission.py"],
+    "device/decide/backoff_file.py": ["tests/decide/test_refusals.py", "tests/access/test_admission.py"],
+    "device/decide/fused_score.py": ["tests/decide/test_decider.py"],
+    "device/decide/stillness.py": ["tests/decide/test_decider.py"],
+    "device/decide/moves.py": ["tests/decide/test_challenge.py"],
+    "device/access/lockout.py": ["tests/access/test_admission.py"],
+    "device/journal/events.py": ["tests/journal/test_status.py", "tests/journal/test_trail.py"],
     "device/lock/server.py": ["tests/lock/test_lockd.py", "tests/lock/test_panel.py"],
     "device/lock/gpio.py": ["tests/lock/test_bolt.py"],
     "device/lock/gpiochip.py": ["tests/lock/test_bolt.py"],

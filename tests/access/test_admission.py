@@ -389,6 +389,10 @@ def test_nobody_elses_right_pin_forgives_wrong_ones(door):
     assert door.type(PIN).reason is Reason.PIN_LOCKED
 
 
+def test_a_pin_costs_whoever_guesses_at_its_hash_nineteen_megabytes_each():
+    assert PIN_HASH.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
 def test_one_persons_mistakes_lock_nobody_elses_pin(door, boot):
     door.enroll(access="face+pin")
     enroll_bob(door)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from device.decide.challenge import BACK_S, DELAY_S, HOLD_S, JUMP, Challenge, Glance, Outcome, glance_at
 from device.decide.moves import FAR_DEG, MOST_MOVES, ChallengeRule, Move, draw_moves, made_move
+from device.decide.parallax import Parallax
 from device.types import AlignedFace, HeadPose
 from tests.support.solid_face import face_points, seen
 
@@ -104,9 +105,41 @@ def test_one_wrong_move_fails(asked: Move, made: Move) -> None:
     if asked.way is made:
         return
     visit = Visit(asked)
-    visit.settle()
+    asked_s = visit.settle()
     assert visit.act(lambda passed_s: move_to(made, passed_s - 0.4)) is Outcome.FAILED
-    assert visit.at_s < 4  # by the move, not by the time
+    assert visit.at_s - asked_s < 1.0  # by the move, not by the time
+
+
+def test_a_wrong_move_is_not_forgiven_by_the_right_one_after_it() -> None:
+    visit = Visit(Move.TURN_LEFT)
+    visit.settle()
+    outcomes = [visit.see((yaw, 0, 0.3)) for yaw in (-6.0, -14.0)]
+    assert outcomes == [Outcome.RUNNING, Outcome.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("misfit", "motion", "passes"),
+    [
+        (0.060, 0.08, True),
+        (0.060, 0.20, False),  # much is left over, of far more motion: noise
+        (0.030, 0.04, False),  # most of the motion is left over, and it is hardly any
+    ],
+)
+def test_depth_needs_the_misfit_and_its_share_of_the_motion(
+    misfit: float, motion: float, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.decide.challenge.measure", lambda *_: Parallax(misfit, motion))
+    visit = Visit(Move.TURN_LEFT)
+    visit.settle()
+    assert (visit.obey() is Outcome.PASSED) is passes
+
+
+def test_another_subject_fails_the_challenge_with_its_first_frame() -> None:
+    for who, outcome in (("bob", Outcome.FAILED), (None, Outcome.RUNNING)):
+        for settled in (False, True):
+            visit = Visit(Move.NOD)
+            visit.settle() if settled else visit.see()
+            assert visit.see(who=who) is outcome
 
 
 @pytest.mark.parametrize("move", ASKED)

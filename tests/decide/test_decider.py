@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.decide.backoff import Count
+from device.decide.challenge import Outcome
 from device.decide.decider import Decider, DecisionRule, LivenessRule, Sight
 from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
@@ -615,3 +616,53 @@ def test_a_place_is_forgotten_a_minute_after_its_face_is_gone():
     door.look("bob", 0.1, 100, 20)
     door.now_s += 61
     assert door.look("alice", 0.9, 100, 1)[Reason.GRANTED] == 1
+
+
+class Answered:
+    """A challenge that is answered by the next frame, whatever it shows."""
+
+    obstacle, asks, has_asked = None, None, True
+
+    def __init__(self, _rule, _chance, subject_id, _started_s, **_) -> None:
+        self.subject_id = subject_id
+
+    def see(self, _glance, _at_s):
+        return Outcome.PASSED
+
+
+def proven(monkeypatch, **changes: float) -> Door:
+    """Return a door before which Alice has just answered a challenge."""
+    monkeypatch.setattr("device.decide.decider.Challenge", Answered)
+    door = Door("always", **changes)
+    assert [door.see("alice").reason for _ in range(4)] == [Reason.CONFIRMING] * 2 + [
+        Reason.CHALLENGE,
+        Reason.CONFIRMING,
+    ]
+    return door
+
+
+def test_an_answered_challenge_opens_to_the_next_frames_of_the_same_person(monkeypatch):
+    door = proven(monkeypatch)
+    assert [door.see("alice").granted for _ in range(3)] == [False, False, True]
+
+
+def test_a_proof_of_life_grows_old(monkeypatch):
+    door = proven(monkeypatch)
+    assert [door.see("alice", step_s=1.1).reason for _ in range(3)][-1] is Reason.CHALLENGE
+
+
+def test_a_proof_of_life_is_of_one_person(monkeypatch):
+    door = proven(monkeypatch)
+    assert [door.see("bob").reason for _ in range(3)][-1] is Reason.CHALLENGE
+
+
+def test_a_proof_of_life_is_of_one_track(monkeypatch):
+    door = proven(monkeypatch)
+    assert [door.see("alice", track=2).reason for _ in range(3)][-1] is Reason.CHALLENGE
+
+
+def test_a_proof_of_life_is_used_up_by_a_grant(monkeypatch):
+    door = proven(monkeypatch, cooldown_s=0.0)
+    assert door.see("alice").reason is Reason.CONFIRMING
+    door.see("alice"), door.see("alice")
+    assert [door.see("alice").reason for _ in range(3)][-1] is Reason.CHALLENGE

@@ -139,6 +139,15 @@ def test_whoever_is_asked_for_a_pin_is_not_refused_by_that() -> None:
     assert door.see(Reason.GRANTED) == 0
 
 
+def test_a_slow_frame_before_a_quick_one_ends_no_approach() -> None:
+    """A busy machine decides about one frame late: the next one is decided at an earlier time of the recording."""
+    door = Door()
+    for number in range(40):
+        late_s = 0.8 * (number % 3 == 0)
+        door.refusals.see(Reason.CHALLENGE, door.now_s + number / 10 + late_s, in_progress=True)
+    assert door.refusals.count == Count()
+
+
 def test_a_challenge_that_runs_is_not_cut_by_the_time_of_an_approach() -> None:
     door = Door()
     door.fail(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def test_what_was_not_measured_is_not_promised():
     for said in ("0.0001 false accepts", "5 templates", "FMR 1e-05", "0.5000", "keeps 0.0005"):
         assert said in found.shortfall
     assert "\n" not in found.shortfall
+
+
+def test_between_two_measured_rates_the_threshold_is_linear_in_the_logarithm():
+    known = {1e-5: 0.5, 1e-4: 0.4, 1e-3: 0.3}
+    assert threshold_at(known, 10**-4.5) == pytest.approx(0.45)
+    assert threshold_at(known, 2e-5) == pytest.approx(0.5 - 0.1 * math.log10(2))
 
 
 def test_the_last_rate_that_was_measured_is_kept():

@@ -371,6 +371,19 @@ def test_a_power_cut_between_two_files(path):
     assert records(path)[-1]["n"] == 4
 
 
+def test_each_record_and_its_head_are_on_the_disk_before_it_counts_as_written(audit, path, monkeypatch):
+    audit.append("started")
+    synced, sync = [], os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    audit.append("granted", subject="a")
+    assert synced.index(path.name) < synced.index(audit.head.path.name)
+
+
 def test_every_event_is_described():
     text = (Path(__file__).parents[2] / "docs/owner/secrets.md").read_text(encoding="utf-8")
     assert [event for event in RECORDS if f"`{event}`" not in text] == []
