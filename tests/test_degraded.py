@@ -76,6 +76,7 @@ def test_a_clock_that_jumps_opens_nothing_to_who_has_hours(
     with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:
         policy = Policy(hours="00:00-24:00")
         opened.set_profile("Eileen", replace(opened.profile("Eileen"), policy=policy))
+    door.configure(1.0, "[policy]\nrequire_time_sync = false\n")  # this machine may have no time server
     door.start("--camera", str(person_clip), "--once", JUMP_S=jump_s)
     code, lines, _ = door.end()
     jumps = [line["jump_s"] for line in lines if line["event"] == "clock_jumped"]
@@ -194,6 +195,7 @@ def test_a_start_on_a_full_or_read_only_card_opens_and_says_what_is_lost(
         else:
             subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
         content = {path.name: path.read_bytes() for path in folder.glob("gallery.db*")}
+        content.pop("gallery.db-shm", None)  # SQLite's map of the log: it goes with the last who reads
         door.start("--camera", str(person_clip), "--once")
         code, lines, err = door.end()
         assert (code, err) == (0, "")
