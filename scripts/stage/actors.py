@@ -151,8 +151,8 @@ def eased(passed_s: float, way_s: float = 0.5) -> float:
 
 # Deg of the head; the mesh sees a degree or two less.
 TURNS = {
-    "turn_left": 22.0, "turn_left_little": 17.0, "turn_left_far": 27.0,
-    "turn_right": -22.0, "turn_right_little": -17.0, "turn_right_far": -27.0,
+    "turn_left": 22.0, "turn_left_little": 17.0, "turn_left_far": 31.0,
+    "turn_right": -22.0, "turn_right_little": -17.0, "turn_right_far": -31.0,
 }  # fmt: skip
 OTHERS = {
     "blink": "nod",
