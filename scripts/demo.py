@@ -223,9 +223,7 @@ def act_out(parts: list[Part], device: Door, clock: Clock) -> tuple[list[Act], l
     for part in parts:
         starts_s = clock.at_s
         say(starts_s, f"-- {part.who} --")
-        if (
-            part.who == SUBJECT
-        ):  # an owner came in between: no refusal makes this challenge harder
+        if part.who == SUBJECT:  # an owner came in between: no refusal makes this challenge harder
             device.decider.conclude(Decision(True, Reason.GRANTED, starts_s))
         steps += walk(part, device, clock)
         acts.append(Act(part.who, starts_s, clock.at_s))
