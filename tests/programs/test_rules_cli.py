@@ -306,7 +306,8 @@ def test_the_list_says_who_may_come_when_and_what_is_left(path, capsys):
     assert len(lines) == 5
     assert enroll(path, "--list", "--json") == 0
     (alice, bob) = json.loads(capsys.readouterr().out)["subjects"]
-    assert (alice["hours"], alice["notes"]) == ("Mon-Fri 08:00-18:00", ["1 of 3 entries left"])
+    assert (alice["hours"], alice["notes"][0]) == ("Mon-Fri 08:00-18:00", "1 of 3 entries left")
+    assert alice["notes"][1].startswith("times are those of the board's zone, ")
     assert bob["notes"] == []
 
 
