@@ -64,6 +64,9 @@ class Recipe:
     network: str = ""  # left out where init is "run": the network that run trained, and its activation
     act: str = ""
     width: float = 0.0  # multiplier of a MobileNet's channels; 0: the published one
+    inherited_share: float = (
+        0.0  # of the weights that the run started from, in those that it is exported with
+    )
     frozen_norms: bool = False  # batch norms keep the statistics they start with
     turned_extra: int = 0  # how many more times than others a turned head is seen in an epoch
     dim: int = 0  # numbers of the embedding; 0: as many as the network is published with

@@ -36,7 +36,7 @@ from models.networks.mobilefacenet import MobileFaceNet
 from models.networks.registry import shipped_name
 from models.training.data import FaceCrops, load_crops, resized, to_tensor
 from models.training.metrics import pair_similarities, tar_at
-from models.training.runs import load_network
+from models.training.runs import load_network, with_inherited
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 WEIGHTS, CARDS = MODELS / "weights", MODELS / "cards"
@@ -62,6 +62,7 @@ def quantize(run: Path, data: Path, folder: Path) -> dict[str, Any]:
     """Export a run to `folder`; return the parity of int8 against fp32."""
     network, training = load_network(run)
     recipe = training["recipe"]
+    network = with_inherited(run, network, recipe)
     name = shipped_name(recipe["network"], recipe["act"])
     folder.mkdir(parents=True, exist_ok=True)
     crops = load_crops(data)

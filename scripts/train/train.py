@@ -44,7 +44,7 @@ from models.training.distillation import CLASSIFYING, OBJECTIVES, Lesson, inheri
 from models.training.loop import Phase, Recipe, Run, fit, is_main, load_recipe, world_size
 from models.training.metrics import identity_tar
 from models.training.refit import refit_last_layer
-from models.training.runs import load_network, note_start
+from models.training.runs import INHERITED, load_network, note_start
 from models.training.teacher import load_teacher
 from models.training.transplant import transplant
 from models.training.turned import turned_heads
@@ -99,6 +99,9 @@ def train(args: argparse.Namespace) -> None:
     lesson = Lesson(student, teacher, targets.shape[1], calibration.to(device))
     if recipe.init in REFITTED and not (args.out / "checkpoint.pt").exists():
         refit(student, crops, clean, lesson)
+    if recipe.inherited_share and not (args.out / INHERITED).exists():
+        args.out.mkdir(parents=True, exist_ok=True)
+        torch.save(student.state_dict(), args.out / INHERITED)
     widened = lesson.embedding(torch.from_numpy(targets).to(device)).cpu()
     labels = class_labels(crops)
     again = np.tile(turned_heads(crops.images), recipe.turned_extra) if recipe.turned_extra else NO_ROWS

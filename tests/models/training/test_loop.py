@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="needs the training tools: make test
 from models.networks.registry import make_network  # noqa: E402
 from models.training.data import Augment, batches, load_crops  # noqa: E402
 from models.training.loop import Phase, Run, fit, load_recipe  # noqa: E402
-from models.training.runs import load_network  # noqa: E402
+from models.training.runs import INHERITED, load_network, with_inherited  # noqa: E402
 from scripts.train.train import main, take_trunk, with_network  # noqa: E402
 from tests.support.training_data import write_data, write_teacher  # noqa: E402
 
@@ -138,13 +138,26 @@ def test_a_wider_embedding_is_refitted_to_the_joint_targets_and_trained(workshop
     np.savez(data / "joint_targets.npz", q=q, scale=np.float32(0.01))
     last_phase = RECIPE[RECIPE.rindex("[[phase]]") :].replace("24", "8")
     head = RECIPE[: RECIPE.index("[[phase]]")].replace('act = "relu6"', 'act = "prelu"')
-    (tmp_path / "recipe.toml").write_text(head + "dim = 256\nfrozen_norms = true\n" + last_phase)
+    (tmp_path / "recipe.toml").write_text(
+        head + "dim = 256\nfrozen_norms = true\ninherited_share = 0.25\n" + last_phase
+    )
     arguments = [tmp_path / "recipe.toml", "--data", data, "--out", tmp_path / "run", "--threads", 1]
     assert main([str(argument) for argument in arguments]) == 0
     network, training = load_network(tmp_path / "run")
     with torch.no_grad():
         assert network(torch.zeros(1, 3, 112, 112)).shape == (1, 256)
     assert training["recipe"]["dim"] == 256
+    inherited = torch.load(tmp_path / "run" / INHERITED, weights_only=True)
+    name = "stages.3.2.0.weight"
+    own, start = network.state_dict()[name].clone(), inherited[name]
+    assert not torch.equal(own, start)
+    scale = [
+        state["stages.3.2.1.weight"] / (state["stages.3.2.1.running_var"] + 1e-5).sqrt()
+        for state in (network.state_dict(), inherited)
+    ]
+    expected = 0.75 * own * scale[0].view(-1, 1, 1, 1) + 0.25 * start * scale[1].view(-1, 1, 1, 1)
+    blended = with_inherited(tmp_path / "run", network, training["recipe"])
+    torch.testing.assert_close(blended.state_dict()[name], expected, rtol=1e-3, atol=1e-5)
     np.savez(data / "joint_targets.npz", q=q[:9], scale=np.float32(0.01))
     assert main([str(argument) for argument in arguments]) == 1
 
