@@ -298,10 +298,11 @@ def two_views(folder: Path) -> list[str]:
 
 def add_somebody_like(gallery: Path, name: str, similarity: float) -> None:
     """Enroll two made-up templates of which the nearest is at a similarity to Eileen's."""
-    model_id = load_manifest(WEIGHTS / "mobilefacenet.json").model_id
-    with Gallery(gallery, model_id=model_id, dimension=128, read_only=False) as opened:
+    manifest = load_manifest(WEIGHTS / "mobilefacenet.json")
+    size = manifest.embedding_dim
+    with Gallery(gallery, model_id=manifest.model_id, dimension=size, read_only=False) as opened:
         (theirs,) = opened.templates("Eileen")
-        away = np.random.default_rng(len(name)).normal(size=(2, 128))
+        away = np.random.default_rng(len(name)).normal(size=(2, size))
         away = l2_normalize(away - (away @ theirs)[:, None] * theirs)
         nearest = similarity * theirs + np.sqrt(1 - similarity**2) * away[0]
         opened.enroll(name, l2_normalize(np.stack([nearest, nearest + 0.4 * away[1]])), replace=False)

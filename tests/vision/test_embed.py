@@ -157,7 +157,7 @@ def test_the_shipped_model_is_what_its_manifest_says():
     embedder = LiteRTEmbedder(manifest=SHIPPED, threads=1)
     assert embedder.manifest.input.dtype == embedder.manifest.output.dtype == "int8"
     assert embedder.manifest.size_bytes <= 1_500_000
-    assert embedder.embed(faces(1)[0]).shape == (128,)
+    assert embedder.embed(faces(1)[0]).shape == (embedder.manifest.embedding_dim,) == (256,)
     assert sorted(embedder.manifest.thresholds) == [1e-5, 1e-4, 1e-3]
 
 
