@@ -75,5 +75,5 @@ def test_multiply_adds_are_those_of_convolutions_and_linear_layers():
 
 
 def test_an_unknown_activation_is_named():
-    with pytest.raises(ValueError, match="prelu, relu6, received 'swish'"):
+    with pytest.raises(ValueError, match="prelu, relu6, relu, received 'swish'"):
         activation("swish", 8)
