@@ -154,7 +154,9 @@ def settle(network, faces) -> None:
 def test_eight_faces_are_learned_by_heart(learned):
     assert 0.8 < learned.losses[0] < 1.2  # knows nothing: the targets are random
     drops = any(isinstance(m, nn.Dropout) and m.p > 0 for m in learned.network.modules())
-    assert learned.losses[-1] < (0.55 if drops else 0.4) * learned.losses[0]  # the last step dropped features too
+    assert (
+        learned.losses[-1] < (0.55 if drops else 0.4) * learned.losses[0]
+    )  # the last step dropped features too
 
 
 def test_embeddings_of_unit_length_tell_the_faces_apart(learned):
