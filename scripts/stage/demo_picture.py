@@ -140,7 +140,7 @@ def caption(decision: Decision) -> str:
         Reason.NO_FACE: "nobody",
         Reason.COOLDOWN: "granted before",
         Reason.CONFIRMING: "match, confirming",
-        Reason.CHALLENGE: decision.hint,
+        Reason.CHALLENGE: decision.hint.partition(",")[0],
     }
     return words.get(decision.reason, f"refused: {str(decision.reason).replace('_', ' ')}")
 
