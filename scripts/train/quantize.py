@@ -153,8 +153,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ship", action="store_true", help="copy the measured int8 file to models/weights/")
     args = parser.parse_args(argv)
     if args.ship:
-        name = json.loads((args.run / "recipe.json").read_text())["network"]
-        print(ship(args.out, name))
+        recipe = json.loads((args.run / "recipe.json").read_text())
+        print(ship(args.out, shipped_name(recipe["network"], recipe["act"])))
         return 0
     print(json.dumps(quantize(args.run, args.data, args.out), indent=1))
     return 0

@@ -110,6 +110,11 @@ def percent(interval):
     return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
+def test_the_liveness_networks_lose_nothing_in_int8():
+    """Rank correlation of the int8 files with the trained network, on the looks to choose on."""
+    assert json.loads(PAD.read_text())["development"]["rank_to_fp32"] > 0.99
+
+
 def test_the_liveness_networks_are_small():
     manifest = json.loads(PAD.read_text())
     assert sum(manifest[look]["bytes"] for look in ("near", "wide")) <= 1_000_000

@@ -393,13 +393,13 @@ def test_export_is_int8_near_fp32_and_shipping_is_gated(workshop, trained):
     result = subprocess.run(quantize, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     folder = trained / "export"
-    manifest = json.loads((folder / "mobilefacenet.json").read_text())
+    manifest = json.loads((folder / "mobilefacenet_relu6.json").read_text())
     assert manifest["input"]["dtype"] == manifest["output"]["dtype"] == "int8"
     assert manifest["input"]["scale"] == pytest.approx(1 / 128, rel=1e-3)
     assert manifest["bytes"] <= 1_500_000
     assert manifest["parity"]["cosine_mean"] > 0.95
-    assert export.operators(folder / "mobilefacenet.tflite") <= export.INT8_OPERATORS
-    single = json.loads((folder / "mobilefacenet_fp32.json").read_text())
+    assert export.operators(folder / "mobilefacenet_relu6.tflite") <= export.INT8_OPERATORS
+    single = json.loads((folder / "mobilefacenet_relu6_fp32.json").read_text())
     figures = {"lfw_accuracy": 98.0}
     (folder / "lfw.json").write_text(
         json.dumps({single["model_id"]: {"lfw_accuracy": 98.5}, manifest["model_id"]: figures})
