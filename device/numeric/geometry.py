@@ -25,8 +25,6 @@ REFERENCE_POINTS: Points = np.array(
     dtype=np.float32,
 )
 
-FACE_CENTER, FACE_WIDTH_PX = (55.5, 62.0), 80.0  # of the face in that crop
-WIDE_LOOK = 2.7  # face widths that the liveness network sees around a face
 
 MESH_POINTS = 468
 

@@ -8,8 +8,3 @@ from __future__ import annotations
 TRAINING_PEOPLE = (1, 4, 5, 7, 8, 10, 11, 14)
 DEVELOPMENT_PEOPLE = (2, 13, 16)
 TEST_PEOPLE = (3, 6, 9, 12, 15)
-
-
-def is_live(group: str) -> bool:
-    """Say whether a group of pictures is of living people: its name tells."""
-    return "live" in group
