@@ -56,7 +56,7 @@ SUBJECT, STRANGER = "Eileen Collins", "Grace Hopper"
 PRINT, SCREEN = "a print of her", "a screen with her"
 PULSE_S = 2.0  # shorter than at a door, so that its end is seen
 FPS = 10.0
-AWAY_S = 0.7
+AWAY_S = 2.5  # longer than the door takes a face at the same place for one that never left (stillness.GAP_S)
 GUIDED = (Look(yaw_deg=18), Look(yaw_deg=-18), Look(pitch_deg=12), Look(pitch_deg=-12))
 QUIET = (Reason.CONFIRMING, Reason.DWELLING, Reason.COOLDOWN)
 FILLING = {
@@ -109,14 +109,16 @@ def cast(photos: dict[str, Path], seconds: float) -> list[Part]:
     portrait = read_picture(photos[SUBJECT])
     chance = random.Random(make_clip.SEED)
     held = [(PRINT, Actor(printed(portrait))), (SCREEN, Actor(on_screen(portrait)))]
-    attacks = [Part(name, comes_in(ObeyingPicture(actor, wall), wall), 4 + seconds) for name, actor in held]
+    attacks = [
+        Part(name, comes_in(ObeyingPicture(actor, wall), wall), AWAY_S + 4 + seconds) for name, actor in held
+    ]
     stranger = Person(Actor(read_picture(photos[STRANGER])), chance)
     subject = comes_in(Person(Actor(portrait), chance), wall)
     return [
         Part("nobody", lambda *_: wall, 0.4 * seconds),
         Part(STRANGER, stranger, seconds),
         *attacks,
-        Part(SUBJECT, subject, 24 + seconds),
+        Part(SUBJECT, subject, AWAY_S + 24 + seconds),
         Part("nobody", lambda *_: wall, 0.4 * seconds + PULSE_S / 2),
     ]
 
