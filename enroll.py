@@ -171,7 +171,7 @@ def studio_of(config: Config, register: Register) -> Studio:
     return Studio(
         register=register,
         embedder=embedder,
-        open_gallery=partial(build_gallery, config, embedder),
+        open_gallery=partial(build_gallery, config, manifest),
         new_collector=lambda samples, guided: build_collector(
             config, embedder, samples=samples, guided=guided
         ),

@@ -92,7 +92,7 @@ def build_door(
         undo.callback(front.close)
         prompt = build_prompt(config, front)
         embedder = build_embedder(config)
-        gallery = build_gallery(config, embedder, read_only=True)
+        gallery = build_gallery(config, embedder.manifest, read_only=True)
         undo.callback(gallery.close)
         finder = build_finder(config, embedder.manifest.side_px)
         undo.callback(finder.close)
@@ -422,18 +422,18 @@ def build_embedder(config: Config) -> LiteRTEmbedder:
     return embedder
 
 
-def build_gallery(config: Config, embedder: LiteRTEmbedder, *, read_only: bool) -> Gallery:
-    """Open the gallery; each match follows the number of templates that it holds at that moment."""
+def build_gallery(config: Config, manifest: Manifest, *, read_only: bool) -> Gallery:
+    """Open the gallery of an embedder; each match follows the number of templates that it holds at that moment."""
     keys = build_keys(config)
     if not config.unbound_key:
         check_bond(keys)
     return Gallery(
         config.gallery_path,
-        model_id=embedder.model_id,
-        dimension=embedder.manifest.embedding_dim,
+        model_id=manifest.model_id,
+        dimension=manifest.embedding_dim,
         read_only=read_only,
         keys=keys,
-        threshold_for=lambda templates: threshold_for(config, embedder.manifest, templates).threshold,
+        threshold_for=lambda templates: threshold_for(config, manifest, templates).threshold,
     )
 
 

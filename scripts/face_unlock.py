@@ -52,6 +52,7 @@ COMMANDS: dict[str, Command] = {
     "change": Command("change who may enter when", "enroll", "change"),
     "remove": Command("delete a person for good", "enroll", "remove"),
     "check": Command("say whether a person's templates still serve", "enroll", "check"),
+    "doctor": Command("say what is wrong with this door, and what to do", "scripts.doctor"),
     "selftest": Command("prove at this door that pictures are kept out", "scripts.pad_selftest"),
     "audit": Command("verify and read the audit log", "scripts.audit"),
     "backup": Command("make, restore and purge encrypted backups", "scripts.backup"),

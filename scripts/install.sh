@@ -231,7 +231,8 @@ install_config() {
 }
 
 # Commands for any folder. The contact sheet lands beside the gallery, where only the service's user reads, and that user
-# need not be able to enter the folder the command is typed in. With a sealed key only systemd can hand it over.
+# need not be able to enter the folder the command is typed in. With a sealed key only systemd can hand it over. The
+# doctor alone may read the journal, where each visit has its line.
 # shellcheck disable=SC2016  # what stands in single quotes is for the commands and their shells
 install_commands() {
     write_command face-unlock "COMMAND ...: all that an owner does, face-unlock --help" /opt/face-unlock/scripts/face_unlock.py
@@ -252,12 +253,20 @@ write_command() {
 # $1 $2, as the service's user, in its folder; what it caches there nobody else reads
 cd /
 ${4:-:}
+JOURNAL=
+if [ "\${1:-}" = doctor ]; then JOURNAL=systemd-journal; fi
 KEY=/etc/credstore.encrypted/gallery.key
 if [ -e "\$KEY" ]; then
     if [ -t 0 ]; then HOW=--pty; else HOW=--pipe; fi
     exec sudo systemd-run --quiet --wait --collect "\$HOW" --uid=face-unlock --gid=face-unlock \\
         --working-directory=/var/lib/face-unlock --property=UMask=0077 \\
+        \${JOURNAL:+--property=SupplementaryGroups="\$JOURNAL"} \\
         --property="LoadCredentialEncrypted=gallery.key:\$KEY" /opt/face-unlock/.venv/bin/python $3 "\$@"
+fi
+if [ -n "\$JOURNAL" ]; then
+    set -- env HOME=/var/lib/face-unlock setpriv --reuid=face-unlock --regid=face-unlock \\
+        --groups="\$(id -G face-unlock | tr ' ' ,),\$JOURNAL" /opt/face-unlock/.venv/bin/python $3 "\$@"
+    exec sudo sh -c 'umask 077 && cd /var/lib/face-unlock && exec "\$@"' sh "\$@"
 fi
 exec sudo -u face-unlock sh -c 'umask 077 && cd /var/lib/face-unlock && exec "\$@"' sh \\
     /opt/face-unlock/.venv/bin/python $3 "\$@"

@@ -164,7 +164,7 @@ def stages(actor: Actor, config: Config) -> Iterator[Stages]:
         aligner = build_aligner(config, embedder.manifest.side_px)
         networks = Once(build_detector(config), aligner, embedder)
         undo.callback(networks.close)
-        gallery = build_gallery(config, embedder, read_only=False)
+        gallery = build_gallery(config, embedder.manifest, read_only=False)
         undo.callback(gallery.close)
         lock = build_front(config, pin_factory=MockFactory())
         undo.callback(lock.close)

@@ -2,7 +2,7 @@
 _face_unlock() {
     local words word=${COMP_WORDS[COMP_CWORD]}
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check selftest audit backup keys demo --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys demo --help" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -13,6 +13,7 @@ _face_unlock() {
         change) words="--json --hours --time-zone --from --until --entries --pin-hours --pin-every-h --pin-after-failures --access --pin --duress-pin --retain-days --gallery --config" ;;
         remove) words="--json --sheet --no-sheet --yes --gallery --config" ;;
         check) words="--samples --json --camera --images --gallery --model --config" ;;
+        doctor) words="--watch --only --json --camera --gallery --config" ;;
         selftest) words="--images --looks --camera --gallery --config" ;;
         audit) words="--event --subject --since --until --json --gallery --config verify show" ;;
         backup) words="--passphrase-file --no-passphrase --yes --gallery --config create restore purge" ;;

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from device.protocols import Aligner, Detector
-from device.types import AlignedFace, FaceDetection, Image, Reason, Stop
+from device.types import AlignedFace, FaceDetection, Image, Quality, Reason, Stop
 from device.vision.quality import QualityLimits, assess, is_confirmed
 
 NO_FACE = Stop(Reason.NO_FACE, "no face: step before the camera")
@@ -19,12 +19,13 @@ class Found:
     """What a picture shows: a face that may be compared, or the stop that says why there is none.
 
     `detection` is that of the nearest face, good enough or not, `brightness` its mean of 0 to 255; None where there is
-    nobody.
+    nobody. `quality` is what was measured of it, None where it was not.
     """
 
     detection: FaceDetection | None
     face: AlignedFace | Stop
     brightness: float | None = None
+    quality: Quality | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -65,7 +66,7 @@ class Finder:
         detection, face = near[0] if near else (widest, self.aligner.align(image, widest))
         quality = assess(face, detection, self.limits)
         stop = quality.stop or self._upside_down(image, detection, face)
-        return Found(detection, stop or face, quality.brightness if near else None)
+        return Found(detection, stop or face, quality.brightness if near else None, quality)
 
     def close(self) -> None:
         self.detector.close()

@@ -55,9 +55,14 @@ class TurnSearch:
             yield "warning", {"error": self.advice}
 
     def _advise(self, turn_deg: int) -> str:
-        # a mirrored picture turns the other way round
-        rotation_deg = (self._rotation_deg + (-turn_deg if self._mirror else turn_deg)) % 360
+        rotation_deg = upright_rotation(turn_deg, self._rotation_deg, self._mirror)
         return f"faces are seen only after turning the picture: set camera.rotation = {rotation_deg}"
+
+
+def upright_rotation(turn_deg: int, rotation_deg: int, mirror: bool) -> int:
+    """Return the `camera.rotation` that shows faces upright, which so far are only after another turn of `turn_deg`."""
+    # a mirrored picture turns the other way round
+    return (rotation_deg + (-turn_deg if mirror else turn_deg)) % 360
 
 
 class NoSearch:

@@ -139,9 +139,9 @@ def embedder() -> LiteRTEmbedder:
 
 def test_the_threshold_follows_enrollments_while_the_door_runs(tmp_path, embedder):
     config = replace(CONFIG, gallery=str(tmp_path / "gallery.db"))
-    with build_gallery(config, embedder, read_only=False) as writer:
+    with build_gallery(config, embedder.manifest, read_only=False) as writer:
         writer.enroll("alice", units(1), replace=False)
-        with build_gallery(config, embedder, read_only=True) as door:
+        with build_gallery(config, embedder.manifest, read_only=True) as door:
             decider = make_decider(replace(decision_rule(config, embedder), dwell_s=0), "off")
             one = door.match(units(1)[0])
             writer.enroll("bob", units(9)[1:], replace=False)

@@ -352,6 +352,30 @@ def test_with_a_sealed_key_systemd_hands_it_to_the_command(run, tmp_path, tools)
     ]
 
 
+def test_the_doctor_alone_may_read_the_journal(run, tmp_path, tools):
+    root = tmp_path / "root"
+    assert run("install.sh").returncode == 0
+    (tools / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
+    (tools / "setpriv").write_text('#!/bin/sh\nfor each; do echo "$each"; done\n')
+    (tools / "id").write_text('#!/bin/sh\n[ "$*" = "-G face-unlock" ] && echo 990 44 20\n')
+    for name in ("sudo", "setpriv", "id"):
+        (tools / name).chmod(0o755)
+    command = root / "usr/local/bin/face-unlock"
+    command.write_text(
+        command.read_text().replace("cd /var/lib/face-unlock", f"cd {root}/var/lib/face-unlock")
+    )
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        [command, "doctor", "--json"], env=environment, capture_output=True, text=True
+    ).stdout
+    assert told.splitlines() == [
+        *("--reuid=face-unlock", "--regid=face-unlock", "--groups=990,44,20,systemd-journal"),
+        *("/opt/face-unlock/.venv/bin/python", "/opt/face-unlock/scripts/face_unlock.py", "doctor", "--json"),
+    ]
+    told = subprocess.run([command, "list"], env=environment, capture_output=True, text=True)
+    assert "systemd-journal" not in told.stdout + told.stderr
+
+
 def test_installed_config_is_one_that_loads(run, tmp_path):
     from device.config import load_config
 

@@ -98,7 +98,7 @@ def test_templates_of_an_old_gallery_still_serve(old: Path) -> None:
         pytest.skip("the gallery is of another network, and everybody is enrolled again")
     near, *_ = recorded.read_looks("astronaut")
     config = replace(config, gallery=str(old / "gallery.db"))
-    with build_gallery(config, embedder, read_only=True) as gallery:
+    with build_gallery(config, embedder.manifest, read_only=True) as gallery:
         template = gallery.templates("Eileen Collins")[0]
     assert float(np.dot(template, embedder.embed(near))) > 0.9
 

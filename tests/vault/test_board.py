@@ -194,17 +194,17 @@ def test_a_foreign_gallery_with_a_key_of_its_own_does_not_open_on_a_bound_board(
     monkeypatch.setenv("FACE_UNLOCK_BOARD", str(tmp_path / "no board"))
     foreign = tmp_path / "foreign" / "gallery.db"
     config = replace(load_config(Path("/dev/null")), gallery=str(foreign))
-    with build_gallery(config, embedder, read_only=False):
+    with build_gallery(config, embedder.manifest, read_only=False):
         pass
     monkeypatch.setenv("FACE_UNLOCK_BOARD", here)
     for read_only in (True, False):
         with pytest.raises(GalleryKeyError) as caught:
-            build_gallery(config, embedder, read_only=read_only)
+            build_gallery(config, embedder.manifest, read_only=read_only)
         assert "is bound to nothing, and this board has its serial number" in str(caught.value)
         assert "gallery_keys.py bind" in str(caught.value)
-    build_gallery(replace(config, unbound_key=True), embedder, read_only=True).close()
+    build_gallery(replace(config, unbound_key=True), embedder.manifest, read_only=True).close()
     assert keys(foreign, "bind") == 0  # the owner's own way
-    build_gallery(config, embedder, read_only=True).close()
+    build_gallery(config, embedder.manifest, read_only=True).close()
 
 
 def test_the_recovery_of_a_dead_board_is_a_backup(path, tmp_path, monkeypatch, capsys):
