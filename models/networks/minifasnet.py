@@ -61,8 +61,7 @@ class MiniFASNet(nn.Module):
         side_px: of the picture, a multiple of 16: 80 and 128 as published.
         answers: logits.
         rows: the table, V2 if left out.
-        act: "prelu" as published; "relu" is the same within a few hundredths, for the learned slopes are that near to
-            zero, and costs nothing in int8.
+        act: "prelu" as published; "relu" costs nothing in int8, and has to learn anew what the slopes said.
         excite: V2SE in place of V2.
     """
 

@@ -20,10 +20,10 @@ NEAR_TEACHERS, WIDE_TEACHERS = (2, 3, 4, 5), (0, 1)  # of models.pad.teachers.NA
 class TwoLooks(nn.Module):
     """Map near looks (N, 3, 128, 128) and wide looks (N, 3, 80, 80), RGB in [0, 1], to their parts of the logit."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: str = "relu") -> None:
         super().__init__()
-        self.near = MiniFASNet(NEAR_PX, 1 + len(NEAR_TEACHERS), act="relu")
-        self.wide = MiniFASNet(WIDE_PX, 1 + len(WIDE_TEACHERS), act="relu")
+        self.near = MiniFASNet(NEAR_PX, 1 + len(NEAR_TEACHERS), act=act, excite=True)
+        self.wide = MiniFASNet(WIDE_PX, 1 + len(WIDE_TEACHERS), act=act)
         fold(self)  # what is inherited has its batch norms folded, and learns on so: a third faster
 
     def forward(self, near: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,18 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.int8.quantization_aware import fold
-from models.networks.blocks import SqueezeExcite
-from models.networks.minifasnet import Block, MiniFASNet
+from models.networks.minifasnet import MiniFASNet
 from models.networks.pad import NEAR_TEACHERS, WIDE_TEACHERS, TwoLooks
 from models.pad.teachers import CLIP, joint, load_teacher
 
 FIELDS = ("near", "wide", "teachers", "live", "kind", "source", "fills")
-LEAN, LEAN_RECORDED = (
-    0.75,
-    2.0,
-)  # of the target logit toward the truth; recordings are real, simulations are not
-BESIDE = 0.05  # weight of each teacher's own answer
-GATED = 256  # looks that the mean of a gate is taken over
+LEAN, LEAN_RECORDED = 0.5, 2.0  # of the target logit toward the truth; recordings are real, simulations not
+BESIDE = 0.1  # weight of each teacher's own answer
+LEAST_VARIANCE = 1e-3  # of a channel that hardly says anything
 RIDGE = 0.1  # of the features' variance
 REFRESH = 200  # batches between looks for new parts
 
@@ -97,11 +93,42 @@ def to_input(looks: npt.NDArray[np.uint8]) -> Tensor:
     return pictures.contiguous(memory_format=torch.channels_last)
 
 
+class EarlyLoss(nn.Module):
+    """The objective "early": the early layers, of ReLUs, say what those of the parents say, of PReLUs.
+
+    The loss is the squared error of each channel of the map, in variances of that channel, a hint as in FitNets (Romero
+    et al., arXiv 1412.6550). Without it the slopes that a ReLU lacks cost most of what the parents have learned.
+    """
+
+    def __init__(self, student: TwoLooks, parents: TwoLooks) -> None:
+        super().__init__()
+        self.student, self.parents = student, [parents.eval()]  # in a list: it is no part of what learns
+
+    def forward(
+        self, near: Tensor, wide: Tensor, _teachers: Tensor, _target: Tensor, _progress: float
+    ) -> dict[str, Tensor]:
+        (parents,) = self.parents
+        errors = {
+            "near": error(self.student.near, parents.near, near),
+            "wide": error(self.student.wide, parents.wide, wide),
+        }
+        return {"total": errors["near"] + errors["wide"], **{k: v.detach() for k, v in errors.items()}}
+
+
+def error(trunk: MiniFASNet, parent: MiniFASNet, looks: Tensor) -> Tensor:
+    """Return the squared error of a trunk's early map, in variances of its parent's channels, their mean."""
+    with torch.no_grad():
+        wanted = parent.early(looks).float()
+    with torch.autocast(looks.device.type, enabled=False):
+        missed = (trunk.early(looks) - wanted).square().mean((0, 2, 3))
+    return (missed / wanted.var((0, 2, 3)).clamp(min=LEAST_VARIANCE)).mean()
+
+
 class JointLoss(nn.Module):
     """The objective "joint": cross-entropy to the target's share, and each teacher's own logit beside it.
 
-    With `late`, the objective "late", the early layers stay as they were inherited: they have seen real recordings, and
-    three quarters of the time is theirs. Depthwise gradients are faster in float32 than in bfloat16.
+    With `late`, the objective "late", the early layers stay as they are: they have seen real recordings, and three
+    quarters of the time is theirs. What learns runs in float32: depthwise gradients are slower in bfloat16.
     """
 
     def __init__(self, student: TwoLooks, *, late: bool = False) -> None:
@@ -109,10 +136,12 @@ class JointLoss(nn.Module):
         self.student, self.fixed = student, late
 
     def answers(self, trunk: MiniFASNet, looks: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.fixed):
-            maps = trunk.early(looks)
+        if self.fixed:
+            with torch.no_grad():
+                looks = trunk.early(looks).float()
         with torch.autocast(looks.device.type, enabled=False):
-            return trunk.answer(trunk.late(maps.float())).flatten(1)
+            maps = looks if self.fixed else trunk.early(looks)
+            return trunk.answer(trunk.late(maps)).flatten(1)
 
     def forward(
         self, near: Tensor, wide: Tensor, teachers: Tensor, target: Tensor, progress: float
@@ -132,18 +161,28 @@ class JointLoss(nn.Module):
 
 
 @torch.no_grad()
-def inherit(folder: Path, near: str, wide: str, looks: Looks, count: int = 4_000) -> TwoLooks:
-    """Return the network with two teachers' trunks, its answers fitted to looks by ridge regression."""
-    network = TwoLooks()
-    rows = looks.rows(np.random.default_rng(0).permutation(len(looks))[:count])
-    teacher = load_teacher(folder / f"pad_teacher_{near}.onnx")
-    copy_trunk(network.near, without_gates(teacher, to_input(rows["near"][:GATED])))
-    copy_trunk(network.wide, load_teacher(folder / f"pad_teacher_{wide}.onnx"))
-    stem = network.wide.trunk[0][0]  # Silent-Face wants BGR in [0, 255]
+def load_parents(folder: Path, near: str, wide: str) -> TwoLooks:
+    """Return two teachers' trunks as they were published, with PReLUs; their answers are random.
+
+    Raises:
+        ValueError: the near one has no gates, or the wide one has some.
+    """
+    parents = TwoLooks("prelu")
+    copy_trunk(parents.near, load_teacher(folder / f"pad_teacher_{near}.onnx"))
+    copy_trunk(parents.wide, load_teacher(folder / f"pad_teacher_{wide}.onnx"))
+    stem = parents.wide.trunk[0][0]  # Silent-Face wants BGR in [0, 255]
     stem.weight.copy_(stem.weight.flip(1) * 255)
-    features = []
-    for trunk, name in ((network.near, "near"), (network.wide, "wide")):
+    for trunk in (parents.near, parents.wide):
         trunk.eval().to(memory_format=torch.channels_last)
+    return parents
+
+
+@torch.no_grad()
+def inherit(parents: TwoLooks, looks: Looks, count: int = 4_000) -> TwoLooks:
+    """Fit the parents' answers to looks by ridge regression; return the network with all of theirs but the slopes."""
+    rows = looks.rows(np.random.default_rng(0).permutation(len(looks))[:count])
+    features = []
+    for trunk, name in ((parents.near, "near"), (parents.wide, "wide")):
         with torch.autocast("cpu", torch.bfloat16):
             found = [
                 trunk.late(trunk.early(to_input(part))).flatten(1).float()
@@ -155,47 +194,23 @@ def inherit(folder: Path, near: str, wide: str, looks: Looks, count: int = 4_000
     weight, bias = ridge(torch.cat(features, dim=1), target[:, None])
     half = features[0].shape[1]
     for trunk, found, own, chosen in (
-        (network.near, weight[:, :half], features[0], NEAR_TEACHERS),
-        (network.wide, weight[:, half:], features[1], WIDE_TEACHERS),
+        (parents.near, weight[:, :half], features[0], NEAR_TEACHERS),
+        (parents.wide, weight[:, half:], features[1], WIDE_TEACHERS),
     ):
         beside, offset = ridge(own, torch.from_numpy(teachers[:, chosen]))
         trunk.answer.weight.copy_(torch.cat([found, beside])[..., None, None])
         trunk.answer.bias.copy_(torch.cat([bias / 2, offset]))
+    network = TwoLooks().to(memory_format=torch.channels_last)
+    network.load_state_dict(parents.state_dict(), strict=False)  # all but the slopes
     return network
 
 
-@torch.no_grad()
-def without_gates(network: MiniFASNet, looks: Tensor) -> MiniFASNet:
-    """Put the mean gate over some looks in the place of each squeeze-and-excite, in place; return the network.
-
-    The published gates stay within 0.007 of their mean, less than two steps of int8, which would lose what they say.
-    """
-    fold(network)
-    gates: dict[Block, list[Tensor]] = {}
-    blocks = [
-        layer
-        for layer in network.trunk
-        if isinstance(layer, Block) and isinstance(layer.excite, SqueezeExcite)
-    ]
-    for block in blocks:
-        block.excite.gate.register_forward_hook(
-            lambda _gate, _inputs, found, block=block: gates.setdefault(block, []).append(found)
-        )
-    for part in looks.split(64):
-        network(part)
-    for block, found in gates.items():
-        mean = torch.cat(found).mean((0, 2, 3))
-        block.project[0].weight.mul_(mean[:, None, None, None])
-        block.project[0].bias.mul_(mean)
-        block.excite = nn.Identity()
-    return network
-
-
-def copy_trunk(student: nn.Module, teacher: nn.Module) -> None:
-    """Copy all but the slopes and the answers; the student is folded."""
-    fold(teacher)
-    values = {name: value for name, value in teacher.state_dict().items() if not name.startswith("answer")}
-    student.load_state_dict(values, strict=False)
+def copy_trunk(network: MiniFASNet, teacher: MiniFASNet) -> None:
+    """Copy all but the answers into a network that is folded."""
+    values = {n: v for n, v in fold(teacher).state_dict().items() if not n.startswith("answer")}
+    left = network.load_state_dict(values, strict=False)
+    if left.unexpected_keys or any(not name.startswith("answer") for name in left.missing_keys):
+        raise ValueError("the teacher's table is not this network's: near needs gates, wide none")
 
 
 def ridge(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ from models.int8 import export
 from models.networks.pad import TwoLooks, logits
 from models.pad.agreement import auc, rank_correlation
 from models.pad.distill import Looks, to_input
-from models.pad.export import PIXEL_MEAN, PIXEL_STD, outputs, to_files
+from models.pad.export import OPERATORS, PIXEL_MEAN, PIXEL_STD, outputs, to_files
 from models.pad.photographs import CHOOSE, LEARN
 from models.training.runs import averaged
 from scripts.measure.evaluate_pad import table
@@ -59,10 +59,10 @@ def export_run(run: Path, looks: Path, folder: Path) -> dict[str, Any]:
         look: to_files(getattr(network, look), f"pad_{look}", samples[look], folder)[1] for look in LOOKS
     }
     for file in files.values():
-        unexpected = export.operators(file) - export.INT8_OPERATORS
+        unexpected = export.operators(file) - OPERATORS
         if unexpected:
             raise SystemExit(
-                f"{file} has operators that int8 kernels do not run: {', '.join(sorted(unexpected))}"
+                f"{file} has operators that are neither int8 nor of a gate: {', '.join(sorted(unexpected))}"
             )
     parts = {look: outputs(file, chosen.all(look)) for look, file in files.items()}
     scores = parts["near"] + parts["wide"]
