@@ -2,7 +2,7 @@
 
 `near` sees 1.5 box sides at 128 px, `wide` 2.7 box widths at 80 px. Each gives its part of the joint teacher's logit;
 the sum is the answer. Beside it each repeats what the public networks of its kind say, so that it keeps their eyes;
-those answers are not exported.
+those answers are not exported, but `mix_answers` puts their mean into the answer that is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from models.networks.minifasnet import MiniFASNet
 
 NEAR_PX, WIDE_PX = 128, 80
 NEAR_TEACHERS, WIDE_TEACHERS = (2, 3, 4, 5), (0, 1)  # of models.pad.teachers.NAMES
+MIXED = 0.5  # agrees more with the joint teacher than either alone
 
 
 class TwoLooks(nn.Module):
@@ -29,6 +30,19 @@ class TwoLooks(nn.Module):
     def forward(self, near: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
         """Return the answers (N, 5) of the near trunk and (N, 3) of the wide one; the first is its part."""
         return self.near(near), self.wide(wide)
+
+
+@torch.no_grad()
+def mix_answers(network: TwoLooks, share: float = MIXED) -> TwoLooks:
+    """Move each part toward its share of the joint teacher, as the trunk repeats it, in place; return the network.
+
+    The joint teacher is the mean over the mean of its wide networks and each near one (`models.pad.teachers.joint`).
+    """
+    teachers = 1 + len(NEAR_TEACHERS)
+    for answer, count in ((network.near.answer, 1), (network.wide.answer, len(WIDE_TEACHERS))):
+        for values in (answer.weight, answer.bias):
+            values[0].lerp_(values[1:].sum(0) / (teachers * count), share)
+    return network
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ import torch
 from device.programs import Parser
 from device.vision.liveness import joined_digest
 from models.int8 import export
-from models.networks.pad import TwoLooks, logits
+from models.networks.pad import TwoLooks, logits, mix_answers
 from models.pad.agreement import auc, rank_correlation
 from models.pad.distill import Looks, to_input
 from models.pad.export import OPERATORS, PIXEL_MEAN, PIXEL_STD, outputs, to_files
@@ -52,6 +52,7 @@ START, END = "<!-- figures: written by scripts/train/quantize_pad.py --ship -->\
 def export_run(run: Path, looks: Path, folder: Path) -> dict[str, Any]:
     """Write the files and the manifest to `folder`; return what was measured on development looks."""
     network, training = averaged(run, TwoLooks())
+    mix_answers(network)
     learned, chosen = Looks.open(looks, LEARN), Looks.open(looks, CHOOSE)
     samples = learned.rows(np.random.default_rng(SEED).permutation(len(learned))[:CALIBRATION_LOOKS])
     folder.mkdir(parents=True, exist_ok=True)

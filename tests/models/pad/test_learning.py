@@ -20,7 +20,7 @@ from device.vision.assets import FACE_DETECTOR
 from device.vision.detect import LiteRTDetector
 from device.vision.liveness import PadScorer, load_liveness_manifest, near_look, wide_look
 from models.int8.export import INT8_OPERATORS, operators
-from models.networks.pad import TwoLooks, logits
+from models.networks.pad import NEAR_TEACHERS, WIDE_TEACHERS, TwoLooks, logits, mix_answers
 from models.pad import photographs
 from models.pad.agreement import Agreement, auc, rank_correlation
 from models.pad.distill import EarlyLoss, JointLoss, Looks, inherit, load_parents, to_input
@@ -307,6 +307,18 @@ def test_the_answer_of_two_looks_is_their_sum() -> None:
     assert logits(network, near, wide).numpy() == pytest.approx(
         (parts[0][:, 0] + parts[1][:, 0]).numpy(), abs=0.05
     )
+
+
+def test_half_of_the_answer_is_what_the_network_takes_the_joint_teacher_to_say() -> None:
+    network = TwoLooks().eval()
+    near, wide = torch.rand(3, 3, 128, 128), torch.rand(3, 3, 80, 80)
+    with torch.no_grad():
+        n, w = network(near, wide)
+        found = sum(part[:, 0] for part in mix_answers(network)(near, wide))
+    repeated = torch.zeros(3, len(NAMES))
+    repeated[:, NEAR_TEACHERS], repeated[:, WIDE_TEACHERS] = n[:, 1:], w[:, 1:]
+    expected = 0.5 * (n[:, 0] + w[:, 0]).numpy() + 0.5 * joint(repeated.numpy())
+    assert found.numpy() == pytest.approx(expected, abs=1e-4)
 
 
 def test_equal_scores_are_worth_half() -> None:
