@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from device.decide.backoff_file import BackoffFile
 from device.errors import CameraLost, LockError, LockRefused
-from device.gallery.usage import UsageFile
 from device.journal.approaches import Approaches
 from device.journal.events import EVENTS, Sink
 from device.journal.status import StatusLog
@@ -47,13 +45,24 @@ class SteadyTime:
         time.sleep(seconds)
 
 
+class Faulty(Protocol):
+    """A file that may be lost."""
+
+    @property
+    def fault(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRule:
-    """`pulse_s`: how long the door stays unlocked; `heartbeat_s`: between two heartbeats; `once`: end with a grant."""
+    """`pulse_s`: how long the door stays unlocked; `heartbeat_s`: between two heartbeats; `once`: end with a grant.
+
+    `least_fps`: with fewer frames a second no face can be followed.
+    """
 
     pulse_s: float
     heartbeat_s: float
     once: bool = False
+    least_fps: float = 0.0
 
 
 class Watch:
@@ -76,7 +85,7 @@ class Watch:
         status: StatusLog,
         notifier: Notifier,
         check_stop: Callable[[], None] = lambda: None,
-        counts: Sequence[BackoffFile | UsageFile] = (),
+        counts: Sequence[Faulty] = (),
         on_once: Callable[[], object] = lambda: None,
         meter: FaceMeter | NoMeter | None = None,
         time: Time | None = None,
@@ -92,7 +101,7 @@ class Watch:
         )
         self._time, self._meter = time or SteadyTime(), meter or NoMeter()
         self._fault: str | None = None
-        self._approaches = Approaches()
+        self._approaches = Approaches(rule.least_fps)
         self._started_s = self._beat_s = self._time.now_s()
         self._frames = self._frames_at_beat = 0
         self._lost = False
@@ -155,6 +164,7 @@ class Watch:
         self._door.lock.check()
         self._tell_fault()
         self._tell_news(decision)
+        self._tell(self._door.desk.step())
         self._meter.see(decision, now_s)
         self._beat(is_picture)
         self._time.sleep(self._door.rest_s)
@@ -163,7 +173,7 @@ class Watch:
     def _tell_grant(self, decision: Decision) -> None:
         if self._rule.once:
             self._on_once()
-        self._status.event("granted", subject_id=decision.subject_id)
+        self._status.event("granted", subject_id=decision.subject_id, method=decision.method)
         self._notifier.status(f"granted {decision.subject_id}")
 
     def _tell_news(self, decision: Decision | None) -> None:
@@ -235,6 +245,7 @@ class Watch:
             self._check_stop()
             self._door.lock.check()
             self._tell_news(None)
+            self._tell(self._door.desk.step())
             self._heartbeat(now_s)
             self._time.sleep(min(STEP_S, until_s - now_s))
 

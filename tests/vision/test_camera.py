@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
@@ -18,8 +19,9 @@ from device.vision.camera.clip import ClipCamera
 from device.vision.camera.live import MAX_HUNG_READERS
 from device.vision.camera.opencv import OpenCVCamera
 from device.vision.camera.picamera2 import Picamera2Camera, sensor_time_s
-from device.vision.camera.pixels import to_rgb
+from device.vision.camera.pixels import FORMATS, to_rgb
 from device.vision.camera.source import open_camera
+from tests.support.buffers import buffer_of
 
 BLUE_BGR = (255, 0, 0)
 STALL_S = 0.15
@@ -398,7 +400,8 @@ def test_sensor_time_after_the_board_slept(monkeypatch):
 
 class FakePicamera2:
     camera_controls = MappingProxyType(dict.fromkeys(("AfMode", "ExposureTime", "FrameDurationLimits")))
-    given_format = "BGR888"
+    given_format, given_stride = "BGR888", 3 * 64
+    buffer = staticmethod(lambda: np.full((48, 64, 3), (255, 0, 0), np.uint8).reshape(-1))
     on_request = None
 
     def __init__(self, index):
@@ -415,7 +418,8 @@ class FakePicamera2:
         self.configuration = configuration
 
     def camera_configuration(self):
-        return {"main": {**self.configuration["main"], "format": self.given_format}}
+        given = {"format": self.given_format, "stride": self.given_stride}
+        return {"main": {**self.configuration["main"], **given}}
 
     def start(self):
         self.log.append("start")
@@ -432,7 +436,7 @@ class FakePicamera2:
             time.sleep(0.005)
             taken_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 40_000_000
             yield SimpleNamespace(
-                make_array=lambda stream: np.full((48, 64, 3), (255, 0, 0), np.uint8),
+                make_buffer=lambda stream: self.buffer(),
                 get_metadata=lambda: {"SensorTimestamp": taken_ns},
             )
         finally:
@@ -443,6 +447,7 @@ class FakePicamera2:
 def picamera2(monkeypatch):
     monkeypatch.setattr(FakePicamera2, "on_request", None)
     monkeypatch.setattr(FakePicamera2, "given_format", "BGR888")
+    monkeypatch.setattr(FakePicamera2, "given_stride", 3 * 64)
     return SimpleNamespace(Picamera2=FakePicamera2)
 
 
@@ -500,8 +505,40 @@ def test_picamera2_unknown_control_names_the_nearest(picamera2):
 
 def test_picamera2_other_format_is_refused(picamera2, monkeypatch):
     monkeypatch.setattr(FakePicamera2, "given_format", "YUYV")
-    with pytest.raises(CameraError, match="gives YUYV, expected BGR888"):
+    with pytest.raises(CameraError, match="gives YUYV, expected one of BGR888"):
         next(pi_camera(picamera2).frames())
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("padding", [0, 64])
+def test_picamera2_takes_what_the_camera_gives(picamera2, monkeypatch, kind, padding):
+    red = np.full((48, 64, 3), (200, 30, 30), np.uint8)
+    buffer, stride = buffer_of(red, kind, padding)
+    monkeypatch.setattr(FakePicamera2, "given_format", kind)
+    monkeypatch.setattr(FakePicamera2, "given_stride", stride)
+    monkeypatch.setattr(FakePicamera2, "buffer", staticmethod(lambda: buffer))
+    camera = pi_camera(picamera2)
+    frame = next(camera.frames())
+    camera.close()
+    assert frame.image.shape == (48, 64, 3)
+    assert np.abs(frame.image.astype(int) - red).max() <= 3
+
+
+@pytest.mark.skipif(
+    find_spec("picamera2") is None or not list(Path("/dev").glob("dma_heap/*")),
+    reason="needs picamera2, libcamera's virtual pipeline and a dma-heap",
+)
+def test_libcameras_virtual_pipeline_gives_frames_that_are_pictures():
+    import picamera2 as module
+
+    if not module.Picamera2.global_camera_info():
+        pytest.skip("libcamera has no camera here: describe a virtual one in its virtual.yaml")
+    camera = Picamera2Camera(index=0, width=640, height=480, stall_timeout_s=5.0, controls={}, module=module)
+    frame = next(camera.frames())
+    camera.close()
+    assert frame.image.ndim == 3
+    assert frame.image.dtype == np.uint8
+    assert frame.image.std() > 0
 
 
 def test_picamera2_not_installed(monkeypatch):
