@@ -764,8 +764,9 @@ def test_a_signal_in_mid_pulse_ends_locked(start, number):
 
 def test_after_sigkill_the_next_start_takes_over_socket_and_pin(start):
     process = start("[lock]\npulse_s = 30\n")
-    process.pulse()
+    held = process.pulse()  # a recognizer that hangs up ends its pulse
     process.end(signal.SIGKILL)
+    held.close()
     assert process.levels() == [
         True
     ]  # nothing in the process can help: this is what the unit's relock is for
