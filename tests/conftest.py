@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from device.build import WEIGHTS
-from device.gallery.gallery import Gallery
-from device.vault.anchor import Anchor
+from device.pipeline import Door
+from tests.support.checkout import make_clip, run_program
+from tests.support.staged_door import staged_door
 
-ROOT = Path(__file__).resolve().parent.parent
 # A test file that imports one of these belongs to `make test-train`; without torch it is not even collected.
 TRAINING = re.compile(
     r"^\s*(?:from|import) (?:torch|models|litert_torch|ai_edge_quantizer|onnx)\b", re.MULTILINE
@@ -79,6 +76,12 @@ def real_model() -> None:
         pytest.skip(str(fault))
 
 
+@pytest.fixture
+def device(tmp_path: Path) -> Door:
+    """A door whose stages answer what the test tells them."""
+    return staged_door(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def empty_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration of defaults, so that a machine's own one has no say."""
@@ -117,39 +120,3 @@ def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, empty_config: Pat
     done = run_program("enroll.py", "--name", "Eileen", "--no-sheet", *options)
     assert done.returncode == 0, done.stderr
     return path
-
-
-def copy_gallery(gallery: Path, folder: Path) -> Path:
-    """Copy a gallery with its key for a door of its own, without audit and counts, and return the copy's path."""
-    for end in ("", ".key"):
-        shutil.copy(f"{gallery}{end}", folder)
-    copy = folder / gallery.name
-    with Gallery(copy, model_id=None, dimension=1, read_only=True, any_generation=True) as opened:
-        opened.seal.accept(Anchor(opened.state().generation))
-    return copy
-
-
-def make_clip(path: Path, *arguments: str) -> Path:
-    done = run_program("scripts/make_clip.py", str(path), *arguments)
-    assert done.returncode == 0, done.stderr
-    return path
-
-
-HIDE_TORCH = """import importlib.util as util, runpy, sys
-found = util.find_spec
-util.find_spec = lambda name, *more: None if name == "torch" else found(name, *more)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run_without_torch(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run one of scripts/ as on a machine that has no torch."""
-    command = [sys.executable, "-c", HIDE_TORCH, str(ROOT / "scripts" / script), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90)
-
-
-def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
-    """Run a program of the checkout as a person would."""
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)

@@ -54,7 +54,7 @@ from device.types import FaceDetection, Frame, Reason
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.embed import LiteRTEmbedder
 from device.vision.unscored import Unscored
-from tests.conftest import copy_gallery
+from tests.support.galleries import copy_gallery
 from tests.support.photos import photo
 from tests.support.tiny_model import write_landmarks, write_pad, write_tiny
 

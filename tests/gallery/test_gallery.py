@@ -10,10 +10,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +20,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlite_utils import Database
 
 from device.access.policy import Policy
 from device.access.profile import Profile
@@ -31,59 +28,27 @@ from device.decide.decider import DecisionRule, Sight
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError, UsageError
 from device.gallery import schema
 from device.gallery.gallery import Gallery, check_subject_id
-from device.gallery.schema import migrations
 from device.gallery.seal import GallerySeal, State
 from device.gallery.store import Store
 from device.numeric.similarity import l2_normalize
 from device.vault.anchor import Anchor
-from tests.decide.test_decider import make_decider
+from tests.support.deciding import make_decider
+from tests.support.galleries import (
+    MODEL,
+    D,
+    before_anchors,
+    files_of,
+    filled,
+    one_line,
+    open_gallery,
+    plain,
+    plain_user,
+    say,
+    sealed_of,
+    units,
+)
 
-D = 16
-MODEL = "mobilefacenet-0123456789ab"
 fork = multiprocessing.get_context("fork")
-
-
-def units(count: int, seed: int = 0) -> np.ndarray:
-    return l2_normalize(np.random.default_rng(seed).normal(size=(count, D)))
-
-
-def open_gallery(path: Path, *, model_id: str | None = MODEL, read_only: bool = False) -> Gallery:
-    return Gallery(path, model_id=model_id, dimension=D, read_only=read_only)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "gallery.db"
-
-
-@pytest.fixture
-def gallery(path: Path) -> Iterator[Gallery]:
-    with open_gallery(path) as opened:
-        yield opened
-
-
-def one_line(caught: pytest.ExceptionInfo[BaseException]) -> str:
-    text = str(caught.value)
-    assert "\n" not in text
-    assert len(text) < 400
-    return text
-
-
-def say(path: Path, *statements: str) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        for statement in statements:
-            db.execute(statement)
-        db.commit()
-
-
-def sealed_of(path: Path, name: str) -> list[bytes]:
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        rows = db.execute("SELECT sealed FROM templates WHERE subject_id = ? ORDER BY id", [name]).fetchall()
-    return [row[0] for row in rows]
-
-
-def files_of(path: Path) -> bytes:
-    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(path.name + "*")))
 
 
 # What a gallery is for
@@ -467,21 +432,6 @@ def test_a_file_that_is_no_database_is_one_line_and_stays_as_it_is(path, content
     assert path.read_bytes() == content
 
 
-def before_anchors(path: Path) -> None:
-    """Write the number of changes as releases did that had no anchor."""
-    with open_gallery(path, read_only=True) as gallery:
-        number, sealer = gallery.state().generation, gallery.seal.sealer
-    code = sealer.mac(f"generation {number}".encode()).hex()
-    path.with_name("gallery.db.generation").write_text(f"{number} {sealer.newest} {code}\n")
-    path.with_name("gallery.db.anchor").unlink()
-
-
-def filled(path: Path) -> bytes:
-    with open_gallery(path) as gallery:
-        gallery.enroll("alice", units(500, 1), replace=False)
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_truncated_gallery_is_one_line(path, read_only):
     content = filled(path)
@@ -824,21 +774,6 @@ def test_the_log_holds_no_template_in_the_clear(path):
         assert not any(row.tobytes()[:12] in files_of(path) for row in rows)
 
 
-# Galleries of release 0.1.0
-
-
-def plain(path: Path, rows: np.ndarray) -> None:
-    """Make a gallery as 0.1.0 did."""
-    db = Database(path)
-    migrations.apply(db, stop_before="0002_look_alikes")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.table("subjects").insert({"subject_id": "alice"})
-    db.table("templates").insert_all(
-        {"subject_id": "alice", "model_id": MODEL, "dimension": D, "embedding": row.tobytes()} for row in rows
-    )
-    db.close()
-
-
 def test_a_plain_gallery_is_sealed_by_the_next_writer(path):
     rows = units(40)
     plain(path, rows)
@@ -1015,22 +950,6 @@ def test_a_gallery_that_exists_keeps_its_rights(path):
     path.chmod(0o640)
     with open_gallery(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
-
-
-@contextlib.contextmanager
-def plain_user() -> Iterator[Path]:
-    """Give a folder and, where the tests run as root whom no mode bits stop, become somebody else."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, root = Path(name), os.geteuid() == 0
-        if root:
-            os.chown(folder, 65534, 65534)
-            os.seteuid(65534)
-        try:
-            yield folder
-        finally:
-            if root:
-                os.seteuid(0)
-            folder.chmod(0o700)
 
 
 def test_a_read_only_file_is_one_line_and_loses_nothing():

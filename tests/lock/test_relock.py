@@ -22,7 +22,7 @@ from device.lock.front import LocalFront
 from device.lock.relock import main
 from device.lock.relock import relock as relock_claim
 from scripts.stage.mock_pins import Trace
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 from tests.support.lock_bench import Process
 
 GPIO17 = Claim("gpiozero", "", 17, True)

@@ -11,7 +11,7 @@ import pytest
 
 from device.config import MODELS, Config
 from device.types import Decision, FaceDetection, Reason
-from tests.conftest import run_program
+from tests.support.checkout import run_program
 
 pytest.importorskip("matplotlib")
 

@@ -29,8 +29,8 @@ from device.gallery.gallery import Gallery
 from device.gallery.rows import Need
 from device.numeric.similarity import l2_normalize
 from device.vision.embed import load_manifest
-from tests.conftest import ROOT, copy_gallery, run_program
-from tests.gallery.test_gallery import plain_user
+from tests.support.checkout import ROOT, run_program
+from tests.support.galleries import copy_gallery, plain_user
 from tests.support.photos import photo, photo_path
 
 pytestmark = pytest.mark.usefixtures("real_model")

@@ -10,7 +10,7 @@ import pytest
 
 from device.vision.camera.pixels import silence_opencv
 from scripts import make_clip
-from tests.conftest import run_program
+from tests.support.checkout import run_program
 
 
 def test_a_clip_decodes_to_its_frames(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import enroll as enroll_program
@@ -21,21 +20,14 @@ from device.build import build_usage
 from device.config import Config
 from device.errors import GalleryError
 from device.gallery.gallery import Gallery
-from device.numeric.similarity import l2_normalize
 from device.vault.keys import KeyStore
 from scripts import audit as audit_program
-
-D, MODEL = 16, "m"
+from tests.support.two_people import MODEL, D, profile, two_people
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    path = tmp_path / "gallery.db"
-    with Gallery(path, model_id=MODEL, dimension=D, read_only=False) as gallery:
-        for index, name in enumerate(("alice", "bob")):
-            rows = l2_normalize(np.random.default_rng(index).normal(size=(3, D)))
-            gallery.enroll(name, rows, replace=False)
-    return path
+    return two_people(tmp_path)
 
 
 def enroll(path: Path, *arguments: str) -> int:
@@ -44,11 +36,6 @@ def enroll(path: Path, *arguments: str) -> int:
 
 def audit(path: Path, *arguments: str) -> int:
     return audit_program.main([*arguments, "--gallery", str(path), "--config", "/dev/null"])
-
-
-def profile(path: Path, name: str = "alice") -> Profile:
-    with Gallery(path, model_id=MODEL, dimension=D, read_only=True) as gallery:
-        return gallery.profile(name)
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.support.lock_bench import Process
+from tests.support.checkout import ROOT
+from tests.support.lock_bench import Process, await_level
 
 PULSE_S = 1.5
 LONG_PULSE = "[lock]\npulse_s = 30\n"
@@ -49,14 +49,6 @@ def pair(tmp_path, enrolled_gallery, person_clip):
         if each.poll() is None:
             each.kill()
             each.communicate()
-
-
-def await_level(bolt, wanted, seconds):
-    until_s = time.monotonic() + seconds
-    while bolt.trace.level != wanted:
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
-    return time.monotonic()
 
 
 def finish(recognizer):

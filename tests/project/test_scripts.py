@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 SCRIPTS = ROOT / "scripts"
 FOLDERS = ("measure", "prove", "repo", "stage", "train")

@@ -22,7 +22,7 @@ from device.lock.panel import Outputs
 from device.lock.switches import DoorPins
 from device.lock.wire import read_answer
 from scripts.stage.mock_pins import Trace
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 PULSE_S = 0.3
 OLDEST_S = 2.0
@@ -181,3 +181,11 @@ class Process:
 
     def levels(self):
         return [level for _, level in self.trace.changes()]
+
+
+def await_level(bolt, wanted, seconds):
+    until_s = time.monotonic() + seconds
+    while bolt.trace.level != wanted:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    return time.monotonic()

@@ -35,8 +35,8 @@ from device.vault.board import (
 from device.vault.keys import KeyStore, parse_ring
 from device.vault.sealing import SealBroken, Sealer, derive, place_of, stretch
 from scripts import audit, backup, gallery_keys
-from tests.conftest import run_program
-from tests.gallery.test_backup import PASSPHRASE, open_gallery, units
+from tests.support.checkout import run_program
+from tests.support.galleries import PASSPHRASE, open_gallery, units
 from tests.support.kept import usage_of
 
 SERIAL, OTHER = b"10000000116ce5a5\0", b"10000000116ce5a6\0"

@@ -16,7 +16,8 @@ from scripts.prove.disk import has_strace
 from scripts.prove.faults import FAULTS, WHOLE, Fault, Outcome
 from scripts.prove.report import BEGIN, END, table, write_report
 from scripts.prove.stores import Stored, config_of, lost, stored, unaudited
-from tests.conftest import ROOT, copy_gallery, run_program
+from tests.support.checkout import ROOT, run_program
+from tests.support.galleries import copy_gallery
 
 PULSE_S = 0.8
 NOTHING = Fault("nothing", lambda scene: None)

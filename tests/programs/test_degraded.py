@@ -1,6 +1,5 @@
 """The real program when something around it fails: each time a defined state of the pin, and an event that says so."""
 
-# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 import json
@@ -18,10 +17,10 @@ import pytest
 import unlock
 from device.access.policy import Policy
 from device.gallery.gallery import Gallery
-from tests.conftest import ROOT, copy_gallery, run_program
-from tests.programs.test_unlock_cli import LONG_PULSE_S, Door, door, events, names, own_gallery  # noqa: F401  (a fixture)
-from tests.programs.test_unlock_lockd import await_level
-from tests.support.lock_bench import Process
+from tests.support.checkout import ROOT, run_program
+from tests.support.galleries import copy_gallery
+from tests.support.lock_bench import Process, await_level
+from tests.support.running_unlock import LONG_PULSE_S, Door, events, names, own_gallery
 
 FROZEN = "[camera]\nfrozen_s = 1\n"
 
