@@ -12,8 +12,9 @@ import pytest
 
 from device.build import WEIGHTS
 from device.pipeline import Door
-from tests.support.checkout import make_clip, run_program
-from tests.support.staged_door import staged_door
+from tests.support.checkout import run_program
+from tests.support.clips import make_clip
+from tests.support.doors.staged import staged_door
 
 # A test file that imports one of these belongs to `make test-train`; without torch it is not even collected.
 TRAINING = re.compile(

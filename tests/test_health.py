@@ -10,7 +10,7 @@ import pytest
 from device.health import CHECK_S, QUIET_S, BoardRule, BoardState, BoardWatch, read_board
 from device.pipeline import Door
 from device.types import News, Reason
-from tests.support.staged_door import frame, reasons
+from tests.support.doors.staged import frame, reasons
 
 RULE = BoardRule(hot_c=80.0, hot_rest_s=0.15)
 OK = BoardState(temperature_c=45.0, throttled=False, under_voltage=False)

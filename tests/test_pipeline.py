@@ -10,7 +10,7 @@ from device.errors import GalleryError, LockError, LockRefused
 from device.pipeline import Door, handle_frame
 from device.types import Reason
 from device.vision.unscored import Unscored
-from tests.support.staged_door import ALICE, STRANGER, aligned, detection, frame, reasons
+from tests.support.doors.staged import ALICE, STRANGER, aligned, detection, frame, reasons
 
 
 def test_the_third_matching_frame_unlocks_once(device: Door) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.admitting import Door
+from tests.support.doors.admitting import Door
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from device.decide.refusals import Refusals
 from device.journal.audit import Audit
 from device.journal.verify import read_lines, verify
 from device.types import Reason
-from tests.support.admitting import KEYS, NOW, Door
+from tests.support.doors.admitting import KEYS, NOW, Door
+from tests.support.doors.staged import reasons
 from tests.support.kept import kept_alone
-from tests.support.staged_door import reasons
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86400.0
 JUMPS = [HOUR_S, -HOUR_S, 12 * HOUR_S, YEAR_S, -10 * YEAR_S, 30 * YEAR_S]

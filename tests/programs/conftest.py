@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.labeled_faces import write_labeled_faces
-from tests.support.running_unlock import PULSE_S, Door
+from tests.support.doors.running import PULSE_S, Door
+from tests.support.photos import write_labeled_faces
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from scripts import face_unlock
 from scripts.repo import write_command_docs
 from tests.support.checkout import ROOT, run_program
-from tests.support.two_people import profile, two_people
+from tests.support.galleries import profile, two_people
 
 PATH_OPTIONS = {"--gallery", "--config", "--camera", "--model", "--json", "--yes"}
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
+
+import enroll as enroll_program
+from device.gallery.gallery import Gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 HIDE_TORCH = """import importlib.util as util, runpy, sys
@@ -27,8 +32,35 @@ def run_without_torch(script: str, *arguments: object, cwd: Path) -> subprocess.
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90)
 
 
-def make_clip(path: Path, *arguments: str) -> Path:
-    """Write a clip by scripts/make_clip.py, and return its path."""
-    done = run_program("scripts/make_clip.py", str(path), *arguments)
-    assert done.returncode == 0, done.stderr
-    return path
+ASTRONAUT = str(ROOT / "tests/data/astronaut.jpg")
+
+
+def enroll(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run enroll.py in this process; what needs one of its own runs one."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = enroll_program.main(list(arguments))
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def people(gallery: Path) -> dict[str, int]:
+    with Gallery(gallery, model_id=None, dimension=1, read_only=True) as opened:
+        return {subject.subject_id: subject.template_count for subject in opened.subjects()}
+
+
+def error_of(done: subprocess.CompletedProcess[str], code: int) -> str:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("enroll: ")]
+    assert len(lines) == 1, done.stderr
+    assert len(lines[0]) < 500
+    return lines[0]
+
+
+def tree(folder):
+    """Map each file below a folder to its content and mode, without byte code."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(f.relative_to(folder)): (f.read_bytes(), f.stat().st_mode) for f in files}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sqlite_utils import Database
 
+from device.access.profile import Profile
 from device.gallery.gallery import Gallery
 from device.gallery.schema import migrations
 from device.numeric.similarity import l2_normalize
@@ -107,3 +108,17 @@ def plain_user() -> Iterator[Path]:
             if root:
                 os.seteuid(0)
             folder.chmod(0o700)
+
+
+def two_people(folder: Path) -> Path:
+    """Enroll alice and bob, with three random templates each, and return their gallery."""
+    path = folder / "gallery.db"
+    with open_gallery(path) as gallery:
+        gallery.enroll("alice", units(3, 0), replace=False)
+        gallery.enroll("bob", units(3, 1), replace=False)
+    return path
+
+
+def profile(path: Path, name: str = "alice") -> Profile:
+    with open_gallery(path, read_only=True) as gallery:
+        return gallery.profile(name)

@@ -28,6 +28,10 @@ PULSE_S = 0.3
 OLDEST_S = 2.0
 
 
+def levels(pin):
+    return [state.state for state in pin.states]
+
+
 class StuckPin(MockPin):
     """A pin that a short holds while `stuck`."""
 
@@ -189,3 +193,6 @@ def await_level(bolt, wanted, seconds):
         assert time.monotonic() < until_s
         time.sleep(0.01)
     return time.monotonic()
+
+
+SWITCHES = DoorConfig(contact_pin=22, exit_pin=23, tamper_pin=24, alarm_pin=25)

@@ -22,7 +22,7 @@ from device.errors import GalleryError
 from device.gallery.gallery import Gallery
 from device.vault.keys import KeyStore
 from scripts import audit as audit_program
-from tests.support.two_people import MODEL, D, profile, two_people
+from tests.support.galleries import MODEL, D, profile, two_people
 
 
 @pytest.fixture

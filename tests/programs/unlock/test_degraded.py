@@ -18,9 +18,9 @@ import unlock
 from device.access.policy import Policy
 from device.gallery.gallery import Gallery
 from tests.support.checkout import ROOT, run_program
+from tests.support.doors.running import LONG_PULSE_S, Door, events, names, own_gallery
 from tests.support.galleries import copy_gallery
 from tests.support.lock_bench import Process, await_level
-from tests.support.running_unlock import LONG_PULSE_S, Door, events, names, own_gallery
 
 FROZEN = "[camera]\nfrozen_s = 1\n"
 

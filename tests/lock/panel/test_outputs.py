@@ -21,7 +21,8 @@ from device.lock.front import Prompt, raise_alarm
 from device.lock.panel import PATTERNS, Outputs
 from device.lock.wire import ALARM, QUIET, SIGNALS, Refusal
 from scripts.stage.mock_pins import Trace
-from tests.support.lock_bench import Bench, Process
+from tests.support.lock_bench import Bench, Process, levels
+from tests.support.waiting import wait_until
 
 BUZZER, LED, ALARM_PIN = 22, 23, 24
 ROWS, COLUMNS = (5, 6, 13, 19), (16, 20, 21)
@@ -90,17 +91,6 @@ def served(bench):
     made = Served(bench)
     yield made
     made.close()
-
-
-def levels(pin) -> list[bool]:
-    return [state.state for state in pin.states]
-
-
-def wait_until(condition, seconds=10.0):
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
 
 
 def test_every_move_of_a_challenge_is_a_signal():

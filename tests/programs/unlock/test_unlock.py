@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from device.access.policy import Policy
 from device.decide.moves import Move
-from device.gallery.gallery import Gallery
 from device.journal.approaches import HOLD_STILL
-from device.journal.verify import verify
 from device.types import Reason
-from device.vault.keys import KeyStore, format_ring, new_ring
-from tests.support.checkout import ROOT, make_clip, run_program
-from tests.support.galleries import plain
-from tests.support.running_unlock import LONG_PULSE_S, PULSE_S, Door, events, names, own_gallery
+from tests.support.checkout import ROOT, run_program
+from tests.support.clips import make_clip
+from tests.support.doors.running import LONG_PULSE_S, PULSE_S, Door, names
 from tests.support.tiny_model import write_tiny
 
 
@@ -207,48 +198,6 @@ def test_systemd_hears_ready_beats_and_stopping(door: Door, person_clip: Path, t
     assert any(message.startswith("STATUS=granted Eileen") for message in told)
 
 
-BAD = {
-    "no clip": (["--camera", "missing.mp4"], 6, "missing.mp4"),
-    "no config": (["--config", "missing.toml"], 3, "missing.toml"),
-    "no gallery": (["--gallery", "missing.db"], 5, "missing.db"),
-    "a word for seconds": (["--max-seconds", "soon"], 2, "expected more than 0 seconds, received soon"),
-    "a path of 5,000 letters": (["--camera", "x" * 5000], 6, "unlock: camera xxx"),
-    "nobody's home": (["--camera", "~nosuch/x.mp4"], 3, "~nosuch/x.mp4"),
-    "nobody's gallery": (["--gallery", "~nosuch/x.db"], 3, "~nosuch/x.db"),
-    "no time at all": (["--max-seconds", "0"], 2, "--max-seconds"),
-    "unknown flag": (["--open"], 2, "--open"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_an_exit_code(
-    case: str, person_clip: Path, enrolled_gallery: Path, no_liveness: list[str]
-) -> None:
-    arguments, code, said = BAD[case]
-    options = [
-        "--camera",
-        str(person_clip),
-        "--gallery",
-        str(enrolled_gallery),
-        *no_liveness,
-    ]
-    done = run_program("unlock.py", "--demo", *options, *arguments)
-    assert done.returncode == code
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    if code != 2:
-        assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, no_liveness: list[str]) -> None:
-    for content in (b"", b"not a clip at all" * 100):
-        path = tmp_path / "clip.mp4"
-        path.write_bytes(content)
-        done = run_program("unlock.py", "--demo", "--camera", str(path), *no_liveness)
-        assert done.returncode == 6
-        assert len(done.stderr.splitlines()) == 1
-
-
 def test_one_key_changes_the_model_of_enrollment_and_door(
     real_model: None, tmp_path: Path, enrolled_gallery: Path, empty_clip: Path, no_liveness: list[str]
 ) -> None:
@@ -272,51 +221,6 @@ def test_one_key_changes_the_model_of_enrollment_and_door(
         assert done.returncode == 5
         assert "remove those subjects and enroll them again" in done.stderr
         assert len([line for line in done.stderr.splitlines() if "configured model is wide-" in line]) == 1
-
-
-@pytest.mark.parametrize("program", [["unlock.py", "--demo"], ["enroll.py", "--name", "Bob"]])
-def test_a_model_that_is_none_names_the_nearest(
-    program: list[str], empty_clip: Path, empty_config: Path
-) -> None:
-    options = ["--camera", str(empty_clip), "--config", str(empty_config), "--model", "mobilefacenett"]
-    done = run_program(*program, *options)
-    assert done.returncode == 3
-    assert "did you mean 'mobilefacenet'?" in done.stderr
-
-
-def test_a_fault_is_told_on_the_status_lines(person_clip: Path, no_liveness: list[str]) -> None:
-    options = ["--camera", str(person_clip), "--gallery", "missing.db", *no_liveness]
-    done = run_program("unlock.py", "--demo", "--json", *options)
-    last = json.loads(done.stdout.splitlines()[-1])
-    assert (last["event"], last["reason"], last["exit_code"]) == ("stopping", "fault", 5)
-    assert "missing.db" in last["error"]
-
-
-def test_a_terminal_that_knows_no_umlauts(
-    person_clip: Path, no_liveness: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clip = tmp_path / "Zoë.mp4"
-    clip.symlink_to(person_clip)
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    options = ["--camera", str(clip), "--gallery", "missing.db", *no_liveness]
-    done = run_program("unlock.py", "--demo", *options)
-    assert "Zo\\xeb.mp4" in done.stdout
-    assert "stopping" in done.stdout
-
-
-def test_ctrl_c_while_the_libraries_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    done = run_program("unlock.py", "--help")
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "unlock: interrupted\n")
-
-
-@pytest.mark.parametrize("program", ["unlock", "enroll"])
-def test_a_python_without_the_libraries_says_which_one_has_them(program: str) -> None:
-    done = run_program("-S", f"{program}.py", "--help")  # -S: no site-packages
-    assert (done.returncode, done.stdout) == (1, "")
-    advice = r"run it with \.venv/bin/python \(make setup makes it\)"
-    assert re.fullmatch(rf"{program}: No module named '\w+': {advice}\n", done.stderr)
 
 
 def test_liveness_is_off_with_two_keys_only(
@@ -384,102 +288,3 @@ def test_a_known_person_before_the_default_door_has_a_line_that_says_why_it_did_
     assert line["reason"] in ("challenge", "challenge_failed", "spoof_suspected")
     assert line["advice"]
     assert line["took_s"] > 1
-
-
-def test_a_grant_and_the_programs_life_are_in_the_audit(
-    door: Door, person_clip: Path, tmp_path: Path
-) -> None:
-    gallery = own_gallery(door, tmp_path)
-    door.start("--camera", str(person_clip), "--once")
-    code, _, err = door.end()
-    assert (code, err) == (0, "")
-    assert events(gallery) == ["started", "granted", "stopped"]
-    ring = KeyStore.of(gallery, environ={}).read()
-    assert ring is not None
-    log = gallery.with_name(f"{gallery.name}.audit")
-    assert verify(log, ring.audit_keys).problems == []
-    assert b"Eileen" not in log.read_bytes()
-
-
-def test_a_face_whose_rules_say_no_never_moves_the_pin(door: Door, person_clip: Path, tmp_path: Path) -> None:
-    gallery = own_gallery(door, tmp_path)
-    with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:
-        profile = opened.profile("Eileen")
-        opened.set_profile("Eileen", replace(profile, policy=Policy(access="disabled")))
-    door.start("--camera", str(person_clip), "--once")
-    code, lines, _ = door.end()
-    assert code == 1
-    assert 1 not in door.levels()
-    assert "disabled" in {line.get("reason") for line in lines}
-    assert "granted" not in events(gallery)
-    assert "refused" in events(gallery, ".audit-outside")
-
-
-@pytest.mark.parametrize("what", ["no key", "another key", "older gallery", "a row changed", "in the clear"])
-def test_a_gallery_that_is_refused_keeps_the_door_locked(
-    door: Door, person_clip: Path, tmp_path: Path, what: str
-) -> None:
-    gallery = own_gallery(door, tmp_path)
-    key = gallery.with_name(f"{gallery.name}.key")
-    if what == "no key":
-        key.unlink()
-    elif what == "another key":
-        key.write_bytes(format_ring(new_ring()))
-    elif what == "older gallery":
-        older = gallery.read_bytes()
-        with Gallery(gallery, model_id=None, dimension=1, read_only=False) as opened:
-            opened.set_profile("Eileen", opened.profile("Eileen"))
-        gallery.write_bytes(older)
-    elif what == "a row changed":
-        with contextlib.closing(sqlite3.connect(gallery)) as db:
-            db.execute("UPDATE subjects SET enrolled_at = 'x'")
-            db.commit()
-    else:
-        gallery.unlink()
-        plain(gallery, np.eye(16, dtype=np.float32))
-    content = gallery.read_bytes()
-    door.start("--camera", str(person_clip), "--once")
-    code, lines, err = door.end()
-    assert code == 5
-    assert 1 not in door.levels()
-    assert err.startswith("unlock: ")
-    assert err.count("\n") == 1
-    assert lines[-1]["reason"] == "fault"
-    assert gallery.read_bytes() == content
-
-
-def test_a_full_card_does_not_lock_the_owner_out_unless_asked_to(
-    door: Door, person_clip: Path, tmp_path: Path
-) -> None:
-    gallery = own_gallery(door, tmp_path)
-    gallery.with_name(f"{gallery.name}.audit").mkdir()  # nothing can be appended to it
-    door.start("--camera", str(person_clip), "--once")
-    code, lines, err = door.end()
-    assert (code, err) == (0, "")
-    assert door.levels() == [1, 0]
-    assert names(lines).count("audit_lost") == 1
-    door.pins.unlink()
-    door.config.write_text(door.config.read_text() + "[audit]\nrequired = true\n")
-    door.start("--camera", str(person_clip), "--once")
-    code, lines, _ = door.end()
-    assert code == 1
-    assert 1 not in door.levels()
-    assert "not_recorded" in {line.get("reason") for line in lines}
-
-
-@pytest.mark.parametrize(("asked", "told"), [("1e-6", 1), ("1e-2", 0)])
-def test_a_promise_that_cannot_be_kept_is_said_at_the_start(
-    asked: str, told: int, tmp_path: Path, enrolled_gallery: Path, empty_clip: Path
-) -> None:
-    """In one line, before anybody stands there; the door goes on with the strictest threshold that was measured."""
-    config = tmp_path / "config.toml"
-    config.write_text(f"false_accepts_per_approach = {asked}\n")
-    options = ["--config", str(config), "--gallery", str(enrolled_gallery), "--camera", str(empty_clip)]
-    done = run_program("unlock.py", "--demo", "--json", "--max-seconds", "20", *options)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    warnings = [line["error"] for line in lines if line["event"] == "warning"]
-    assert (done.returncode, len(warnings)) == (0, told)
-    assert all(
-        "1e-06 false accepts per approach cannot be promised with 1 templates" in line for line in warnings
-    )
-    assert any(line["event"] == "ready" for line in lines)
