@@ -33,7 +33,7 @@ test-train: .venv-train/ready ## test training and export (CPU torch)
 
 prove: .venv/ready ## the long proof, the long fuzzing and the mutants (hours; on a machine that does nothing else)
 	$(RUN) scripts/prove/fail_secure.py --faults 500 --whole 80 --cuts 0 --quiet
-	FUZZ_EXAMPLES=4000 $(RUN) -m pytest -s --timeout=0 -k fuzz tests/project/test_fuzz.py tests/lock/test_lockd.py
+	FUZZ_EXAMPLES=4000 $(RUN) -m pytest -s --timeout=0 -k fuzz tests/project/test_fuzz.py tests/lock/server/test_packets.py
 	$(RUN) scripts/prove/mutants.py $(ARGS)
 
 check: .venv/ready ## lint, format, types, import rules
