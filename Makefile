@@ -26,10 +26,10 @@ demo: .venv/ready ## enroll one person; a stranger, a print, a screen and that p
 	$(RUN) scripts/demo.py $(ARGS)
 
 test: .venv/ready ## test everything that runs on the board
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n 4 --dist worksteal $(ARGS)
 
 test-train: .venv-train/ready ## test training and export (CPU torch)
-	$(TRAIN) -m pytest -m train $(ARGS)
+	OMP_NUM_THREADS=1 $(TRAIN) -m pytest -m train -n 2 --dist loadfile $(ARGS)
 
 prove: .venv/ready ## the long proof, the long fuzzing and the mutants (hours; on a machine that does nothing else)
 	$(RUN) scripts/prove/fail_secure.py --faults 500 --whole 80 --cuts 0 --quiet

@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
+from device.access import pin
 from device.build import WEIGHTS
 from device.pipeline import Door
+from device.vault import sealing
 from tests.support.checkout import run_program
 from tests.support.clips import make_clip
 from tests.support.doors.staged import staged_door
+from tests.support.galleries import copy_gallery
+from tests.support.once import made_once
 
 # A test file that imports one of these belongs to `make test-train`; without torch it is not even collected.
 TRAINING = re.compile(
     r"^\s*(?:from|import) (?:torch|models|litert_torch|ai_edge_quantizer|onnx)\b", re.MULTILINE
 )
 TRAINING_SKIP = re.compile(r"importorskip\(\s*[\"'](?:torch|litert_torch|onnx)")
+
+
+# A shell that starts the tests in the background has SIGINT ignored, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# PINs and passphrases are slow on purpose; here they are not, except where a test asks for `full_cost`.
+FULL_HASHER, pin.HASHER = pin.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+FULL_MEMORY_KIB, sealing.MEMORY_KIB = sealing.MEMORY_KIB, 64
+
+
+@pytest.fixture
+def full_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a PIN and a passphrase cost what they cost at a door."""
+    monkeypatch.setattr(pin, "HASHER", FULL_HASHER)
+    monkeypatch.setattr(sealing, "MEMORY_KIB", FULL_MEMORY_KIB)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -102,22 +122,27 @@ def no_liveness(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def person_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nobody for 0.2 s, then the astronaut for 3 s."""
-    return make_clip(
-        tmp_path_factory.mktemp("clips") / "person.mp4", "nobody:0.2", "tests/data/astronaut.jpg:3"
-    )
+    scenes = ["nobody:0.2", "tests/data/astronaut.jpg:3"]
+    made = made_once(tmp_path_factory, "person", lambda folder: make_clip(folder / "person.mp4", *scenes))
+    return made / "person.mp4"
 
 
 @pytest.fixture(scope="session")
 def empty_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nobody for 30 s at one frame a second: a long wait in a small file."""
-    return make_clip(tmp_path_factory.mktemp("clips") / "empty.mp4", "nobody:30", "--fps", "2")
+    """Nobody for 30 s at two frames a second: a long wait in a small file."""
+    scenes = ["nobody:30", "--fps", "2"]
+    made = made_once(tmp_path_factory, "empty", lambda folder: make_clip(folder / "empty.mp4", *scenes))
+    return made / "empty.mp4"
 
 
 @pytest.fixture(scope="session")
 def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, empty_config: Path, real_model: None) -> Path:
-    """A gallery in which the astronaut is enrolled, by the real program."""
-    path = tmp_path_factory.mktemp("gallery") / "gallery.db"
-    options = ["--images", "tests/data/astronaut.jpg", "--gallery", str(path), "--config", str(empty_config)]
-    done = run_program("enroll.py", "--name", "Eileen", "--no-sheet", *options)
-    assert done.returncode == 0, done.stderr
-    return path
+    """A gallery in which the astronaut is enrolled, by the real program; each process has a copy of its own."""
+
+    def enroll(folder: Path) -> None:
+        options = ["--gallery", str(folder / "gallery.db"), "--config", str(empty_config), "--no-sheet"]
+        done = run_program("enroll.py", "--name", "Eileen", "--images", "tests/data/astronaut.jpg", *options)
+        assert done.returncode == 0, done.stderr
+
+    made = made_once(tmp_path_factory, "enrolled", enroll)
+    return copy_gallery(made / "gallery.db", tmp_path_factory.mktemp("gallery"))

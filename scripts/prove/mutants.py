@@ -48,7 +48,11 @@ TESTS = {
     "device/journal/audit.py": ["tests/journal"],
     "device/journal/events.py": ["tests/journal/test_status.py", "tests/journal/test_trail.py"],
     "device/journal/status.py": ["tests/journal"],
-    "device/lock/server.py": ["tests/lock/server", "tests/lock/test_lockd.py", "tests/lock/panel/test_outputs.py"],
+    "device/lock/server.py": [
+        "tests/lock/server",
+        "tests/lock/test_lockd.py",
+        "tests/lock/panel/test_outputs.py",
+    ],
     "device/lock/gpio.py": ["tests/lock/test_bolt.py", "tests/lock/test_bolt_process.py"],
     "device/lock/gpiochip.py": ["tests/lock/test_gpiochip.py"],
     "device/lock/claim.py": ["tests/lock/test_relock.py"],
@@ -57,7 +61,11 @@ TESTS = {
     "device/lock/panel.py": ["tests/lock/panel", "tests/lock/test_front.py"],
     "device/lock/switches.py": ["tests/lock/panel/test_switches.py", "tests/lock/server/test_switches.py"],
     "device/lock/door.py": ["tests/lock/test_door.py", "tests/lock/server"],
-    "device/lock/bolt.py": ["tests/lock/test_bolt.py", "tests/lock/test_bolt_process.py", "tests/lock/server"],
+    "device/lock/bolt.py": [
+        "tests/lock/test_bolt.py",
+        "tests/lock/test_bolt_process.py",
+        "tests/lock/server",
+    ],
 }
 COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

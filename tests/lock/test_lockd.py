@@ -37,7 +37,7 @@ def start(tmp_path):
 
 def test_the_process_loads_no_numpy_and_no_camera(start, tmp_path):
     process = start()
-    process.pulse()
+    _recognizer = process.pulse()  # while it lives, nobody locks
     code, _, err = process.end()
     assert (code, err) == (0, "")
     loaded = {name.split(".")[0] for name in (tmp_path / "modules.txt").read_text().split()}
@@ -70,7 +70,7 @@ def test_a_signal_in_mid_pulse_ends_locked(start, number):
 
 def test_after_sigkill_the_next_start_takes_over_socket_and_pin(start):
     process = start("[lock]\npulse_s = 30\n")
-    process.pulse()
+    _recognizer = process.pulse()  # while it lives, nobody locks
     process.end(signal.SIGKILL)
     assert process.levels() == [
         True
@@ -179,7 +179,7 @@ def test_a_full_disk_and_a_closed_stdout_change_nothing(start):
     process = start("[lock]\npulse_s = 0.3\n")
     process.connect()[0].close()
     process.process.stdout.close()
-    process.pulse()
+    _recognizer = process.pulse()  # while it lives, nobody locks
     until_s = time.monotonic() + 5
     while process.trace.level and time.monotonic() < until_s:
         time.sleep(0.01)

@@ -16,8 +16,10 @@ from device.doctor import examination
 from device.doctor.display import local
 from device.errors import CameraError
 from scripts import doctor
-from tests.conftest import copy_gallery, make_clip, run_program
+from tests.support.checkout import run_program
+from tests.support.clips import make_clip
 from tests.support.doctors_host import MadeUpHost
+from tests.support.galleries import copy_gallery
 from tests.support.photos import photo_path
 
 LINE = re.compile(r"(green |yellow|red   )  [a-z-]+ +\S.*|  +-> \S.*")
