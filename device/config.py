@@ -375,9 +375,10 @@ class Config:
     )
     threads: int = setting(1, "threads of each network", low=1, high=16)
     false_accepts_per_approach: float = setting(
-        1e-4,
-        "of so many strangers who stand before the door one may be let in; the threshold follows from it "
-        "(docs/how/security.md): lower is stricter",
+        5e-4,
+        "the share of strangers' tries that may open the door: 0.0005 is one stranger in 2,000 tries, which every "
+        "door with one person of five templates keeps; the threshold follows from it (docs/how/security.md): lower "
+        "is stricter",
         low=1e-6,
         high=1e-2,
     )

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from device.errors import AuditError, FaceUnlockError, GalleryError, GalleryKeyE
 from device.journal.audit import Audit, Link
 from device.journal.events import RECORDS
 from device.journal.verify import Line, read_lines, verify
+from device.moment import in_local_time
 from device.programs import Parser, check_told, configured, run
 
 # What each command takes beside --gallery and --config, by `dest`.
@@ -44,7 +45,9 @@ def command_line() -> Parser:
     only = f"show: only these, of {', '.join(RECORDS)}"
     parser.add_argument("--event", choices=RECORDS, metavar="EVENT", help=only)
     parser.add_argument("--subject", metavar="NAME", help="show: only of this person, by name or alias")
-    parser.add_argument("--since", metavar="TIME", help="show: from here on, YYYY-MM-DD[THH:MM], UTC")
+    parser.add_argument(
+        "--since", metavar="TIME", help="show: from here on, YYYY-MM-DD[THH:MM], of this place"
+    )
     parser.add_argument("--until", metavar="TIME", help="show: up to here; a day is in it")
     parser.add_argument("--json", action="store_true", help="show: the records as they are, one a line")
     parser.share("--gallery", "--config")
@@ -107,7 +110,7 @@ def anchored_by(audit: Audit) -> tuple[Link | None, set[str]]:
 
 def show(config: Config, args: argparse.Namespace) -> int:
     """Print the records that the filters let through, with names for those who are still enrolled."""
-    names = names_of(config)
+    names, shown = names_of(config), 0
     since, until = moment(args.since, "--since", end=False), moment(args.until, "--until", end=True)
     for record in records_of(config):
         alias = record.get("subject")
@@ -118,6 +121,9 @@ def show(config: Config, args: argparse.Namespace) -> int:
         if not (since or "") <= record["at"] <= (until or "9"):
             continue
         print(json.dumps(record) if args.json else described(record, names))
+        shown += 1
+    if not shown and not args.json:
+        print(nothing_of(args))
     check_told()
     return 0
 
@@ -156,13 +162,18 @@ def readable(line: Line) -> dict[str, Any] | None:
     return record if whole and isinstance(record.get("subject", ""), str) else None
 
 
+def nothing_of(args: argparse.Namespace) -> str:
+    """Say of what there are no records."""
+    asked = (("event", args.event), ("for", args.subject), ("since", args.since), ("until", args.until))
+    return " ".join(["no records", *(f"{word} {value}" for word, value in asked if value is not None)])
+
+
 def described(record: dict[str, Any], names: dict[str, str]) -> str:
     alias = record.get("subject")
     who = [names.get(alias, alias)] if alias else []
     rest = [f"{key} {value}" for key, value in record.items() if key not in HIDDEN]
-    return (
-        f"{record['at']} {record['n']} {record['event']}{': ' if who or rest else ''}{', '.join(who + rest)}"
-    )
+    head = f"{in_local_time(record['at'])} {record['n']} {record['event']}"
+    return f"{head}: {', '.join(who + rest)}" if who or rest else head
 
 
 def names_of(config: Config) -> dict[str, str]:
@@ -183,10 +194,13 @@ def moment(text: str | None, flag: str, *, end: bool) -> str | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{flag} {text[:40]!r}: expected YYYY-MM-DD or YYYY-MM-DDTHH:MM") from None
-    at = at.astimezone(timezone.utc) if at.tzinfo else at
     if end and len(text) == len("2026-11-01"):
-        return f"{text}T23:59:59.999Z"
-    return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        at += timedelta(days=1, milliseconds=-1)
+    try:
+        utc = at.astimezone(timezone.utc)
+    except OverflowError:  # the first or the last day of all
+        utc = at.replace(tzinfo=timezone.utc)
+    return utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 if __name__ == "__main__":

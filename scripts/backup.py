@@ -29,6 +29,7 @@ from device.gallery.dump import Dump
 from device.gallery.gallery import Gallery
 from device.gallery.seal import generation_path
 from device.journal.audit import full_files
+from device.moment import in_local_time
 from device.programs import (
     Parser,
     ask_secret,
@@ -119,7 +120,7 @@ def restore(config: Config, file: Path, args: argparse.Namespace) -> None:
         left_out = gallery.restore(dump)
         count = gallery.count()
     build_audit(config, demo=False).record("restored", templates=count)
-    print(f"restored {count} templates, as of {dump['created_at']}")
+    print(f"restored {count} templates, as of {in_local_time(dump['created_at'])}")
     if kept is not None:
         print(f"what was there before: {kept} (restore it with --no-passphrase, or delete it)")
     if left_out:

@@ -24,14 +24,14 @@ import numpy as np
 
 from device.build import manifest_path, open_any_gallery, threshold_for
 from device.config import Config
-from device.decide.threshold import DoorThreshold
+from device.decide.threshold import DoorThreshold, in_words
 from device.errors import UsageError
 from device.gallery.rows import Need
 from device.numeric.intervals import clopper_pearson
 from device.programs import Parser, configured, run
 from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
 
-ASKED = (1e-2, 1e-3, 1e-4, 1e-5)
+ASKED = (1e-2, 1e-3, 5e-4, 1e-4)
 TEMPLATES = (1, 5, 10, 20, 50, 100)
 LEAST_FMR = 1e-9  # what stands for 0 on a logarithmic scale
 
@@ -113,6 +113,7 @@ def report(config: Config, manifest: Manifest, curve: Curve) -> list[str]:
         f"[{min(1, low * tries):.2g}, {min(1, high * tries):.2g}] "
         f"(at most {max(1, templates)} templates x {decision.frames_per_approach} looks / {decision.k})",
     ]
+    lines.append(f"in words: at most {in_words(found.promised)}")
     lines += [found.shortfall] * (not found.is_kept)
     for name, need in sorted(needs.items()):
         also = ", and a challenge" if need.challenge else ""

@@ -25,6 +25,7 @@ from device.doctor.display import described, painted
 from device.doctor.examination import CHECKS, as_json, examine, own_command
 from device.doctor.finding import Finding, Light, worst
 from device.doctor.host import Host
+from device.moment import in_utc
 from device.programs import Parser, check_told, configured, run
 
 VERDICTS = {
@@ -65,7 +66,7 @@ def act(args: argparse.Namespace, host: Host) -> int:
         return watch(configured(args), host)
     findings = told(args, host) if not args.json else list(examined(args, host))
     if args.json:
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = in_utc(datetime.now(timezone.utc))
         listed = [as_json(each) for each in findings]
         print(json.dumps({"at": now, "verdict": str(worst(findings)), "findings": listed}))
     check_told()

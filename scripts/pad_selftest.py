@@ -29,6 +29,7 @@ from device.config import Config
 from device.decide.fused_score import FusedScore
 from device.errors import UsageError
 from device.gallery.gallery import Gallery
+from device.moment import in_utc
 from device.numeric.geometry import CROP_SIZE_PX
 from device.programs import Parser, ask_line, configured, keep_libraries_silent, run
 from device.types import Image, Stop
@@ -204,8 +205,8 @@ def selftest(config: Config, images: Path | None, looks: int, ask: Callable[[str
         raise UsageError(f"gallery {config.gallery_path} does not exist: enroll somebody first")
     with closing(Judge(config)) as judge, open_gallery(config) as gallery:
         counts = from_images(images, judge) if images else at_camera(config, judge, looks, ask)
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        verdict = SelfTest(now, judge.scorer.model_id, judge.model_id, tuple(counts))
+        now = datetime.now(timezone.utc)
+        verdict = SelfTest(in_utc(now), judge.scorer.model_id, judge.model_id, tuple(counts))
         gallery.store_selftest(verdict)
     for count in counts:
         say(line(count))

@@ -11,6 +11,7 @@ Neither asks that looks or templates are independent; docs/how/security.md has t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -63,10 +64,17 @@ class DoorThreshold:
         if self.is_kept:
             return ""
         return (
-            f"{self.asked:.2g} false accepts per approach cannot be promised with {self.templates} templates: the "
-            f"network was measured down to FMR {self.fmr:.2g}; its strictest threshold, {self.threshold:.4f}, is "
-            f"used and keeps {self.promised:.2g}"
+            f"at most {in_words(self.asked)} cannot be promised with {self.templates} templates: the network was "
+            f"measured down to FMR {self.fmr:.2g}; its strictest threshold, {self.threshold:.4f}, is used and keeps "
+            f"{in_words(self.promised)}"
         )
+
+
+def in_words(false_accepts: float) -> str:
+    """Say a share of strangers as an owner would, rounded to the stricter side: "one stranger in 2,000 tries"."""
+    tries = 1 / false_accepts * (1 + ROUNDING)
+    step = 10 ** max(0, math.floor(math.log10(tries)) - 1)  # two digits
+    return f"one stranger in {int(tries // step) * step:,} tries"
 
 
 def door_threshold(

@@ -13,6 +13,7 @@ from device.doctor.finding import Finding, green, red, yellow
 from device.doctor.services import is_installed
 from device.errors import FaceUnlockError
 from device.lock.panel import prompt_pins
+from device.moment import in_local_time
 from device.vision.liveness import load_liveness_manifest
 
 SELFTEST = "face-unlock selftest"
@@ -46,7 +47,7 @@ def judge_verdict(verdict: SelfTest | None, liveness_id: str) -> Finding:
     """Return the finding of the self-test."""
     if verdict is None:
         return yellow("self-test", "this door has none, so it asks everybody for a move", SELFTEST)
-    on = f"of {verdict.tested_at[:10]}"
+    on = f"of {in_local_time(verdict.tested_at)[:10]}"
     if verdict.liveness_id != liveness_id:
         other = f"{on}, of another liveness network ({verdict.liveness_id}): it asks everybody for a move"
         return yellow("self-test", other, SELFTEST)

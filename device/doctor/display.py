@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime
 
 from device.doctor.finding import Finding, Light
+from device.moment import in_local_time
 
 COLORS = {Light.GREEN: "\033[32m", Light.YELLOW: "\033[33m", Light.RED: "\033[31m"}
 PLAIN = "\033[0m"
@@ -15,7 +15,7 @@ WIDTH = len(Light.YELLOW.value)
 
 def described(finding: Finding) -> str:
     """Return the light, the part and what was found; below it, what to do."""
-    when = f"{local(finding.at)} " if finding.at else ""
+    when = f"{in_local_time(finding.at)} " if finding.at else ""
     line = f"{painted(finding.light)}  {finding.name:<13}  {when}{finding.text}"
     return f"{line}\n{'':23}-> {finding.advice}" if finding.advice else line
 
@@ -36,8 +36,3 @@ def is_screen() -> bool:
         return sys.stdout.isatty()
     except ValueError:  # closed
         return False
-
-
-def local(at: str) -> str:
-    """Return a moment in UTC, ISO 8601, as the time of this place."""
-    return f"{datetime.fromisoformat(at.replace('Z', '+00:00')).astimezone():%Y-%m-%d %H:%M:%S}"

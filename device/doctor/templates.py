@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from device.build import build_gallery, build_keys, manifest_path, threshold_for
+from device.build import build_gallery, build_keys, manifest_path, shortfall, threshold_for
+from device.decide.threshold import in_words
 from device.doctor.examination import Setup, unseen
 from device.doctor.finding import Finding, green, red, split_advice, yellow
 from device.errors import FaceUnlockError
@@ -65,6 +66,9 @@ def check_content(setup: Setup, gallery: Gallery, manifest: Manifest) -> Iterato
     expired = gallery.expired_subjects()
     if expired:
         yield yellow(NAME, f"consent expired: {', '.join(expired)}", "face-unlock remove NAME, or ask again")
-    short = threshold_for(setup.config, manifest, templates).shortfall
+    short = shortfall(setup.config, templates)
     if short:
-        yield yellow(NAME, short, "docs/how/security.md says what can be promised")
+        yield yellow(NAME, short, "fewer templates, or a larger decision.k (docs/how/security.md)")
+    else:
+        promised = threshold_for(setup.config, manifest, templates).promised
+        yield green(NAME, f"lets in at most {in_words(promised)}")

@@ -21,6 +21,7 @@ from device.doctor.host import Host
 from device.doctor.services import is_installed
 from device.errors import FaceUnlockError
 from device.journal.verify import read_lines
+from device.moment import in_utc
 
 NAME = "approaches"
 SHOWN = 10
@@ -39,7 +40,7 @@ class Line:
     @property
     def at(self) -> str:
         """The moment in UTC, ISO 8601."""
-        return datetime.fromtimestamp(self.at_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return in_utc(datetime.fromtimestamp(self.at_s, timezone.utc))
 
 
 @dataclass(frozen=True, slots=True)

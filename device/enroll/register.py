@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from device.access.policy import Usage
 from device.access.profile import Profile
 from device.enroll.output import Output, counted
-from device.enroll.rules import Changes, remarks, rules_of, told
+from device.enroll.rules import Changes, differences, remarks, rules_of, told
 from device.enroll.sheet import check_sheet, default_sheet, erase_sheet
 from device.errors import FaceUnlockError, GalleryError, UsageError
 from device.gallery.forget import forget
 from device.gallery.gallery import Gallery, check_subject_id
 from device.journal.trail import AuditTrail
+from device.moment import in_local_time
 
 
 class OpenGallery(Protocol):
@@ -62,7 +63,8 @@ class Register:
                     [] if profile.policy == Profile().policy and not notes else [rules_of(profile), *notes]
                 )
                 said = ["challenged: has a look-alike"] if name in challenged else []
-                head = ", ".join([counted(subject.template_count), f"enrolled {subject.enrolled_at}", *said])
+                since = f"enrolled {in_local_time(subject.enrolled_at)}"
+                head = ", ".join([counted(subject.template_count), since, *said])
                 lines += [f"{name}: {head}", *(f"  {line}" for line in rules)]
                 fields.append(
                     {
@@ -85,7 +87,7 @@ class Register:
             notes = self.remarks_of(gallery, profile)
             (subject,) = (each for each in gallery.subjects() if each.subject_id == name)
         about = {"templates": subject.template_count, "enrolled_at": subject.enrolled_at}
-        head = f"{name}: {counted(subject.template_count)}, enrolled {subject.enrolled_at}"
+        head = f"{name}: {counted(subject.template_count)}, enrolled {in_local_time(subject.enrolled_at)}"
         lines = [head, rules_of(profile), *notes]
         self.output.say("\n  ".join(lines), "show", subject_id=name, **about, **told(profile), notes=notes)
 
@@ -97,13 +99,19 @@ class Register:
         self.forget_expired()
         with self.open_gallery(read_only=False) as gallery:
             check_enrolled(gallery, name)
-            profile = changes(gallery.profile(name))
+            before = gallery.profile(name)
+            profile = changes(before)
             self.bystand()
             with self.recording("policy", subject=profile.alias):
                 gallery.set_profile(name, profile)
             notes = self.remarks_of(gallery, profile)
-        lines = [f"changed {name}: {rules_of(profile)}", *notes]
-        self.output.say("\n  ".join(lines), "changed", subject_id=name, **told(profile), notes=notes)
+        different = differences(before, profile)
+        said = [f"{key}: {now}, was {was}" for key, (was, now) in different.items()] or [
+            "nothing is different"
+        ]
+        lines = [f"changed {name}: {'; '.join(said)}", f"now: {rules_of(profile)}", *notes]
+        fields = {"different": list(different), **told(profile), "notes": notes}
+        self.output.say("\n  ".join(lines), "changed", subject_id=name, **fields)
 
     def remove(self, text: str, *, sheet: Path | None, no_sheet: bool) -> None:
         """Delete a person's templates, and the contact sheet where enrollment put it."""

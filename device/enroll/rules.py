@@ -18,6 +18,7 @@ from device.access.pin import hash_pin, is_pin
 from device.access.policy import ACCESS, MINUTES_A_DAY, Policy, Usage, parse_hours, zone_of
 from device.access.profile import Profile
 from device.errors import UsageError
+from device.moment import in_local_time, in_utc
 
 NONE = "none"
 MAX_RETAIN_DAYS = 36_500
@@ -116,7 +117,7 @@ def told(profile: Profile) -> dict[str, Any]:
     policy = profile.policy
     rules = {flag.lstrip("-"): getattr(policy, field) for flag, field, _, _ in RULES}
     rules = {name: str(value) if isinstance(value, date) else value for name, value in rules.items()}
-    until = profile.retain_until.isoformat() if profile.retain_until else None
+    until = in_utc(profile.retain_until) if profile.retain_until else None
     return {
         "access": policy.access,
         **{name: value for name, value in rules.items() if value not in (None, "")},
@@ -126,14 +127,35 @@ def told(profile: Profile) -> dict[str, Any]:
     }
 
 
-def rules_of(profile: Profile) -> str:
-    """Say a profile in one line."""
+def differences(before: Profile, after: Profile) -> dict[str, tuple[str, str]]:
+    """Return what a change made different: of each rule, in words, what it was and what it is now."""
+    was, now = words_of(before), words_of(after)
+    for key, secret in (("pin", "pin_hash"), ("duress pin", "duress_hash")):
+        is_new = getattr(before, secret) not in (None, getattr(after, secret))
+        if is_new and key in now:
+            now[key] = "a new one"
+    return {
+        key: (was.get(key, NONE), now.get(key, NONE))
+        for key in {**was, **now}
+        if was.get(key) != now.get(key)
+    }
+
+
+def words_of(profile: Profile) -> dict[str, str]:
+    """Return each rule of a profile in words; what does not go for it is left out."""
     rules = {key.replace("_", " "): value for key, value in told(profile).items()}
-    return ", ".join(
-        key if value is True else f"{key} {value}"
+    if profile.retain_until is not None:
+        rules["retain until"] = in_local_time(profile.retain_until)
+    return {
+        key: "set" if value is True else str(value)
         for key, value in rules.items()
         if value not in (None, False)
-    )
+    }
+
+
+def rules_of(profile: Profile) -> str:
+    """Say a profile in one line."""
+    return ", ".join(key if value == "set" else f"{key} {value}" for key, value in words_of(profile).items())
 
 
 def remarks(profile: Profile, usage: Usage | None, now: datetime) -> list[str]:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.build import build_gallery, decision_rule, threshold_for
+from device.build import WEIGHTS, build_gallery, decision_rule, shortfall, threshold_for
 from device.config import Config, DecisionConfig
 from device.decide.decider import Decider, Sight
-from device.decide.threshold import Approach, door_threshold, threshold_at
+from device.decide.threshold import Approach, door_threshold, in_words, threshold_at
 from device.types import Match, Reason
-from device.vision.embed import LiteRTEmbedder
+from device.vision.embed import LiteRTEmbedder, load_manifest
 from tests.support.doors.deciding import make_decider
 
 CURVE = {1e-3: 0.3, 1e-4: 0.4, 1e-5: 0.5}
@@ -63,9 +63,38 @@ def test_what_was_not_measured_is_not_promised():
     assert found.fmr == 1e-5
     assert found.promised == pytest.approx(5e-4)
     assert not found.is_kept
-    for said in ("0.0001 false accepts", "5 templates", "FMR 1e-05", "0.5000", "keeps 0.0005"):
+    for said in (
+        "in 10,000 tries cannot",
+        "5 templates",
+        "FMR 1e-05",
+        "0.5000",
+        "keeps one stranger in 2,000",
+    ):
         assert said in found.shortfall
     assert "\n" not in found.shortfall
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(5e-4, "2,000"), (6e-4, "1,600"), (1e-4, "10,000"), (1e-2, "100"), (0.013, "76"), (1.0, "1")],
+)
+def test_a_share_is_said_in_tries_never_more_than_it_is(share, words):
+    assert in_words(share) == f"one stranger in {words} tries"
+
+
+def test_the_default_is_kept_by_a_default_enrollment_with_the_default_network():
+    config, manifest = Config(), load_manifest(WEIGHTS / "mobilefacenet.json")
+    found = threshold_for(config, manifest, config.enrollment.samples)
+    assert found.is_kept
+    assert in_words(found.promised) == "one stranger in 2,000 tries"
+
+
+@pytest.mark.parametrize(
+    ("asked", "templates", "told"), [(None, 50, False), (4e-4, 5, True), (4e-4, 4, False)]
+)
+def test_a_start_says_only_to_who_asked_for_more_than_the_default_that_it_is_not_kept(asked, templates, told):
+    config = Config() if asked is None else Config(false_accepts_per_approach=asked)
+    assert bool(shortfall(config, templates)) is told
 
 
 def test_between_two_measured_rates_the_threshold_is_linear_in_the_logarithm():

@@ -13,8 +13,8 @@ import pytest
 
 from device import build
 from device.doctor import examination
-from device.doctor.display import local
 from device.errors import CameraError
+from device.moment import in_local_time
 from scripts import doctor
 from tests.support.checkout import run_program
 from tests.support.clips import make_clip
@@ -87,7 +87,7 @@ def test_json_has_the_verdict_every_finding_and_times_in_utc(options, machine, c
 
 def test_a_person_reads_the_time_of_this_place(monkeypatch):
     at = datetime.fromisoformat("2026-07-01T12:00:00+00:00")
-    assert local("2026-07-01T12:00:00Z") == f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+    assert in_local_time("2026-07-01T12:00:00Z") == f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,9 @@ def test_a_look_alike_whom_a_threshold_parts_raises_it_for_both(
 
 def test_a_promise_that_cannot_be_kept_is_said(stored: Path, options: list[str], tmp_path: Path) -> None:
     arguments = ["--images", *two_views(tmp_path), "--replace", "--no-sheet"]
-    done = enroll("--name", "Eileen", *arguments, *options)
+    config = tmp_path / "strict.toml"
+    config.write_text("false_accepts_per_approach = 1e-4\n")
+    done = enroll("--name", "Eileen", *arguments, *options, "--config", str(config))
     assert done.returncode == 0, done.stderr
-    assert "note: 0.0001 false accepts per approach cannot be promised with 2 templates" in done.stderr
-    assert "keeps 0.0002" in done.stderr
+    assert "note: at most one stranger in 10,000 tries cannot be promised with 2 templates" in done.stderr
+    assert "keeps one stranger in 5,000 tries" in done.stderr

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import re
 import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-import enroll as enroll_program
 from device.access.pin import is_pin
 from device.access.policy import Usage
 from device.access.profile import Profile
@@ -21,25 +18,13 @@ from device.config import Config
 from device.errors import GalleryError
 from device.gallery.gallery import Gallery
 from device.vault.keys import KeyStore
-from scripts import audit as audit_program
 from tests.support.galleries import MODEL, D, profile, two_people
+from tests.support.owner import audit, enroll, typed
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return two_people(tmp_path)
-
-
-def enroll(path: Path, *arguments: str) -> int:
-    return enroll_program.main([*arguments, "--gallery", str(path), "--config", "/dev/null"])
-
-
-def audit(path: Path, *arguments: str) -> int:
-    return audit_program.main([*arguments, "--gallery", str(path), "--config", "/dev/null"])
-
-
-def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
 def test_rules_are_set_shown_and_taken_back(path, monkeypatch, capsys):
@@ -177,46 +162,25 @@ def test_an_audit_that_cannot_be_written_does_not_stop_a_removal(path, capsys):
     assert "removed alice" in told.out
 
 
-def test_the_audit_is_verified_and_shown(path, capsys):
-    for name in ("alice", "bob", "alice"):
-        assert enroll(path, "--change", name, "--access", "face") == 0
-    capsys.readouterr()
-    assert audit(path, "verify") == 0
-    assert "3 records, whole" in capsys.readouterr().out
-    for filters, count in (
-        ([], 3),
-        (["--subject", "alice"], 2),
-        (["--subject", profile(path).alias], 2),
-        (["--event", "policy"], 3),
-        (["--event", "granted"], 0),
-        (["--since", "2026-01-01"], 3),
-        (["--since", "2099-01-01"], 0),
-        (["--until", "2026-01-01"], 0),
-        (["--until", datetime.now(timezone.utc).date().isoformat()], 3),
-    ):
-        assert audit(path, "show", *filters) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == count, filters
-        assert all(re.search(r" policy: (alice|bob)$", line) for line in lines)
-    assert audit(path, "show", "--since", "yesterday") == 2
-    log = path.with_name("gallery.db.audit")
-    log.write_bytes(log.read_bytes().replace(b'"n":2,', b'"n":9,', 1))
-    assert audit(path, "verify") == 1
-    told = capsys.readouterr().out
-    assert "broken: gallery.db.audit:2:" in told
-    assert "NOT whole" in told
+def test_a_change_says_what_is_different(path, capsys, monkeypatch):
+    def said(*arguments: str) -> str:
+        capsys.readouterr()
+        typed(monkeypatch, "2580\n")
+        assert enroll(path, "--change", "alice", *arguments) == 0
+        return capsys.readouterr().out.splitlines()[0]
 
-
-def test_an_audit_without_its_gallery_is_still_checked_and_shown(path, capsys):
-    assert enroll(path, "--change", "alice", "--access", "face") == 0
-    alias = profile(path).alias
-    path.unlink()
-    capsys.readouterr()
-    assert audit(path, "verify") == 0
-    assert audit(path, "show") == 0
-    told = capsys.readouterr()
-    assert f"policy: {alias}" in told.out
-    assert "aliases stay aliases" in told.err
+    assert said("--hours", "Mon-Fri 08:00-18:00") == "changed alice: hours: Mon-Fri 08:00-18:00, was none"
+    assert (
+        said("--hours", "Mon 08:00-18:00") == "changed alice: hours: Mon 08:00-18:00, was Mon-Fri 08:00-18:00"
+    )
+    assert said("--hours", "Mon 08:00-18:00") == "changed alice: nothing is different"
+    assert said("--hours", "none", "--entries", "3") == (
+        "changed alice: hours: none, was Mon 08:00-18:00; entries: 3, was none"
+    )
+    assert said("--pin") == "changed alice: access: face+pin, was face; pin: set, was none"
+    assert said("--pin") == "changed alice: pin: a new one, was set"
+    assert enroll(path, "--change", "alice", "--entries", "4", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["different"] == ["entries"]
 
 
 def test_an_audit_without_a_key_or_records_is_one_line(path, tmp_path, capsys):
