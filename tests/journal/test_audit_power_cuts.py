@@ -13,8 +13,7 @@ from device.errors import AuditError
 from device.journal import audit as audit_module
 from device.journal.audit import SLOT, Audit
 from device.journal.verify import verify
-from tests.support.audits import fill_audit, problems, records
-from tests.support.doors.admitting import KEYS
+from tests.support.audits import KEYS, fill_audit, problems, records
 
 
 def test_a_power_cut_at_any_byte_is_told_and_the_chain_goes_on(path):

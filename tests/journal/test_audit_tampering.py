@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 
 from device.journal.audit import SLOT, Audit
 from device.journal.verify import verify
-from device.vault.anchor import Anchor, AnchorFile
-from device.vault.generation import GenerationFile
-from device.vault.sealing import Sealer
-from tests.support.audits import fill_audit, problems, records
-from tests.support.doors.admitting import KEYS
+from tests.support.audits import KEYS, fill_audit, problems, records
 
 # Other hands
 
@@ -130,17 +126,6 @@ def test_a_log_that_begins_with_noise_goes_on(path, noise):
 
 
 # The end of the log, without the key
-
-
-@pytest.fixture
-def anchor(tmp_path: Path) -> AnchorFile:
-    """The anchor of a door that has a gallery."""
-    sealer = Sealer(KEYS, "gallery")
-    generation = GenerationFile(tmp_path / "gallery.db.generation", sealer)
-    made = AnchorFile(generation, sealer)
-    made.write(Anchor(generation=1))
-    generation.write(1)
-    return made
 
 
 def cut_newest(audit: Audit) -> None:
