@@ -20,6 +20,7 @@ from tests.support.doors.challenged import (
     AMOUNTS,
     ASKED,
     PICTURE,
+    RULE,
     STEP_S,
     TARGETS,
     Look,
@@ -27,7 +28,6 @@ from tests.support.doors.challenged import (
     glance,
     move_to,
 )
-from tests.support.doors.deciding import RULE
 from tests.support.solid_face import turned
 
 
