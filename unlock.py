@@ -37,6 +37,7 @@ from device import __version__, build
 from device.config import Config, check_liveness
 from device.console import DEMO_MARK, open_log
 from device.decide.backoff_file import BackoffFile
+from device.desk.desk import LinkWriter
 from device.errors import FaceUnlockError, UsageError, is_out_of_memory
 from device.journal.systemd import Notifier
 from device.pipeline import Door, handle_frame
@@ -126,8 +127,14 @@ class Program:
                 f"camera {self.camera.name}: a recorded clip opens no real door: run with --demo, or name a camera"
             )
         self.audit = build.build_audit(self.config, demo=args.demo)
+        self.line = None if args.demo else build.build_line(self.config)
         self.status = open_log(
-            self.config.status, self.audit, as_json=args.json, demo=args.demo, no_liveness=args.no_liveness
+            self.config.status,
+            self.audit,
+            as_json=args.json,
+            demo=args.demo,
+            no_liveness=args.no_liveness,
+            link=LinkWriter(self.line, names=self.config.link.names) if self.line is not None else None,
         )
         self.notifier = Notifier.from_environment(os.environ)
 
@@ -160,6 +167,7 @@ class Program:
         refusals = BackoffFile(None) if demo else build.build_refusal_file(config)
         pins = BackoffFile(None) if demo else build.build_pin_file(config)
         usage = build.build_usage(config, read_only=demo)
+        switches = build.build_switches(config, read_only=demo)
         door = build.build_door(
             config,
             pin_factory=self.pin_factory,
@@ -169,6 +177,8 @@ class Program:
             usage_file=usage,
             live=self.camera.live,
             is_door=not demo,
+            line=self.line,
+            switches=switches,
         )
         try:
             if self.args.max_seconds:
@@ -182,7 +192,7 @@ class Program:
                 status=self.status,
                 notifier=self.notifier,
                 check_stop=self.check_stop,
-                counts=[refusals, pins, usage],
+                counts=[refusals, pins, usage, switches],
                 meter=build.build_meter(config, self.camera),
                 # the grant came in time, and its pulse may end
                 on_once=lambda: signal.setitimer(signal.ITIMER_REAL, 0),

@@ -13,6 +13,7 @@ from device.access.admission import Admission, AdmissionRule
 from device.access.clock import Clock
 from device.access.lockout import DOUBLINGS, LockoutRule, PinLockout, is_wrong_pins
 from device.access.pin_entry import PinEntry
+from device.access.policy import parse_hours
 from device.access.selftest import capped_mode, is_proven
 from device.config import MODELS, Config, QualityConfig, check_model
 from device.decide.backoff import Count
@@ -21,8 +22,13 @@ from device.decide.decider import Decider, DecisionRule, LivenessRule
 from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.decide.threshold import Approach, DoorThreshold, door_threshold
+from device.desk.desk import Desk, DeskRule, NoDesk
+from device.desk.line import Line
+from device.desk.opening import Freshness, Opening, OpeningRule
+from device.desk.switches import Switches
+from device.desk.wire import LONGEST_COMMAND
 from device.enroll.collector import Collector
-from device.errors import GalleryKeyError, ModelError
+from device.errors import ConfigError, GalleryKeyError, ModelError, UsageError
 from device.gallery.gallery import Gallery
 from device.gallery.seal import generation_path
 from device.gallery.usage import UsageFile
@@ -74,6 +80,8 @@ def build_door(
     pin_file: BackoffFile | None = None,
     is_door: bool = False,
     usage_file: UsageFile | None = None,
+    line: Line | None = None,
+    switches: Switches | None = None,
 ) -> Door:
     """Put the door together; whatever fails, the pin is locked and given back.
 
@@ -85,6 +93,8 @@ def build_door(
         pin_file: the same for wrong PINs.
         is_door: the claimed pin is written down, for a relock after this program's death; False for a demo.
         usage_file: keeps the entries of guests and the times of PINs; None looks at them and keeps none.
+        line: the line to the link; None: the door has none.
+        switches: of faces; None looks at what is kept.
     """
     with ExitStack() as undo:
         # The pin first: until everything else stands, the door is held locked.
@@ -98,6 +108,11 @@ def build_door(
         undo.callback(finder.close)
         decision, intent, liveness = config.decision, config.intent, build_liveness(config)
         clock = Clock(config.policy.require_time_sync)
+        audit = audit or AuditTrail(lambda: None, demo=False)
+        pins = pin_file or BackoffFile(None)
+        lockout = PinLockout(lockout_rule(config), pins.load(), pins.save)
+        switches = switches or build_switches(config, read_only=True)
+        proven = liveness is not None and is_proven(gallery.selftest(), liveness.model_id)
         parts: list[Closable] = []
         entry = PinEntry()
         for part in build_parts(config, entry, front):
@@ -120,23 +135,27 @@ def build_door(
                 embedder,
                 liveness,
                 refusal_file or BackoffFile(None),
-                proven=liveness is not None and is_proven(gallery.selftest(), liveness.model_id),
+                proven=proven,
             ),
             prompt=prompt,
             lock=front,
             admission=build_admission(
                 config,
                 gallery,
-                audit or AuditTrail(lambda: None, demo=False),
+                audit,
                 entry,
                 front,
                 clock,
-                pin_file or BackoffFile(None),
+                lockout,
                 usage_file or build_usage(config),
+                switches,
             ),
             scene=build_scene(config) if live else Unwatched(),
             board=build_board(config) if live else NoBoard(),
             clock=clock,
+            desk=build_desk(config, line, front, gallery, audit, clock, lockout, switches, proven=proven)
+            if line is not None
+            else NoDesk(),
             parts=parts,
         )
         undo.pop_all()
@@ -259,8 +278,9 @@ def build_admission(
     entry: PinEntry,
     front: Front,
     clock: Clock,
-    pin_file: BackoffFile,
+    lockout: PinLockout,
     usage_file: UsageFile,
+    switches: Switches,
 ) -> Admission:
     """Put the last word before the bolt together."""
     policy = config.policy
@@ -273,9 +293,53 @@ def build_admission(
         audit,
         usage=usage_file,
         entry=entry,
-        lockout=PinLockout(lockout_rule(config), pin_file.load(), pin_file.save),
+        lockout=lockout,
         clock=clock.now,
         alarm=partial(raise_alarm, front.signal) if policy.alarm_pin >= 0 else lambda: None,
+        switched_off=switches.is_off,
+    )
+
+
+def build_line(config: Config) -> Line | None:
+    """Return the line to the link, None for a door without one."""
+    return Line(expand(config.link.socket), longest=LONGEST_COMMAND) if config.link.socket else None
+
+
+def build_switches(config: Config, *, read_only: bool = False) -> Switches:
+    """Keep which faces are switched off beside the gallery; a door without a link has none to look at."""
+    kept = build_kept(config, "switches", read_only=read_only)
+    link = config.link
+    return Switches(kept, may_switch=link.switches and not read_only, may_loosen=link.loosen)
+
+
+def build_desk(
+    config: Config,
+    line: Line,
+    front: Front,
+    gallery: Gallery,
+    audit: AuditTrail,
+    clock: Clock,
+    lockout: PinLockout,
+    switches: Switches,
+    *,
+    proven: bool,
+) -> Desk:
+    """Put together what is told to the link and done for it."""
+    link = config.link
+    try:
+        parse_hours(link.open_hours)
+    except UsageError as error:
+        raise ConfigError(f"link.open_hours: {error}") from None
+    rule = OpeningRule(code_hash=link.open_code, hours=link.open_hours)
+    return Desk(
+        DeskRule(door=link.name, pulse_s=config.lock.pulse_s, names=link.names, proven=proven),
+        line,
+        front=front,
+        freshness=Freshness(link.name, link.command_life_s, clock.now),
+        opening=Opening(rule, front=front, audit=audit, lockout=lockout, clock=clock.now),
+        switches=switches,
+        audit=audit,
+        profiles=gallery.profiles,
     )
 
 

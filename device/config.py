@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -27,6 +28,7 @@ from device.paths import expand
 
 # Of models/weights/; mobilefacenet_relu6 is the default's table with a cheaper activation.
 MODELS = ("mobilefacenet", "mobilefacenet_relu6", "mobilenetv1", "mobilenetv2", "facenet", "vargfacenet")
+DOOR_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # a level of an MQTT topic, and the user of a certificate
 SYSTEM_CONFIG = Path("/etc/face-unlock/config.toml")  # what the service runs on
 
 
@@ -360,6 +362,40 @@ class StatusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinkConfig:
+    """What the door tells a broker and Home Assistant, and what these may ask for (docs/owner/many_doors.md)."""
+
+    socket: str = setting(
+        "", "socket of the link, `/run/face-unlock-link/link.sock`; empty: this door has no link"
+    )
+    name: str = setting("", "name of this door at the broker: small letters, digits and hyphens")
+    names: bool = setting(True, "true: who was let in is told by name; false: somebody was let in")
+    open_code: str = setting(
+        "",
+        "Argon2id hash of the code that opens from outside, as `scripts/fleet.py code` prints it; empty: nothing "
+        "opens from outside",
+    )
+    open_hours: str = setting(
+        "", "the code opens in these hours, such as `Mon-Fri 08:00-18:00`; empty: always"
+    )
+    command_life_s: float = setting(
+        10.0, "an older command from outside is not obeyed", unit="s", low=2, high=60
+    )
+    switches: bool = setting(
+        False,
+        "true: faces may be switched off from outside, everybody's and each person's; false: they may not",
+    )
+    loosen: bool = setting(
+        False, "true: faces may be switched on again from outside; false: only at the door"
+    )
+
+    @property
+    def opens(self) -> bool:
+        """Whether somebody elsewhere may open the door."""
+        return bool(self.socket and self.open_code)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One configuration, checked."""
 
@@ -410,6 +446,7 @@ class Config:
     keypad: KeypadConfig = field(default_factory=KeypadConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     status: StatusConfig = field(default_factory=StatusConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
 
     @property
     def gallery_path(self) -> Path:
@@ -443,6 +480,7 @@ SECTIONS: dict[str, type] = {
     "keypad": KeypadConfig,
     "audit": AuditConfig,
     "status": StatusConfig,
+    "link": LinkConfig,
 }
 # Keys of older releases, and what to write instead.
 REMOVED = {
@@ -485,6 +523,7 @@ def _beside(file: Path, config: Config) -> Config:
         model=placed(config.model) if config.model.endswith(".json") else config.model,
         audit=replace(config.audit, file=placed(config.audit.file)),
         lock=replace(config.lock, socket=placed(config.lock.socket)),
+        link=replace(config.link, socket=placed(config.link.socket)),
     )
 
 
@@ -610,9 +649,22 @@ def _check_together(config: Config, origin: str) -> None:
             f"received {quality.min_presence:g}"
         )
     _check_pins(config, origin)
+    _check_link(config.link, origin)
     check_model(config.model, f"{origin}: model")
     if not config.gallery.strip():
         raise ConfigError(f"{origin}: gallery: expected a name, received empty text")
+
+
+def _check_link(link: LinkConfig, origin: str) -> None:
+    if link.socket and not DOOR_NAME.fullmatch(link.name):
+        raise ConfigError(
+            f"{origin}: link.name: expected 1 to 32 small letters, digits and hyphens, received {_shown(link.name)}"
+        )
+    if link.open_code and not link.open_code.startswith("$argon2id$"):
+        raise ConfigError(  # what was received may be the code itself, and this text goes to logs
+            f"{origin}: link.open_code: expected an Argon2id hash, received something else: take the line that "
+            "scripts/fleet.py code prints"
+        )
 
 
 def _check_pins(config: Config, origin: str) -> None:

@@ -16,11 +16,19 @@ DEMO_MARK = "[demo: no pin is driven] "
 
 
 def open_log(
-    settings: StatusConfig, audit: AuditTrail, *, as_json: bool, demo: bool, no_liveness: bool
+    settings: StatusConfig,
+    audit: AuditTrail,
+    *,
+    as_json: bool,
+    demo: bool,
+    no_liveness: bool,
+    link: Writer | None = None,
 ) -> StatusLog:
-    """Write status to the audit, to the serial port, and to stdout as JSON or for a person."""
+    """Write status to the audit, to the link, to the serial port, and to stdout as JSON or for a person."""
     console = stdout_writer() if as_json else LineWriter(open_output=Console, reopen=False)
     writers: list[Writer] = [audit, Filtered(console, Sink.CONSOLE)]
+    if link is not None:
+        writers.append(Filtered(link, Sink.LINK))
     if settings.serial_port:
         port = serial_writer(settings.serial_port, settings.baud, DEMO_MARK if demo else "")
         writers.append(Filtered(port, Sink.SERIAL))

@@ -15,7 +15,8 @@
     │   └── CameraLost          6   it worked and stopped; the program locks and reconnects
     ├── LockError               7   the pin cannot be claimed or driven, or the lock process is gone
     │   └── LockRefused         7   the lock process refused one command and stays; the program goes on
-    └── EnrollmentError         8   not enough good frames of exactly one face
+    ├── EnrollmentError         8   not enough good frames of exactly one face
+    └── LinkError               9   the link or the fleet: no broker, no certificate, a record that is not the keeper's
 
 Text of an error: what, received, expected, next step.
 Memory that ran out is none of these: the program ends with 1, in one line, and is started anew.
@@ -105,6 +106,12 @@ class EnrollmentError(FaceUnlockError):
     """Enrollment did not collect enough good frames of exactly one face."""
 
     exit_code = 8
+
+
+class LinkError(FaceUnlockError):
+    """The broker cannot be reached, a certificate is missing, or what came is not the keeper's."""
+
+    exit_code = 9
 
 
 OPENCV_NO_MEMORY = "-4:Insufficient memory"  # cv2 keeps `code` on the class, where it outlives its error

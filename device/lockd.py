@@ -144,6 +144,7 @@ def serve(config: Config, args: argparse.Namespace, pin_factory: Any, stopped: C
                 rule=door,
                 oldest_s=oldest_s,
                 status=status,
+                opens_outside=config.link.opens,
             )
             undo.callback(server.close)
             undo.callback(lock.close)  # runs first

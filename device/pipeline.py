@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from device.access.admission import Admission, AdmitAll
 from device.access.clock import Clock, NoClock
 from device.decide.decider import Decider, Sight
+from device.desk.desk import Desk, NoDesk
 from device.errors import LockRefused
 from device.gallery.gallery import Gallery
 from device.health import BoardWatch, NoBoard
@@ -37,8 +38,9 @@ class Door:
 
     `prompt` tells a person what a challenge asks for; `admission` has the last word: policy, PIN, the record. `scene`
     watches a live camera, `search` finds out whether it hangs on its side, `board` and `clock` look after what the
-    program runs on. `parts` are what it owns: keypads, the alarm's pin. What a door does without has an object that
-    does nothing. `steady_s` is a clock that nobody sets, by which the stages' own time is measured.
+    program runs on, `desk` talks with the link to a broker. `parts` are what it owns: keypads, the alarm's pin. What a
+    door does without has an object that does nothing. `steady_s` is a clock that nobody sets, by which the stages' own
+    time is measured.
     """
 
     finder: Finder
@@ -55,6 +57,7 @@ class Door:
     search: TurnSearch | NoSearch = field(default_factory=NoSearch)
     board: BoardWatch | NoBoard = field(default_factory=NoBoard)
     clock: Clock | NoClock = field(default_factory=NoClock)
+    desk: Desk | NoDesk = field(default_factory=NoDesk)
     parts: Sequence[Closable] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
     steady_s: Callable[[], float] = time.monotonic
@@ -85,7 +88,7 @@ class Door:
         try:
             self.lock.close()
         finally:
-            for part in (*self.parts, self.prompt):
+            for part in (*self.parts, self.prompt, self.desk):
                 part.close()
             self.gallery.close()
             self.finder.close()
@@ -108,6 +111,7 @@ def unlock(door: Door, decision: Decision) -> None:
         door.admission.not_opened(decision, refusal.reason)
         raise
     door.admission.opened()
+    door.desk.face_opened()
 
 
 def look(frame: Frame, door: Door, now_s: float) -> Decision:

@@ -100,6 +100,16 @@ class Lock(Protocol):
         ...
 
 
+class DoorReport(Protocol):
+    """What others may know of the door: a state and the alarms of device/lock/door.py, as words."""
+
+    @property
+    def door(self) -> str: ...
+
+    @property
+    def alarms(self) -> frozenset[str]: ...
+
+
 class Front(Lock, Protocol):
     """The bolt and what belongs to it at the door: signals to people, keys, news."""
 
@@ -107,6 +117,15 @@ class Front(Lock, Protocol):
     """Told of the door, its alarms and what is amiss, each as a status event and its fields."""
     on_key: Callable[[str], None] | None
     """Told of each key of the keypad."""
+
+    @property
+    def report(self) -> DoorReport:
+        """The door and its alarms, as far as they are known."""
+        ...
+
+    def open_from_outside(self) -> None:
+        """Unlock for somebody elsewhere; raise LockRefused where that is not configured, or too often."""
+        ...
 
     def signal(self, name: str) -> None:
         """Play a pattern of wire.py, or raise the silent alarm; raise LockRefused when it came too late."""

@@ -98,6 +98,8 @@ class Reason(str, Enum):
     NO_PIN = "no_pin", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --pin"  # it would be asked for
     WRONG_PIN = "wrong_pin", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the right PIN"
     PIN_LOCKED = "pin_locked", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "wait: too many PINs were wrong"
+    SWITCHED_OFF = "switched_off", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock fleet switch-on"
+    LEASE_OVER = "lease_over", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "reach the keeper: it was away 30 days"
     NOT_RECORDED = "not_recorded", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "room on the card, and its rights"
     # fmt: on
 
@@ -217,8 +219,9 @@ class Decision:
     """The decision about one frame.
 
     `challenge` is the move that is asked for now; `wait_s` is what is left of a wait, s; `stop` says which stage went
-    no further, and why; `brightness` is the mean of the face, 0 to 255. `liveness` is the fused score of the track. It,
-    `similarity` and `detection` stay on the board: drawings and tests use them.
+    no further, and why; `brightness` is the mean of the face, 0 to 255; `method` is what let somebody in, face or pin.
+    `liveness` is the fused score of the track. It, `similarity` and `detection` stay on the board: drawings and tests
+    use them.
     """
 
     granted: bool
@@ -235,3 +238,4 @@ class Decision:
     detection: FaceDetection | None = None
     stop: Stop | None = None
     brightness: float | None = None
+    method: str = "face"

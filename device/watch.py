@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from device.decide.backoff_file import BackoffFile
 from device.errors import CameraLost, LockError, LockRefused
-from device.gallery.usage import UsageFile
 from device.journal.approaches import Approaches
 from device.journal.events import EVENTS, Sink
 from device.journal.status import StatusLog
@@ -47,6 +45,13 @@ class SteadyTime:
         time.sleep(seconds)
 
 
+class Faulty(Protocol):
+    """A file that may be lost."""
+
+    @property
+    def fault(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRule:
     """`pulse_s`: how long the door stays unlocked; `heartbeat_s`: between two heartbeats; `once`: end with a grant."""
@@ -76,7 +81,7 @@ class Watch:
         status: StatusLog,
         notifier: Notifier,
         check_stop: Callable[[], None] = lambda: None,
-        counts: Sequence[BackoffFile | UsageFile] = (),
+        counts: Sequence[Faulty] = (),
         on_once: Callable[[], object] = lambda: None,
         meter: FaceMeter | NoMeter | None = None,
         time: Time | None = None,
@@ -155,6 +160,7 @@ class Watch:
         self._door.lock.check()
         self._tell_fault()
         self._tell_news(decision)
+        self._tell(self._door.desk.step())
         self._meter.see(decision, now_s)
         self._beat(is_picture)
         self._time.sleep(self._door.rest_s)
@@ -163,7 +169,7 @@ class Watch:
     def _tell_grant(self, decision: Decision) -> None:
         if self._rule.once:
             self._on_once()
-        self._status.event("granted", subject_id=decision.subject_id)
+        self._status.event("granted", subject_id=decision.subject_id, method=decision.method)
         self._notifier.status(f"granted {decision.subject_id}")
 
     def _tell_news(self, decision: Decision | None) -> None:
@@ -235,6 +241,7 @@ class Watch:
             self._check_stop()
             self._door.lock.check()
             self._tell_news(None)
+            self._tell(self._door.desk.step())
             self._heartbeat(now_s)
             self._time.sleep(min(STEP_S, until_s - now_s))
 

@@ -128,12 +128,14 @@ check_python() {
 
 # A running door would load half of the old program and half of the new one; stopped, it is locked.
 # The recognizer first: then nobody asks the bolt any more.
+# The link and the fleet start only at a door that joined one (scripts/fleet.py join).
 UNITS="face-unlock.service face-unlock-lock.service"
+LINKED="face-unlock-link.service face-unlock-fleet.service"
 stop_service() {
     RUNNING=''
     if [ -n "$DRY_RUN" ]; then say "+ systemctl stop $UNITS (what is running)"; fi
     if [ -z "$DRY_RUN$ROOT" ]; then
-        for unit in $UNITS; do
+        for unit in $UNITS $LINKED; do
             case $(systemctl is-active "$unit") in
                 active | activating | reloading) RUNNING="$RUNNING $unit" ;;
             esac
@@ -214,6 +216,10 @@ install_user() {
     run mkdir -p "$ROOT/var/lib/face-unlock"
     run chmod 700 "$ROOT/var/lib/face-unlock"
     run_live chown face-unlock:face-unlock "$ROOT/var/lib/face-unlock"
+    # What `fleet.py join` writes there as root is then the link's own.
+    run mkdir -p "$ROOT/var/lib/face-unlock-link"
+    run chmod 700 "$ROOT/var/lib/face-unlock-link"
+    run_live chown face-unlock-link:face-unlock-link "$ROOT/var/lib/face-unlock-link"
 }
 
 install_config() {
@@ -283,7 +289,7 @@ seal_gallery() {
 }
 
 install_service() {
-    for unit in $UNITS face-unlock-board.service; do # the last is started by the recognizer
+    for unit in $UNITS $LINKED face-unlock-board.service; do # the last is started by the recognizer
         run install -D -m 644 "$HERE/systemd/$unit" "$ROOT/etc/systemd/system/$unit"
     done
     run_live systemctl daemon-reload

@@ -38,7 +38,7 @@ if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
 fi
 
 # First, and with the program still there: stopping relocks the door.
-for unit in face-unlock.service face-unlock-lock.service face-unlock-board.service; do
+for unit in face-unlock.service face-unlock-lock.service face-unlock-board.service face-unlock-link.service face-unlock-fleet.service; do
     if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
         run_live systemctl disable --now "$unit"
     fi
@@ -51,13 +51,13 @@ run rm -f "$ROOT/usr/local/bin/face-unlock" "$ROOT/usr/local/bin/face-unlock-enr
 run rm -f "$ROOT/usr/local/share/man/man1/face-unlock.1" \
     "$ROOT/usr/local/share/bash-completion/completions/face-unlock"
 run_live udevadm control --reload || say "udev did not take the rules away: they are gone after the next start"
-run rm -rf "$ROOT/run/face-unlock-lock" "$ROOT/run/face-unlock-board" # the first one's unit leaves it
+run rm -rf "$ROOT/run/face-unlock-lock" "$ROOT/run/face-unlock-board" "$ROOT/run/face-unlock-link" # the first one's unit leaves it
 run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
-    run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
+    run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/lib/face-unlock-link" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
     run rm -f "$ROOT/etc/credstore.encrypted/gallery.key"
-    for user in face-unlock-lock face-unlock; do
+    for user in face-unlock-lock face-unlock face-unlock-link; do
         if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
     done
     say "removed, with the gallery, the configuration and the users"
@@ -65,9 +65,10 @@ else
     say "removed. Kept, and removed by --purge:"
     keep() { if [ -n "$DRY_RUN" ] || [ -e "$ROOT$1" ]; then say "  $ROOT$1  $2"; fi; }
     keep /var/lib/face-unlock "the gallery, its key, the audit"
+    keep /var/lib/face-unlock-link "this door's certificate at the broker"
     keep /etc/face-unlock "the configuration"
     keep /etc/credstore.encrypted/gallery.key "the sealed key"
     keep /var/cache/face-unlock "MediaPipe's networks"
-    say "  the users face-unlock and face-unlock-lock"
+    say "  the users face-unlock, face-unlock-lock and face-unlock-link"
 fi
 say "Not this script's: packages of apt (python3-venv, python3-lgpio, python3-picamera2 ...), backups elsewhere"

@@ -2,7 +2,7 @@
 _face_unlock() {
     local words word=${COMP_WORDS[COMP_CWORD]}
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys demo --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys fleet demo --help" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -18,6 +18,7 @@ _face_unlock() {
         audit) words="--event --subject --since --until --json --gallery --config verify show" ;;
         backup) words="--passphrase-file --no-passphrase --yes --gallery --config create restore purge" ;;
         keys) words="--output --gallery --config show seal rotate bind unbind accept extend retire" ;;
+        fleet) words="--host --port --wait --overtake --link-folder --gallery --model --config init add-door revoke-door give take push status rotate join code switch-on" ;;
         demo) words="--picture --seconds --model --config" ;;
         *) words="" ;;
     esac

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from device.access.lease import Lease
 from device.access.lockout import PinLockout
 from device.access.pin import is_pin
 from device.access.pin_entry import PinEntry
@@ -24,9 +25,11 @@ from device.types import Decision, Is, Reason
 
 
 class Profiles(Protocol):
-    """Where the profile of a subject is kept: the gallery."""
+    """Where the profile of a subject is kept, and the lease of who came from a keeper: the gallery."""
 
     def profile(self, subject_id: str) -> Profile: ...
+
+    def lease(self, profile: Profile, at: datetime | None) -> Lease: ...
 
 
 class Usages(Protocol):
@@ -62,6 +65,7 @@ class Admission:
         lockout: counts each person's wrong PINs.
         clock: the time of day, None while it is not set.
         alarm: told of a duress PIN.
+        switched_off: says whether a subject's face was switched off from outside.
     """
 
     def __init__(
@@ -75,8 +79,10 @@ class Admission:
         lockout: PinLockout,
         clock: Callable[[], datetime | None],
         alarm: Callable[[], None] = lambda: None,
+        switched_off: Callable[[Profile], bool] = lambda _: False,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._switched_off = switched_off
         self._rule, self._gallery, self._audit = rule, gallery, audit
         self._usage, self._entry, self._lockout = usage, entry, lockout
         self._clock, self._alarm, self._now_s = clock, alarm, now_s
@@ -156,12 +162,15 @@ class Admission:
 
     def _judge(self, profile: Profile) -> Reason:
         usage = self._usage.of(profile) if self._usage is not None else Usage()
+        now = self._clock()
         return judge(
             profile.policy,
             usage,
-            self._clock(),
+            now,
             failures=self._failures,
             has_pin=profile.pin_hash is not None,
+            lease=self._gallery.lease(profile, now),
+            switched_off=self._switched_off(profile),
         )
 
     def _grant(
@@ -176,7 +185,7 @@ class Admission:
         if duress:
             self._audit.record("duress", subject=profile.alias)
             self._alarm()
-        return replace(decision, granted=True, reason=Reason.GRANTED, subject_id=name)
+        return replace(decision, granted=True, reason=Reason.GRANTED, subject_id=name, method=by)
 
     def _count(self, profile: Profile, by_pin: bool) -> bool:
         """Keep an entry and a PIN; False where a guest's entry could not be counted."""

@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from device.access.lease import Lease
 from device.errors import UsageError
 from device.types import Reason
 
@@ -102,17 +103,32 @@ class Usage:
     last_pin_at: datetime | None = None
 
 
-def judge(policy: Policy, usage: Usage, at: datetime | None, *, failures: int = 0, has_pin: bool) -> Reason:
+def judge(
+    policy: Policy,
+    usage: Usage,
+    at: datetime | None,
+    *,
+    failures: int = 0,
+    has_pin: bool,
+    lease: Lease = Lease.HOLDS,
+    switched_off: bool = False,
+) -> Reason:
     """Return GRANTED, PIN_NEEDED, or why the subject may not enter.
 
     Args:
         at: now, with its time zone; None while the clock is not set.
         failures: at this door since the last grant.
         has_pin: False for a subject without one, who is refused where the PIN would be asked for.
+        lease: of a subject who came from a keeper.
+        switched_off: faces were switched off from outside, this one's or everybody's.
     """
     pin = Reason.PIN_NEEDED if has_pin else Reason.NO_PIN
     if policy.access == "disabled":
         return Reason.DISABLED
+    if switched_off:
+        return Reason.SWITCHED_OFF
+    if lease is Lease.OVER:
+        return Reason.LEASE_OVER
     if policy.entries is not None and usage.entries >= policy.entries:
         return Reason.NO_ENTRIES_LEFT
     if at is None and policy.needs_clock:
@@ -121,7 +137,7 @@ def judge(policy: Policy, usage: Usage, at: datetime | None, *, failures: int = 
         return Reason.NOT_VALID
     if at is not None and policy.hours and not within(policy.hours, policy.time_zone, at):
         return Reason.OUTSIDE_HOURS
-    return pin if _steps_up(policy, usage, at, failures) else Reason.GRANTED
+    return pin if lease is Lease.STALE or _steps_up(policy, usage, at, failures) else Reason.GRANTED
 
 
 def within(hours: str, time_zone: str, at: datetime) -> bool:

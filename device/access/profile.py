@@ -17,6 +17,9 @@ class Profile:
 
     `alias` stands for the name in the audit log; with the profile goes the only link between the two. `retain_until`
     is when the subject is to be forgotten. `issue` is new with each policy, so that a guest's entries count anew.
+
+    Of who came from a keeper, `fleet_id` is the record that brought them; `least_similarity` and `challenge` are what
+    the keeper found their matches to need, because somebody of the fleet looks like them.
     """
 
     alias: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -25,6 +28,9 @@ class Profile:
     policy: Policy = field(default_factory=Policy)
     pin_hash: str | None = field(default=None, repr=False)
     duress_hash: str | None = field(default=None, repr=False)
+    fleet_id: str | None = None
+    least_similarity: float | None = None
+    challenge: bool = False
 
     def is_expired(self, at: datetime) -> bool:
         """Say whether the subject's consent has expired."""
@@ -33,6 +39,7 @@ class Profile:
 
 def profile_to_json(profile: Profile) -> dict[str, Any]:
     until = profile.retain_until
+    fleet = {"fleet_id": profile.fleet_id, "least_similarity": profile.least_similarity}
     return {
         "alias": profile.alias,
         "issue": profile.issue,
@@ -40,6 +47,7 @@ def profile_to_json(profile: Profile) -> dict[str, Any]:
         "policy": policy_to_json(profile.policy),
         "pin_hash": profile.pin_hash,
         "duress_hash": profile.duress_hash,
+        **({**fleet, "challenge": profile.challenge} if profile.fleet_id else {}),
     }
 
 
@@ -52,4 +60,7 @@ def profile_from_json(stored: Mapping[str, Any]) -> Profile:
         policy=policy_from_json(stored["policy"]),
         pin_hash=stored["pin_hash"],
         duress_hash=stored["duress_hash"],
+        fleet_id=stored.get("fleet_id"),
+        least_similarity=stored.get("least_similarity"),
+        challenge=stored.get("challenge", False),
     )

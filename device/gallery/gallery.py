@@ -14,18 +14,19 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from device.access.lease import Lease, lease_at
 from device.access.profile import Profile
 from device.access.selftest import SelfTest
 from device.errors import GalleryError, GalleryKeyError, GallerySealError, UsageError
 from device.gallery.dump import Dump
 from device.gallery.lookalike import LookAlike
 from device.gallery.matcher import Matcher, TemplateDamaged, are_unit
-from device.gallery.rows import Need, Subject
+from device.gallery.rows import Arrival, Need, Subject
 from device.gallery.seal import GallerySeal, State
 from device.gallery.store import Store, Version
 from device.types import Embedding, Match
@@ -214,6 +215,40 @@ class Gallery:
             raise GalleryError(f"gallery {self._path} has no profile of {subject_id!r}: enroll the subject")
         return found
 
+    def lease(self, profile: Profile, at: datetime | None) -> Lease:
+        """Return the lease of a person who came from a keeper; who was enrolled here has none to lose."""
+        if profile.fleet_id is None:
+            return Lease.HOLDS
+        return lease_at(self._current().renewed, at)
+
+    def fleet(self, role: str) -> dict[str, Any]:
+        """Return what device/fleet keeps here of one role, `keeper` or `member`; nothing where it keeps nothing."""
+        return dict(self._store.state().fleet.get(role, {}))
+
+    def set_fleet(self, role: str, known: dict[str, Any]) -> None:
+        """Keep that, in place of what was."""
+        with self._store.changing("change") as change:
+            change.state = replace(change.state, fleet={**change.state.fleet, role: known})
+
+    def take_over(self, arrivals: Sequence[Arrival], member: dict[str, Any]) -> None:
+        """Store people who come from a keeper, and what this door knows of it: all in one transaction, or nothing."""
+        with self._store.changing("take people into") as change:
+            rows = change.rows
+            for each in arrivals:
+                name = check_subject_id(each.subject_id)
+                rows.add_subject(name)
+                rows.remove_templates(name)
+                rows.add_templates(
+                    (name, str(self._model_id), self._dimension, row.tobytes())
+                    for row in self._checked(each.templates).astype("<f4")
+                )
+                rows.store_profile(name, each.profile)
+                rows.store_look_alikes(name, each.look_alikes)
+                change.state = change.state.remembering(name)
+            change.state = replace(change.state, fleet={**change.state.fleet, "member": member})
+        if arrivals:
+            self._store.scrub()
+
     def profiles(self) -> dict[str, Profile]:
         """Return what is kept of each enrolled subject beside the templates."""
         with self._store.rows() as rows:
@@ -248,12 +283,16 @@ class Gallery:
         return {**self._store.dump(), "created_at": self._at().isoformat()}
 
     def restore(self, dump: Dump) -> list[str]:
-        """Put a backup in the place of the content; return whom it leaves out, for they were removed since."""
+        """Put a backup in the place of the content; return whom it leaves out, for they were removed since.
+
+        What is kept of a fleet stays as it is where there is any: an older one would take back what was heard since.
+        """
         created = datetime.fromisoformat(dump["created_at"])
         with self._store.changing("restore") as change:
             there = [row["subject_id"] for row in dump["tables"]["subjects"]]
             removed = [name for name in there if change.state.was_forgotten(name, created)]
             self._store.restore(dump, removed)
+            change.state = replace(change.state, fleet={**dump.get("fleet", {}), **change.state.fleet})
         self._store.scrub()
         return removed
 
@@ -307,10 +346,17 @@ class Gallery:
             return self._read()
 
     def _read(self) -> Matcher:
-        with self._store.checked() as (rows, _):
+        with self._store.checked() as (rows, state):
             self._store.check_model()
+            renewed = state.fleet.get("member", {}).get("renewed")
             try:
-                return Matcher.read(rows, self._dimension, self._at(), self._threshold_for)
+                return Matcher.read(
+                    rows,
+                    self._dimension,
+                    self._at(),
+                    self._threshold_for,
+                    renewed=datetime.fromisoformat(renewed) if renewed else None,
+                )
             except TemplateDamaged as fault:
                 raise self._store.damaged(str(fault)) from fault
 

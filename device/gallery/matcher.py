@@ -28,7 +28,7 @@ class Matcher:
     `matrix` is (N, D) float32, L2-normalized, column by column in memory: its product with a probe then takes little
     more than reading it. `owners` are the N subjects, none whose consent expired; `needs` are those of subjects with
     look-alikes; `threshold` is that of a door with so many templates, None where the decision has its own. At
-    `holds_until_s` the next consent expires.
+    `holds_until_s` the next consent expires. `renewed` is when the keeper signed what is applied here.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -36,10 +36,17 @@ class Matcher:
     needs: Mapping[str, Need]
     threshold: float | None
     holds_until_s: float
+    renewed: datetime | None = None
 
     @classmethod
     def read(
-        cls, rows: Rows, dimension: int, at: datetime, threshold_for: Callable[[int], float] | None
+        cls,
+        rows: Rows,
+        dimension: int,
+        at: datetime,
+        threshold_for: Callable[[int], float] | None,
+        *,
+        renewed: datetime | None = None,
     ) -> Matcher:
         """Read the templates of everybody whose consent holds; TemplateDamaged for rows that are none."""
         profiles = rows.profiles()
@@ -49,7 +56,8 @@ class Matcher:
             p.retain_until.timestamp() for n, p in profiles.items() if p.retain_until and n not in expired
         ]
         threshold = threshold_for(len(owners)) if threshold_for else None
-        return cls(matrix, owners, rows.needs(), threshold, min(ends, default=math.inf))
+        needs = rows.needs(profiles)
+        return cls(matrix, owners, needs, threshold, min(ends, default=math.inf), renewed)
 
     def match(self, probe: Embedding) -> Match | None:
         """Return the template most like a (D,) probe with the similarity that it needs; None without templates."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from sqlite_utils import Database
 
 from device.access.profile import Profile, profile_from_json, profile_to_json
@@ -29,6 +31,16 @@ class Need:
 
     threshold: float
     challenge: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """A person who comes from a keeper; `templates` is (n, D), L2-normalized."""
+
+    subject_id: str
+    templates: npt.NDArray[np.float32]
+    profile: Profile
+    look_alikes: Sequence[LookAlike] = ()
 
 
 class Rows:
@@ -92,12 +104,22 @@ class Rows:
         sealed = self._seal.seal_profile(profile_to_json(profile), name)
         self._db.execute("INSERT OR REPLACE INTO profiles (subject_id, sealed) VALUES (?, ?)", [name, sealed])
 
-    def needs(self) -> Mapping[str, Need]:
-        """Return what the matches of subjects with look-alikes need."""
+    def needs(self, profiles: Mapping[str, Profile] | None = None) -> Mapping[str, Need]:
+        """Return what the matches of subjects with look-alikes need: here, and as their keeper found.
+
+        `profiles` are those of all subjects, where they were read already.
+        """
         rows = self._db.conn.execute(
             "SELECT subject_id, max(threshold), max(challenge) FROM look_alikes GROUP BY subject_id"
         ).fetchall()
-        return {name: Need(threshold, bool(challenge)) for name, threshold, challenge in rows}
+        needs = {name: Need(threshold, bool(challenge)) for name, threshold, challenge in rows}
+        for name, profile in (self.profiles() if profiles is None else profiles).items():
+            least = profile.least_similarity
+            if least is not None or profile.challenge:
+                here = needs.get(name, Need(-1.0, False))
+                threshold = max(here.threshold, -1.0 if least is None else least)
+                needs[name] = Need(threshold, here.challenge or profile.challenge)
+        return needs
 
     def store_look_alikes(self, name: str, look_alikes: Sequence[LookAlike]) -> None:
         """Store whom a subject resembles, in place of what was known."""

@@ -32,7 +32,8 @@ class State:
     """The sealed state of a gallery.
 
     `backups` are the files that `--remove` purges; `forgotten` maps the mark of a removed subject to the day, so that
-    an older backup does not bring the subject back.
+    an older backup does not bring the subject back. `fleet` is what device/fleet keeps here: as `keeper` all that signs
+    for the doors, as `member` what this door took over last.
     """
 
     generation: int = 0
@@ -40,6 +41,7 @@ class State:
     salt: str = field(default_factory=lambda: secrets.token_hex(16))
     backups: tuple[str, ...] = ()
     forgotten: dict[str, str] = field(default_factory=dict)
+    fleet: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def forgetting(self, subject_id: str, at: datetime) -> State:
         return replace(self, forgotten={**self.forgotten, self._mark(subject_id): at.isoformat()})

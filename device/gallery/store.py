@@ -115,7 +115,8 @@ class Store:
     def dump(self) -> Dump:
         """Return every row in the clear, and the number of changes."""
         with self.checked() as (_, state):
-            return {**dump_tables(self._db.conn, self.seal), "generation": state.generation}
+            tables = dump_tables(self._db.conn, self.seal)
+        return {**tables, "generation": state.generation, "fleet": state.fleet}
 
     def restore(self, dump: Dump, leave_out: list[str]) -> None:
         """Put a dump in the place of all rows; call it within `changing`."""

@@ -17,6 +17,7 @@ class Sink(Flag):
         auto()
     )  # the audit log of what anybody before the door can cause: it takes no room from the other one
     PROMPT = auto()  # buzzer and LED
+    LINK = auto()  # the link to a broker: it leaves the house
 
 
 LOG = Sink.CONSOLE | Sink.SERIAL
@@ -43,8 +44,8 @@ EVENTS: dict[str, Event] = {
     "started": recorded("started", "version"),
     "ready": Event(LOG),
     # the record comes before the bolt moves, with the alias (admission.py)
-    "granted": Event(LOG | Sink.AUDIT),
-    "refused": recorded("refused", "reason", "count", sinks=LOG | Sink.OUTSIDE),
+    "granted": Event(LOG | Sink.AUDIT | Sink.LINK),
+    "refused": recorded("refused", "reason", "count", sinks=LOG | Sink.OUTSIDE | Sink.LINK),
     "held_back": recorded("refused", "reason", "count", sinks=Sink.OUTSIDE),  # refusals that were not told
     "approach": Event(LOG),
     "challenge": Event(LOG | Sink.PROMPT),
@@ -52,9 +53,15 @@ EVENTS: dict[str, Event] = {
     "unlocked": Event(LOG),
     "locked": Event(LOG),
     "door": recorded("door", "door"),
-    "alarm": recorded("alarm", "reason"),
+    "alarm": recorded("alarm", "reason", sinks=LOG | Sink.AUDIT | Sink.LINK),
     "alarm_over": recorded("alarm_over", "reason"),
     "command_refused": Event(LOG | Sink.AUDIT),
+    # somebody elsewhere, over the link; the records come first (device/desk)
+    "outside_opened": Event(LOG | Sink.AUDIT | Sink.LINK),
+    "outside_refused": recorded("outside_refused", "reason", "count", sinks=LOG | Sink.OUTSIDE | Sink.LINK),
+    "switched": Event(LOG | Sink.AUDIT),
+    "broker": Event(LOG),
+    "fleet": recorded("fleet", "reason", "count"),
     "lock_lost": recorded("lock_lost"),
     "lock_back": recorded("lock_back"),
     "camera_lost": recorded("camera_lost", sinks=LOG | Sink.OUTSIDE),
@@ -95,3 +102,5 @@ RECORDS = tuple(
 )
 # What stays on the board: the serial log may be read by anybody.
 CONSOLE_ONLY = ("closeness",)
+# All that leaves the house: no measured value, no picture.
+LINK_FIELDS = ("event", "subject_id", "reason", "method", "count", "wait_s")

@@ -22,12 +22,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from device.journal.events import CONSOLE_ONLY, EVENTS, Sink
+from device.journal.events import CONSOLE_ONLY, EVENTS, LINK_FIELDS, Sink
 
 # Order and type of all there is to say. `error` is a line for a person; `reason` is a word.
 FIELDS: dict[str, type] = {
     "subject_id": str,
     "reason": str,
+    "method": str,
     "action": str,
     "stage": str,
     "closeness": str,
@@ -207,12 +208,16 @@ class Filtered:
         self._writer, self._sink = writer, sink
 
     def put(self, line: dict[str, Any]) -> None:
-        hidden = () if self._sink is Sink.CONSOLE else CONSOLE_ONLY
         if EVENTS[line["event"]].sinks & self._sink:
-            self._writer.put({key: value for key, value in line.items() if key not in hidden})
+            self._writer.put({key: value for key, value in line.items() if self._passes(key)})
 
     def close(self, wait_s: float) -> None:
         self._writer.close(wait_s)
+
+    def _passes(self, key: str) -> bool:
+        if self._sink is Sink.LINK:
+            return key in LINK_FIELDS
+        return self._sink is Sink.CONSOLE or key not in CONSOLE_ONLY
 
 
 class StatusLog:
@@ -269,7 +274,7 @@ def _checked(key: str, value: Any, kind: type) -> Any:
     if kind is not str:
         return value
     text = str(value)[:TEXT_LIMIT]
-    if key in ("reason", "action", "stage", "closeness") and not re.fullmatch(r"[a-z_]+", text):
+    if key in ("reason", "method", "action", "stage", "closeness") and not re.fullmatch(r"[a-z_]+", text):
         raise ValueError(f"field {key!r}: expected a word such as no_face, received {text!r}")
     # an address may carry a password, and this line leaves the board
     return re.sub(r"(\w:/*)\S*@", r"\1***@", " ".join(text.split()))

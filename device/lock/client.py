@@ -23,6 +23,8 @@ from device.lock.door import Report, news
 from device.lock.wire import (
     LONGEST_BYTES,
     NEWS,
+    OPEN,
+    PULSE,
     RELEASED,
     SIGNAL,
     Answer,
@@ -85,6 +87,11 @@ class RemoteLock:
                 return None
             return {"locked": True, "unlocked": False, RELEASED: False}.get(self._bolt)
 
+    @property
+    def report(self) -> Report:
+        """The door and its alarms as the lock process told them last."""
+        return self._report
+
     def check(self) -> None:
         """Say that the loop turns; raise LockError when the lock process stays away."""
         self._turned_s = time.monotonic()
@@ -96,7 +103,11 @@ class RemoteLock:
 
     def unlock(self, frame_at_s: float | None = None) -> None:
         """Ask for one pulse; raise LockRefused when this one may not be, or reaches no lock process."""
-        self._ask("pulse", time.monotonic() if frame_at_s is None else frame_at_s)
+        self._ask(PULSE, time.monotonic() if frame_at_s is None else frame_at_s)
+
+    def open_from_outside(self) -> None:
+        """Ask for one pulse for somebody elsewhere; raise LockRefused as `unlock` does."""
+        self._ask(OPEN, time.monotonic())
 
     def signal(self, name: str) -> None:
         """Have a pattern played, or the silent alarm raised; raise LockRefused when it came too late."""

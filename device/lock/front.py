@@ -14,10 +14,11 @@ from device.config import Config
 from device.errors import LockRefused
 from device.lock.bolt import PulseLock
 from device.lock.claim import ClaimFile, own_folder
+from device.lock.door import Report
 from device.lock.drivers import board_pins, open_lock
 from device.lock.keypad import KeypadThread
 from device.lock.panel import PATTERNS, Outputs
-from device.lock.wire import ALARM, QUIET
+from device.lock.wire import ALARM, QUIET, Refusal
 from device.lock.wiring import board_text, check_wiring
 
 ALARM_TRIES = 3
@@ -46,6 +47,7 @@ class LocalFront:
             if self._outputs.scanned:
                 undo.callback(KeypadThread(self._scan, lambda: None).close)
             self._undo = undo.pop_all()
+        self._opens_outside = config.link.opens
 
     def __str__(self) -> str:
         return str(self.bolt)
@@ -62,6 +64,11 @@ class LocalFront:
     def is_locked(self) -> bool | None:
         return self.bolt.is_locked
 
+    @property
+    def report(self) -> Report:
+        """Nothing is known of the leaf: its switches are the lock process's."""
+        return Report()
+
     def check(self) -> None:
         """Raise LockError when the last relock failed; tell what was not told yet."""
         while self._untold and self.on_news is not None:
@@ -70,6 +77,12 @@ class LocalFront:
 
     def unlock(self, frame_at_s: float | None = None) -> None:
         self.bolt.unlock(frame_at_s)
+
+    def open_from_outside(self) -> None:
+        """Unlock for somebody elsewhere; LockRefused where that is not configured."""
+        if not self._opens_outside:
+            raise LockRefused(str(Refusal.NOT_ALLOWED))
+        self.bolt.unlock()
 
     def lock(self) -> None:
         self.bolt.lock()

@@ -20,6 +20,8 @@ from device.lock.panel import Outputs
 from device.lock.switches import DoorPins
 from device.lock.wire import (
     LONGEST_BYTES,
+    OPEN,
+    OPENING,
     PARDONED,
     QUIET,
     RELEASED,
@@ -70,6 +72,7 @@ class LockServer:
         listener: a listening SOCK_SEQPACKET socket.
         users: the numbers of those who may ask for a pulse.
         oldest_s: a frame that is older opens nothing.
+        opens_outside: the verb `open` is obeyed: somebody elsewhere may open the door.
     """
 
     def __init__(
@@ -83,10 +86,12 @@ class LockServer:
         rule: DoorRule,
         oldest_s: float,
         status: StatusLog,
+        opens_outside: bool = False,
     ) -> None:
         self._lock, self._pins, self._outputs = lock, pins, outputs
         self._listener, self._users = listener, users
         self._rule, self._oldest_s, self._status = rule, oldest_s, status
+        self._opens_outside = opens_outside
         self._client: Client | None = None
         self._door, self._report, self._told = Door(), Report(), ""
         self._budget = Budget(lock.pulse_s)
@@ -182,7 +187,9 @@ class LockServer:
                 oldest_s=self._oldest_s,
                 opened_by_s=self._opened_by_s,
             )
-        if refusal is None and command.verb == "pulse":
+        if refusal is None and command.verb == OPEN and not self._opens_outside:
+            refusal = Refusal.NOT_ALLOWED
+        if refusal is None and command.verb in OPENING:
             refusal = self._pulse(command.frame_at_s, now_s)
         if refusal is None and command.signal is not None:
             refusal = self._signal(client, command.signal, now_s)

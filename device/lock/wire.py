@@ -1,6 +1,7 @@
 """What recognizer and lock process say to each other: one short ASCII line per packet of an AF_UNIX socket.
 
     to the lock      pulse NONCE FRAME_US LIFE_MS          also: lock, beat, signal:NAME
+    to the lock      open NONCE NOW_US LIFE_MS             somebody elsewhere asks; refused where that is not configured
     from the lock    ok NONCE BOLT DOOR ALARMS             also: hello, state, key:KEY, refused:REASON
 
 Each line from the lock carries the nonce that the next command has to repeat; a nonce is good for one command of one
@@ -25,7 +26,9 @@ SIGNALS = (
     "nod", "back", QUIET, ALARM,
 )  # fmt: skip
 SIGNAL = "signal:"
-VERBS = ("pulse", "lock", "beat", *(f"{SIGNAL}{name}" for name in SIGNALS))
+PULSE, OPEN = "pulse", "open"  # for a face, and for somebody elsewhere (device/desk/opening.py)
+OPENING = (PULSE, OPEN)
+VERBS = (*OPENING, "lock", "beat", *(f"{SIGNAL}{name}" for name in SIGNALS))
 RELEASED = "released"  # unlocked by the exit button alone: no pulse of the recognizer runs
 BOLTS = ("locked", "unlocked", RELEASED, "jammed")
 KEYS = frozenset("0123456789ABCD*#")
@@ -45,6 +48,7 @@ class Refusal(str, Enum):
     AHEAD = "ahead"  # a frame of the future
     JAMMED = "jammed"
     TOO_OFTEN = "too_often"  # the minute's budget of pulses is used up
+    NOT_ALLOWED = "not_allowed"  # `open`, and link.open_code is empty
     FLOOD = "flood"
     SILENT = "silent"  # unlocked, and the recognizer stopped beating
     BUSY = "busy"  # another recognizer is connected
@@ -55,7 +59,7 @@ class Refusal(str, Enum):
 
 
 # After these the sender may stay: an honest recognizer on a busy board can be late, and a jam is not its fault.
-PARDONED = frozenset({Refusal.STALE, Refusal.JAMMED, Refusal.TOO_OFTEN})
+PARDONED = frozenset({Refusal.STALE, Refusal.JAMMED, Refusal.TOO_OFTEN, Refusal.NOT_ALLOWED})
 
 
 REASONS = frozenset(each.value for each in Refusal)
@@ -124,7 +128,7 @@ def judge(
         return Refusal.AHEAD
     if age_s > min(command.life_s, oldest_s):
         return Refusal.STALE
-    if command.verb == "pulse" and command.frame_at_s <= opened_by_s:
+    if command.verb in OPENING and command.frame_at_s <= opened_by_s:
         return Refusal.REPLAY
     return None
 

@@ -16,7 +16,7 @@ from device.vault.anchor import AnchorFile
 from device.vault.files import replace_private
 from device.vault.sealing import SealBroken, Sealer, place_of
 
-NAMES = ("usage", "wrong_pins", "refusals")  # the files are named after them
+NAMES = ("usage", "wrong_pins", "refusals", "switches")  # the files are named after them
 WERE_PLAIN = ("wrong_pins", "refusals")  # in releases without an anchor
 Keys = Callable[[], tuple[Sealer, AnchorFile]]
 

@@ -20,7 +20,35 @@ from device.pipeline import unlock
 from device.protocols import Lock
 from device.types import Reason
 from device.vault import files as private_files
-from tests.support.doors.admitting import KEYS, Door
+from tests.support.doors.admitting import KEYS, NOW, PIN, PIN_HASH, Door
+
+
+@pytest.mark.parametrize(("days", "reason"), [(0, "granted"), (8, "pin_needed"), (31, "lease_over")])
+def test_who_came_from_a_keeper_needs_the_pin_after_a_week_and_is_refused_after_a_month(
+    door: Door, days: int, reason: str
+) -> None:
+    renewed = (NOW - timedelta(days=days)).isoformat()
+    door.gallery.set_fleet("member", {"renewed": renewed})
+    door.enroll("bob")
+    profile = Profile(pin_hash=PIN_HASH, fleet_id="f")
+    door.gallery.enroll("alice", np.eye(4, dtype=np.float32)[:1], replace=True, profile=profile)
+    assert str(door.face("alice").reason) == reason
+    assert door.face("bob").granted  # enrolled here
+    if reason == "pin_needed":
+        door.face("alice")
+        assert door.type(PIN).granted
+        assert door.type(PIN).method == "face"  # nobody's PIN is awaited any more
+    if reason == "lease_over":
+        assert not door.type(PIN).granted
+
+
+def test_who_came_from_a_keeper_without_a_pin_is_refused_where_it_would_be_needed(door: Door) -> None:
+    door.gallery.set_fleet("member", {"renewed": (NOW - timedelta(days=8)).isoformat()})
+    profile = Profile(fleet_id="f")
+    door.gallery.enroll("alice", np.eye(4, dtype=np.float32)[:1], replace=True, profile=profile)
+    assert door.face("alice").reason is Reason.NO_PIN
+    door.clock = None
+    assert door.face("alice").reason is Reason.NO_PIN
 
 
 def test_without_rules_a_granted_face_is_let_in_and_recorded_first(door, tmp_path):

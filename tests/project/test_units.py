@@ -20,7 +20,9 @@ SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 UNIT = SYSTEMD / "face-unlock.service"
 BOLT = SYSTEMD / "face-unlock-lock.service"
 BOARD = SYSTEMD / "face-unlock-board.service"
-UNITS = [UNIT, BOLT, BOARD]
+LINK = SYSTEMD / "face-unlock-link.service"
+FLEET = SYSTEMD / "face-unlock-fleet.service"
+UNITS = [UNIT, BOLT, BOARD, LINK, FLEET]
 MOST_EXPOSURE = 15  # tenths
 
 needs_systemd = pytest.mark.skipif(
@@ -108,7 +110,7 @@ def test_exposure(unit):
     assert float(re.search(r"exposure level.*: ([0-9.]+)", done.stdout)[1]) <= MOST_EXPOSURE / 10
 
 
-@pytest.mark.parametrize("path", [UNIT, BOLT], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [UNIT, BOLT, LINK, FLEET], ids=lambda path: path.name)
 def test_life_of_the_services(path):
     assert value("Type", path) == "notify"
     assert value("Restart", path) == "always"
@@ -180,9 +182,13 @@ def test_the_recognizers_cage_leaves_the_serial_number_in_sight(path):
 def test_the_commands_of_the_units_are_understood():
     import unlock
     from device import lockd
+    from device.fleet import __main__ as fleet
+    from device.link import __main__ as link
     from device.lock import relock
     from device.vault import board
 
+    assert link.command_line().parse_args(value("ExecStart", LINK).split()[3:]).folder
+    assert fleet.command_line().parse_args(value("ExecStart", FLEET).split()[3:]).config
     assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
     with pytest.raises(SystemExit) as caught:
         board.main([*value("ExecStart", BOARD).split()[3:], "--help"])
@@ -191,6 +197,31 @@ def test_the_commands_of_the_units_are_understood():
     with pytest.raises(SystemExit) as caught:
         relock.main([*value("ExecStopPost", BOLT).split()[3:], "--help"])
     assert caught.value.code == 0
+
+
+def test_the_link_alone_has_a_network_and_sees_nothing_of_the_door():
+    for path in UNITS:
+        families = value("RestrictAddressFamilies", path).split()
+        has_network = bool({"AF_INET", "AF_INET6"} & set(families))
+        assert has_network == (path == LINK), path
+        assert (("PrivateNetwork", "yes") in settings(path)) != has_network
+    hidden = value("InaccessiblePaths", LINK)
+    for folder in ("/var/lib/face-unlock", "/etc/face-unlock", "/run/face-unlock-lock"):
+        assert f"-{folder} " in f"{hidden} "
+    users = (SYSTEMD / "face-unlock.sysusers").read_text()
+    assert not re.search(r"^m face-unlock-link", users, re.MULTILINE)
+    assert "SupplementaryGroups" not in dict(settings(LINK))
+    assert value("User", FLEET) == value("User")
+
+
+def test_link_and_fleet_start_only_at_a_door_that_joined():
+    from device.link.broker import ADDRESS
+
+    for path in (LINK, FLEET):
+        assert value("ConditionPathExists", path) == f"/var/lib/face-unlock-link/{ADDRESS}"
+    assert value("ExecStart", LINK).endswith("--socket /run/face-unlock-link/link.sock")
+    for path in (UNIT, FLEET):
+        assert "face-unlock-link" in value("SupplementaryGroups", path).split()
 
 
 def test_without_a_gallery_the_start_is_skipped():
@@ -234,7 +265,7 @@ def test_every_line_has_a_reason_in_the_readme(path):
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_user_has_the_groups_of_the_unit(path):
     users = (SYSTEMD / "face-unlock.sysusers").read_text()
-    for group in value("SupplementaryGroups", path).split():
+    for group in dict(settings(path)).get("SupplementaryGroups", "").split():
         assert re.search(rf"^m {value('User', path)} +{group}$", users, re.MULTILINE)
         assert re.search(
             rf"^g {group} +-", users, re.MULTILINE

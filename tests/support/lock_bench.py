@@ -57,7 +57,7 @@ class Log:
 class Bench:
     """A server that is stepped by hand, its pins, and recognizers that connect to it."""
 
-    def __init__(self, folder, *, door=None, users=None, pulse_s=PULSE_S, outputs=None):
+    def __init__(self, folder, *, door=None, users=None, pulse_s=PULSE_S, outputs=None, opens_outside=False):
         self.factory = MockFactory(pin_class=StuckPin)
         self.lock = GpioLock(pin=17, active_high=True, pulse_s=pulse_s, pin_factory=self.factory)
         self.pin = self.factory.pin(17)
@@ -75,6 +75,7 @@ class Bench:
             rule=DoorRule(held_open_s=30, settle_s=1),
             oldest_s=OLDEST_S,
             status=self.log,
+            opens_outside=opens_outside,
         )
 
     def connect(self):

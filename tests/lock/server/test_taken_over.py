@@ -51,6 +51,35 @@ def test_a_hostile_recognizer_holds_the_door_open_for_half_of_a_minute_at_most(
     assert "too_often" in answer.report.alarms
 
 
+def test_opening_from_outside_is_refused_unless_it_is_configured(make_bench):
+    bench = make_bench()
+    client = bench.connect()
+    assert str(client.ask("open").refusal) == "not_allowed"
+    assert bench.pin.state is False
+    assert client.ask("pulse").word == "ok"  # the recognizer stays
+
+
+def test_opening_from_outside_shares_the_budget_of_pulses(make_bench, monkeypatch):
+    minutes = Minutes(monkeypatch)
+    bench = make_bench(pulse_s=0.5, opens_outside=True)
+    client, answers = bench.connect(), []
+    for verb in ["pulse", "open"] * 6:
+        minutes.now_s += 1
+        client.send(f"{verb} {client.nonce} {round(minutes.now_s * 1e6)} 1500".encode())
+        answers.append(client.receive())
+        bench.lock.end_overdue()
+    assert [answer.word for answer in answers] == ["ok"] * 10 + ["refused"] * 2
+    assert str(answers[-1].refusal) == "too_often"
+
+
+@pytest.mark.parametrize("options", [{"age_s": 60}, {"age_s": -1000}, {"nonce": "f" * 32}])
+def test_an_old_opening_from_outside_opens_nothing(make_bench, options):
+    bench = make_bench(opens_outside=True)
+    client = bench.connect()
+    assert client.ask("open", **options).word == "refused"
+    assert bench.pin.state is False
+
+
 def test_after_its_half_minute_the_bolt_is_locked_to_it_for_as_long(make_bench, monkeypatch):
     minutes = Minutes(monkeypatch)
     bench = make_bench(pulse_s=30)

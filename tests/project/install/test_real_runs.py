@@ -208,7 +208,8 @@ install_service
 """)
     shell = shutil.which("dash") or "sh"
     done = subprocess.run([shell, tmp_path / "run.sh", ":"], capture_output=True, text=True, check=False)
-    units = "face-unlock.service face-unlock-lock.service" if unit == "*" else unit
+    every = "face-unlock.service face-unlock-lock.service face-unlock-link.service face-unlock-fleet.service"
+    units = every if unit == "*" else unit
     wanted = [f"{call} {units}" for call in calls.split()]
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, wanted, "")
     failed = subprocess.run(
@@ -329,7 +330,7 @@ def test_every_line_runs_in_a_root_made_for_it(run, tmp_path, checkout, tools, b
     assert (done.returncode, amiss) == (0, []), done.stdout
     shown = done.stdout
     state = [
-        "face-unlock video dialout",
+        "face-unlock video dialout face-unlock-link",
         "face-unlock-lock gpio",
         "/var/lib/face-unlock 700 face-unlock:face-unlock",
         "/etc/face-unlock/config.toml 640 root:face-unlock",

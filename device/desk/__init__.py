@@ -1,0 +1,1 @@
+"""The desk: what the door tells the link to a broker, and what somebody elsewhere may ask of it."""

@@ -1,0 +1,181 @@
+"""The fleet's process at a door: takes over what the keeper gives. `python -m device.fleet --config FILE`
+
+It has the gallery and no network: what came from the broker reaches it through the link's socket, and is believed only
+where the keeper signed it. The door works without it, until the lease of synced people is over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import sys
+import time
+from contextlib import ExitStack
+from functools import partial
+
+from device import __version__
+from device.access.profile import Profile
+from device.build import (
+    build_audit,
+    build_keys,
+    build_usage,
+    look_alike_margin,
+    manifest_path,
+    threshold_for,
+)
+from device.config import Config
+from device.desk.line import Line
+from device.desk.wire import LONGEST_PACKET, Packet, pack, unpack
+from device.errors import UsageError
+from device.fleet.authority import utc_now
+from device.fleet.member import Member
+from device.fleet.records import Ack
+from device.gallery.gallery import Gallery
+from device.gallery.lookalike import look_alikes
+from device.journal.status import StatusLog, stdout_writer
+from device.journal.systemd import Notifier
+from device.paths import expand
+from device.programs import Parser, Stopped, configured, run, stop_signals
+from device.vision.embed import Manifest, load_manifest
+
+WAIT_S = 0.2
+REPORT_S = 2.0  # between two looks at what there is to answer
+FRESH_S = 600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Take over until a signal, and return the exit code."""
+    return run("fleet", lambda: act(command_line().parse_args(arguments)))
+
+
+def command_line() -> Parser:
+    parser = Parser(prog="python -m device.fleet", description="Take over the people that the keeper gives.")
+    parser.share("--config", "--gallery", "--model")
+    return parser
+
+
+def act(args: argparse.Namespace) -> int:
+    """Follow the keeper until a signal."""
+    config = configured(args)
+    if not config.link.socket:
+        raise UsageError(
+            "link.socket: expected the socket of a link, received none: see docs/owner/many_doors.md"
+        )
+    notifier = Notifier.from_environment(os.environ)
+    status = StatusLog(writers=[stdout_writer()], demo=False)
+    with ExitStack() as undo:
+        undo.callback(status.close)
+        manifest = load_manifest(manifest_path(config.model))
+        gallery = open_gallery(config, manifest)
+        undo.callback(gallery.close)
+        member = build_member(config, gallery, manifest)
+        line = Line(expand(config.link.socket), longest=LONGEST_PACKET, flood=None)
+        undo.callback(line.close)
+        status.event("started", version=__version__, model=manifest.model_id)
+        notifier.ready(f"door {member.door} of a fleet")
+        try:
+            with stop_signals() as check_stop:
+                follower = Follower(member, line, status)
+                while True:
+                    check_stop()
+                    follower.turn(time.monotonic())
+                    notifier.watchdog(time.monotonic())
+        except Stopped:
+            notifier.stopping()
+            status.event("stopping")
+    return 0
+
+
+def open_gallery(config: Config, manifest: Manifest) -> Gallery:
+    """Open the gallery for writing, of the configured model, without loading its network."""
+    return Gallery(
+        config.gallery_path,
+        model_id=manifest.model_id,
+        dimension=manifest.embedding_dim,
+        read_only=False,
+        keys=build_keys(config),
+    )
+
+
+def build_member(config: Config, gallery: Gallery, manifest: Manifest) -> Member:
+    """Put together what follows the keeper; look-alikes among this door's own people are judged here."""
+    usage = build_usage(config)
+
+    def entries(profile: Profile) -> int:
+        return usage.of(profile).entries
+
+    return Member(
+        gallery,
+        config.gallery_path,
+        model_id=manifest.model_id,
+        judge=partial(
+            look_alikes,
+            threshold=threshold_for(config, manifest, gallery.count() + 1).threshold,
+            floor=manifest.threshold(max(manifest.thresholds)),
+            margin=look_alike_margin(manifest),
+        ),
+        audit=build_audit(config, demo=False),
+        entries=entries,
+        now=utc_now,
+    )
+
+
+class Follower:
+    """Carry between a member and its line."""
+
+    def __init__(self, member: Member, line: Line, status: StatusLog) -> None:
+        self._member, self._line, self._status = member, line, status
+        self._ack = member.report()
+        self._told_s = self._looked_s = time.monotonic()
+        self._reason = ""
+        line.greeting = self._greeting
+
+    def turn(self, now_s: float) -> None:
+        """Take what came, apply what is whole, answer what changed."""
+        self._wait()
+        for packet in self._line.exchange():
+            self._take(packet)
+        if count := self._member.step(now_s):
+            self._status.event("fleet", reason="applied", count=count)
+            self._looked_s = float("-inf")
+        if now_s - self._looked_s >= REPORT_S:
+            self._looked_s = now_s
+            self._answer(self._member.report(), now_s)
+
+    def _wait(self) -> None:
+        number = self._line.fileno()
+        if number is None:
+            time.sleep(WAIT_S)
+        else:
+            select.select([number], [], [], WAIT_S)
+
+    def _take(self, packet: Packet) -> None:
+        topic, body = packet.get("topic"), unpack(packet.get("body"))
+        if not isinstance(topic, str) or body is None:
+            return
+        refusal = self._member.take(tuple(topic.split("/")), body)
+        if refusal and refusal != self._reason:
+            self._status.event("fleet", reason=refusal)
+        self._reason = refusal
+
+    def _answer(self, ack: Ack, now_s: float) -> None:
+        """Tell link and keeper where it stands, when that changed or grew old."""
+        changed = [getattr(ack, key) != getattr(self._ack, key) for key in ack.__slots__ if key != "at"]
+        if any(changed) or now_s - self._told_s >= FRESH_S:
+            self._ack, self._told_s = ack, now_s
+            for packet in self._packets():
+                self._line.put(packet)
+
+    def _greeting(self) -> list[Packet]:
+        self._ack = self._member.report()
+        return self._packets()
+
+    def _packets(self) -> list[Packet]:
+        ack = self._ack
+        told = {"kind": "fleet", "in_sync": ack.in_sync, "reason": ack.reason}
+        return [told, {"kind": "ack", "body": pack(self._member.seal_ack(ack))}]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

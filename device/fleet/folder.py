@@ -1,0 +1,87 @@
+"""The keeper's folder, beside its gallery: what the broker, Home Assistant, and each new door are to be given.
+
+broker/          for /etc/mosquitto/face-unlock/: authority, the broker's certificate, access list, revocations
+homeassistant/   ca.pem, client.pem, client.key: for Home Assistant's MQTT integration
+keeper/          the keeper's own access to the broker
+NAME.door        all that a new door needs, its secrets with it: carry it there, then delete it
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from device.errors import LinkError, UsageError
+from device.fleet.authority import Authority, Credential
+from device.link.broker import ADDRESS, CA, CERTIFICATE, KEY, Access
+from device.vault.files import replace_private, sync_folder
+
+SHIPPED_ACL = Path(__file__).resolve().parents[2] / "systemd/mosquitto/acl"
+BROKER, OWN = "broker", "keeper"
+TITLE = "face-unlock door"
+
+
+def folder_of(gallery: Path) -> Path:
+    return gallery.with_name(f"{gallery.name}.fleet")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a private file, and its folder where it is missing."""
+    try:
+        for folder in (path.parent.parent, path.parent):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700)
+                folder.chmod(0o700)
+                sync_folder(folder)
+        replace_private(path, text.encode())
+    except OSError as error:
+        raise LinkError(
+            f"{path}: cannot be written: {error.strerror or error}: check the path and the rights"
+        ) from None
+
+
+def write_client(folder: Path, access: dict[str, Any]) -> Access:
+    """Write what a client of the broker needs; `access` is as a new door's file has it."""
+    address = {key: access[key] for key in ("host", "port", "user")}
+    write(folder / ADDRESS, json.dumps(address) + "\n")
+    write(folder / CA, access["ca"])
+    write(folder / CERTIFICATE, access["certificate"])
+    write(folder / KEY, access["key"])
+    return Access(folder=folder, **address)
+
+
+def client_access(
+    authority: Authority, address: tuple[str, int], user: str, credential: Credential
+) -> dict[str, Any]:
+    """Return all that lets a user speak to the broker."""
+    host, port = address
+    known = {"host": host, "port": port, "user": user, "ca": authority.certificate}
+    return {**known, "certificate": credential.certificate, "key": credential.key}
+
+
+def write_broker(folder: Path, authority: Authority, server: Credential, revocations: str) -> None:
+    """Write what the broker needs."""
+    for name, text in (
+        ("ca.pem", authority.certificate),
+        ("server.pem", server.certificate),
+        ("server.key", server.key),
+        ("acl", SHIPPED_ACL.read_text(encoding="utf-8")),
+        ("revoked.pem", revocations),
+    ):
+        write(folder / name, text)
+
+
+def read_bundle(path: Path) -> dict[str, Any]:
+    """Read the file of a new door."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known[TITLE] != 1 or not {"door", "secret", "keeper", "keeper_box"} <= set(known["member"]):
+            raise ValueError
+        return {"member": known["member"], "access": dict(known["access"])}
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(
+            f"{path}: expected the file that scripts/fleet.py add-door wrote, received another: check the name"
+        ) from None

@@ -1,0 +1,95 @@
+"""Post: the keeper's connection to the broker: lays down what is for each door, and reads what each answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from device.errors import LinkError
+from device.fleet.keeper import Letter
+from device.link.broker import Access, Broker, Message
+from device.link.topics import ACK, GALLERY, ROOT, topic
+
+CONNECT_S, QUIET_S = (
+    20.0,
+    1.0,
+)  # until the broker is reached; without a message for so long, all that lies there came
+PUBLISH_S = 20.0
+
+
+class Post:
+    """One visit to the broker; a context manager."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._broker = Broker(access, subscriptions=[(f"{ROOT}/+/{ACK}", 1), (f"{ROOT}/+/{GALLERY}/+", 1)])
+        self.acks: dict[str, bytes] = {}  # by door, sealed
+        self._lies: set[str] = set()  # topics of records
+
+    def __enter__(self) -> Post:
+        try:
+            self._await(lambda: self._broker.is_up, CONNECT_S)
+        except BaseException:
+            self._broker.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._broker.close()
+
+    def collect(self) -> None:
+        """Read what lies at the broker."""
+        while (message := self._broker.message(QUIET_S)) is not None:
+            self._take(message)
+
+    def lay(self, door: str, letters: Sequence[Letter]) -> None:
+        """Lay down what is for a door, and take away the records that are no longer."""
+        names = [topic(door, *letter.levels) for letter in letters]
+        for name, letter in zip(names, letters, strict=True):
+            self._publish(name, letter.body)
+        self.clear(door, keeping=names)
+
+    def clear(self, door: str, keeping: Sequence[str] = (), *, whole: bool = False) -> None:
+        """Take away the records of a door but some; `whole`: all that the keeper ever laid there."""
+        for name in sorted(self._lies):
+            if name.startswith(f"{topic(door)}/") and name not in keeping:
+                self._publish(name, b"")
+                self._lies.discard(name)
+        for name in ("manifest", "succession") if whole else ():
+            self._publish(topic(door, name), b"")
+
+    def listen(self, seconds: float) -> Iterator[None]:
+        """Yield after each answer of a door that comes, for so long."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            message = self._broker.message(min(left_s, 0.2))
+            if message is not None and self._take(message):
+                yield
+
+    def _take(self, message: Message) -> bool:
+        """Note an answer, or where a record lies; True for an answer."""
+        _, door, kind, *_ = [*message.topic.split("/"), "", ""]
+        if kind == ACK:
+            self.acks[door] = message.payload
+        elif message.payload:
+            self._lies.add(message.topic)
+        return kind == ACK
+
+    def _publish(self, name: str, body: bytes) -> None:
+        if not self._broker.publish_and_wait(name, body, PUBLISH_S):
+            raise LinkError(
+                f"broker {self._access.host}: took nothing for {PUBLISH_S:g} s: look at its log, then push again"
+            )
+        if body and f"/{GALLERY}/" in name:
+            self._lies.add(name)
+
+    def _await(self, condition: Callable[[], bool], seconds: float) -> None:
+        until_s, news = time.monotonic() + seconds, "no answer"
+        while not condition():
+            news = self._broker.news() or news
+            if time.monotonic() > until_s:
+                raise LinkError(
+                    f"broker {self._access.host}:{self._access.port}: {news} for {seconds:g} s: check its address, "
+                    "that it runs, and its certificates"
+                )
+            time.sleep(0.05)

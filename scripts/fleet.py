@@ -1,0 +1,310 @@
+"""Several doors with the same people: the keeper's programs, and what is done once at each door.
+
+at the keeper, in whose gallery everybody is enrolled (docs/owner/many_doors.md):
+python scripts/fleet.py init --host BROKER       keys, certificates, and what the broker and Home Assistant need
+python scripts/fleet.py add-door front           writes front.door: carry it there, then delete it
+python scripts/fleet.py give alice front back    alice may use these doors; `take` is its opposite
+python scripts/fleet.py push                     sign, seal, lay down at the broker, and wait for the doors
+python scripts/fleet.py status                   a table of the doors; 1 where one is not in sync
+python scripts/fleet.py revoke-door front        it was stolen or sold
+python scripts/fleet.py rotate                   sign with a new key from now on, then push
+
+at a door:
+sudo python scripts/fleet.py join front.door     once
+python scripts/fleet.py code                     the line of the configuration that lets a code open from outside
+python scripts/fleet.py switch-on [NAME]         faces that were switched off from outside
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from device.access.pin import hash_pin
+from device.build import build_audit, build_switches, manifest_path, open_any_gallery
+from device.config import Config
+from device.desk.wire import FACE_ON, PERSON_ON
+from device.errors import LinkError, UsageError
+from device.fleet.__main__ import open_gallery
+from device.fleet.authority import utc_now
+from device.fleet.envelope import EnvelopeBroken
+from device.fleet.folder import (
+    BROKER,
+    OWN,
+    client_access,
+    folder_of,
+    read_bundle,
+    write,
+    write_broker,
+    write_client,
+)
+from device.fleet.keeper import HOME, KEEPER, Keeper
+from device.fleet.post import Post
+from device.fleet.records import Ack
+from device.fleet.table import Row, progress, table
+from device.link.broker import Access
+from device.programs import Parser, ask_secret, configured, run, stop_signals_raise
+from device.vision.embed import load_manifest
+
+LINK_FOLDER = Path("/var/lib/face-unlock-link")  # of face-unlock-link.service
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    return run("fleet", lambda: act(parse(arguments)))
+
+
+def command_line() -> Parser:
+    parser = Parser(prog="fleet.py", description="The same people at several doors.")
+    purposes = "; ".join(f"{name}: {purpose}" for name, (purpose, _, _, _) in COMMANDS.items())
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=purposes)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="door, file, or person and doors")
+    parser.add_argument("--host", metavar="HOST", help="init: the broker's address, as doors will reach it")
+    parser.add_argument("--port", type=int, default=8883, metavar="N", help="init: its port (8883)")
+    parser.add_argument(
+        "--wait", type=float, default=30.0, metavar="S", help="push: for the doors' answers (30)"
+    )
+    parser.add_argument(
+        "--overtake", action="store_true", help="push: lead on after a restore, or against another keeper"
+    )
+    parser.add_argument(
+        "--link-folder",
+        type=Path,
+        default=LINK_FOLDER,
+        metavar="DIR",
+        help=f"join: the link's ({LINK_FOLDER})",
+    )
+    parser.share("--gallery", "--model", "--config")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; each command takes so many names."""
+    parser = command_line()
+    args = parser.parse_args(arguments)
+    _, _, (least, most), takes = COMMANDS[args.command]
+    parser.refuse_others(args, args.command, {"command", "names", "gallery", "model", "config", *takes})
+    if not least <= len(args.names) <= most:
+        expected = f"{least} to {most}" if most < MANY else f"at least {least}"
+        parser.error(f"{args.command}: expected {expected} names, received {len(args.names)}: see --help")
+    if "host" in takes and args.host is None:
+        parser.error("init: expected --host BROKER, received none")
+    return args
+
+
+def act(args: argparse.Namespace) -> int:
+    with stop_signals_raise():
+        return COMMANDS[args.command][1](configured(args), args)
+
+
+class Desk:
+    """The keeper at work: its gallery is open, and closed at the end."""
+
+    def __init__(self, config: Config) -> None:
+        self.folder = folder_of(config.gallery_path)
+        manifest = load_manifest(manifest_path(config.model))
+        self._undo = ExitStack()
+        self.gallery = self._undo.enter_context(open_gallery(config, manifest))
+        self.model_id = manifest.model_id
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    @property
+    def keeper(self) -> Keeper:
+        return Keeper(self.gallery, self.model_id)
+
+    def post(self) -> Post:
+        return Post(Access.read(self.folder / OWN))
+
+
+def init(config: Config, args: argparse.Namespace) -> int:
+    """Make the keeper's keys, the authority, and what broker and Home Assistant need."""
+    with Desk(config) as desk:
+        keeper = Keeper.found(desk.gallery, desk.model_id, args.host, args.port, utc_now())
+        authority, now = keeper.authority, utc_now()
+        write_broker(
+            desk.folder / BROKER, authority, authority.server(args.host, now), authority.revocations([], now)
+        )
+        for user, name in ((KEEPER, OWN), (HOME, HOME)):
+            access = client_access(authority, keeper.address, user, authority.client(user, now))
+            write_client(desk.folder / name, access)
+    print(f"{desk.folder}: written. Next:")
+    print(
+        f"  {desk.folder / BROKER}/* to /etc/mosquitto/face-unlock/ at the broker (systemd/mosquitto/README.md)"
+    )
+    print("  scripts/fleet.py add-door NAME, for each door")
+    return 0
+
+
+def add_door(config: Config, args: argparse.Namespace) -> int:
+    """Write the file of a new door."""
+    [door] = args.names
+    with Desk(config) as desk:
+        path = desk.folder / f"{door}.door"
+        write(path, json.dumps(desk.keeper.add_door(door, utc_now())) + "\n")
+    print(
+        f"{path}: carry it to the door (scp), run `sudo scripts/fleet.py join {path.name}` there, then delete both"
+    )
+    return 0
+
+
+def revoke_door(config: Config, args: argparse.Namespace) -> int:
+    """Take everything away that lies at the broker for a door, and let the broker refuse it."""
+    [door] = args.names
+    with Desk(config) as desk:
+        keeper = desk.keeper
+        keeper.revoke_door(door)
+        revoked = desk.folder / BROKER / "revoked.pem"
+        write(revoked, keeper.authority.revocations(keeper.revoked, utc_now()))
+        print(
+            f"{door}: revoked. Its certificate is refused once {revoked} lies at the broker, and that was restarted:"
+        )
+        print(f"  sudo cp {revoked} /etc/mosquitto/face-unlock/ && sudo systemctl restart mosquitto")
+        with desk.post() as post:
+            post.collect()
+            post.clear(door, whole=True)
+    print(f"{door}: nothing lies at the broker for it any more")
+    return 0
+
+
+def give(config: Config, args: argparse.Namespace) -> int:
+    """Let a person use doors."""
+    return assign(config, args.names, gives=True)
+
+
+def take(config: Config, args: argparse.Namespace) -> int:
+    """Let a person use doors no longer."""
+    return assign(config, args.names, gives=False)
+
+
+def assign(config: Config, names: list[str], *, gives: bool) -> int:
+    person, *doors = names
+    with Desk(config) as desk:
+        desk.keeper.assign(person, doors, gives=gives)
+    print(f"{person}: {'given to' if gives else 'taken from'} {', '.join(doors)}; push tells the doors")
+    return 0
+
+
+def push(config: Config, args: argparse.Namespace) -> int:
+    """Lay down what each door is to have, and show how far they come; 1 where one did not arrive."""
+    with Desk(config) as desk, desk.post() as post:
+        keeper = desk.keeper
+        doors = args.names or keeper.doors
+        post.collect()
+        acks = acks_of(keeper, post)
+        for door in doors:
+            post.lay(door, keeper.letters(door, acks, utc_now(), overtake=args.overtake))
+            print(f"{door}: manifest {keeper.sequence(door)}, {len(keeper.people_at(door))} people laid down")
+        told = dict.fromkeys(doors, "")
+        for _ in post.listen(args.wait):
+            rows = rows_of(keeper, post, doors)
+            for row in rows:
+                if told[row.door] != progress(row) and row.ack and row.ack.seen >= row.sequence:
+                    told[row.door] = progress(row)
+                    print(f"  {progress(row)}", flush=True)
+            if all(row.in_sync for row in rows):
+                return 0
+        missing = [row.door for row in rows_of(keeper, post, doors) if not row.in_sync]
+    print(
+        f"not in sync yet: {', '.join(missing)}: it lies at the broker, and they take it when they are back"
+    )
+    return 1
+
+
+def status(config: Config, args: argparse.Namespace) -> int:
+    """Print the doors; 1 where one is not in sync."""
+    with Desk(config) as desk, desk.post() as post:
+        post.collect()
+        rows = rows_of(desk.keeper, post, desk.keeper.doors)
+    print(table(rows, utc_now()))
+    return 0 if all(row.in_sync for row in rows) else 1
+
+
+def rotate(config: Config, args: argparse.Namespace) -> int:
+    """Sign with a new key from now on."""
+    with Desk(config) as desk:
+        desk.keeper.rotate()
+    print("a new key signs from now on: push, and each door follows, also one that is away for long")
+    return 0
+
+
+def join(config: Config, args: argparse.Namespace) -> int:
+    """Make this board a door of the fleet; its gallery is made where there is none."""
+    bundle = read_bundle(Path(args.names[0]))
+    door = bundle["member"]["door"]
+    with open_any_gallery(config, read_only=False) as gallery:
+        gallery.set_fleet("member", bundle["member"])
+    write_client(args.link_folder, bundle["access"])
+    print(f"this board is door {door!r}. Next, in /etc/face-unlock/config.toml:\n")
+    print(f'[link]\nsocket = "/run/face-unlock-link/link.sock"\nname = "{door}"\n')
+    print("then sudo systemctl enable --now face-unlock-link face-unlock-fleet")
+    print("     sudo systemctl restart face-unlock")
+    return 0
+
+
+def code(config: Config, args: argparse.Namespace) -> int:
+    """Print the line of the configuration that lets a code open from outside."""
+    pin = ask_secret("code", twice=True, instead="the code in one line of stdin")
+    print(f'open_code = "{hash_pin(pin)}"')
+    return 0
+
+
+def switch_on(config: Config, args: argparse.Namespace) -> int:
+    """Switch on faces that were switched off from outside: everybody's, or one person's."""
+    alias = ""
+    if args.names:
+        with open_any_gallery(config, read_only=True) as gallery:
+            alias = gallery.profile(args.names[0]).alias
+    deed = PERSON_ON if alias else FACE_ON
+    if refusal := build_switches(config).turn(deed, alias):
+        raise LinkError(f"the switch cannot be stored: {refusal}: check the disk")
+    build_audit(config, demo=False).record("switched", reason=deed, subject=alias or None)
+    print(f"{args.names[0] if args.names else 'faces'}: on")
+    return 0
+
+
+def acks_of(keeper: Keeper, post: Post) -> dict[str, Ack]:
+    """Open what the doors answered; what is not theirs is none."""
+    found = {}
+    for door, body in post.acks.items():
+        try:
+            found[door] = keeper.read_ack(door, body)
+        except (EnvelopeBroken, UsageError):
+            continue
+    return found
+
+
+def rows_of(keeper: Keeper, post: Post, doors: list[str]) -> list[Row]:
+    acks = acks_of(keeper, post)
+    return [Row(door, keeper.sequence(door), acks.get(door)) for door in doors]
+
+
+MANY = 1_000
+Deed = Callable[[Config, argparse.Namespace], int]
+# Of each command: what it does, who does it, how many names it takes at least and at most, and its options by `dest`.
+COMMANDS: dict[str, tuple[str, Deed, tuple[int, int], set[str]]] = {
+    "init": ("keys, certificates, what the broker needs", init, (0, 0), {"host", "port"}),
+    "add-door": ("write the file of a new door", add_door, (1, 1), set()),
+    "revoke-door": ("a door was stolen or sold", revoke_door, (1, 1), set()),
+    "give": ("a person may use doors", give, (2, MANY), set()),
+    "take": ("a person may use doors no longer", take, (2, MANY), set()),
+    "push": ("tell the doors, or some of them", push, (0, MANY), {"overtake", "wait"}),
+    "status": ("a table of the doors", status, (0, 0), set()),
+    "rotate": ("sign with a new key", rotate, (0, 0), set()),
+    "join": ("at a door: make it one of the fleet", join, (1, 1), {"link_folder"}),
+    "code": ("at a door: a code that opens from outside", code, (0, 0), set()),
+    "switch-on": ("at a door: faces that were switched off", switch_on, (0, 1), set()),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
