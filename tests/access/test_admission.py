@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from datetime import date
+from datetime import date, timedelta
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 
 from device.access.admission import AdmissionRule
+from device.access.profile import Profile
 from device.errors import LockRefused
 from device.journal.audit import Audit
 from device.journal.trail import AuditTrail

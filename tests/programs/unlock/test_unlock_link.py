@@ -1,6 +1,5 @@
 """The real program with a link beside it: what it tells, that it opens for a code, and that it waits for nobody."""
 
-# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 import json
