@@ -1,6 +1,7 @@
 """Enroll a person: store templates of the face in the gallery, never a picture.
 
     python enroll.py --name alice                       at the camera, guided
+    python enroll.py --name alice --page                the same, and alice sees herself on her phone
     python enroll.py --name alice --images a.jpg b.jpg  from photographs
     python enroll.py --check alice                      do the stored templates still serve? changes nothing
     python enroll.py --list
@@ -23,6 +24,7 @@ if __name__ == "__main__":
     guard_start("enroll")
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from functools import partial
 
@@ -40,6 +42,7 @@ from device.build import (
     threshold_for,
 )
 from device.config import Config
+from device.enroll.audience import Audience, NoAudience
 from device.enroll.enrollment import Source, Studio, Wishes
 from device.enroll.options import VERBS, add_options, taken_by
 from device.enroll.output import Output
@@ -116,6 +119,8 @@ def checked(parser: Parser, args: argparse.Namespace, verb: str) -> argparse.Nam
     args.verb = verb
     if verb == "change" and not any(getattr(args, field) for field in RULE_FIELDS):
         parser.error("change: expected a rule such as --hours or --access, received none: see --help")
+    if (args.page or args.page_at) and args.images:
+        parser.error("--page: shows a camera, received --images: leave one of the two away")
     return args
 
 
@@ -137,9 +142,8 @@ def act(args: argparse.Namespace) -> int:
             register.remove(args.remove, sheet=args.sheet, no_sheet=args.no_sheet)
         else:
             source = Source(images=args.images or [], samples=args.samples)
-            studio = studio_of(config, register)
             if args.verb == "check":
-                return 0 if studio.check(args.check, source) else 1
+                return 0 if studio_of(config, register, NoAudience()).check(args.check, source) else 1
             wishes = Wishes(
                 changes=changes,
                 replace=args.replace,
@@ -147,8 +151,19 @@ def act(args: argparse.Namespace) -> int:
                 sheet=args.sheet,
                 no_sheet=args.no_sheet,
             )
-            studio.enroll(args.name, source, wishes)
+            with audience_of(args) as audience:
+                studio_of(config, register, audience).enroll(args.name, source, wishes)
         return 0
+
+
+def audience_of(args: argparse.Namespace) -> AbstractContextManager[Audience]:
+    """Open the page on which the person looks at the enrollment, if one was asked for."""
+    if not (args.page or args.page_at):
+        return nullcontext(NoAudience())
+    from device.page.serving import bind  # a web server is loaded for a page alone
+    from device.page.visitor import PageAudience
+
+    return PageAudience(bind(args.page_at or ""))
 
 
 def register_of(config: Config, output: Output, yes: bool) -> Register:
@@ -164,7 +179,7 @@ def register_of(config: Config, output: Output, yes: bool) -> Register:
     )
 
 
-def studio_of(config: Config, register: Register) -> Studio:
+def studio_of(config: Config, register: Register, audience: Audience) -> Studio:
     """Put together what looks at faces."""
     embedder = build_embedder(config)
     manifest = embedder.manifest
@@ -183,6 +198,7 @@ def studio_of(config: Config, register: Register) -> Studio:
         timeout_s=config.enrollment.timeout_s,
         needed=(config.decision.k, config.decision.n),
         bond=lambda gallery: bond_text(gallery.seal.ring, build_keys(config)),
+        audience=audience,
     )
 
 

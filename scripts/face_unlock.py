@@ -57,6 +57,7 @@ COMMANDS: dict[str, Command] = {
     "audit": Command("verify and read the audit log", "scripts.audit"),
     "backup": Command("make, restore and purge encrypted backups", "scripts.backup"),
     "keys": Command("care for the key of the gallery", "scripts.gallery_keys"),
+    "aim": Command("show what the camera sees, on a page, for mounting it", "scripts.aim"),
     "fleet": Command("the same people at several doors", "scripts.fleet"),
     "demo": Command("show the whole product at work, without pins", "scripts.demo"),
 }

@@ -2,11 +2,11 @@
 _face_unlock() {
     local words word=${COMP_WORDS[COMP_CWORD]}
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys fleet demo --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys aim fleet demo --help" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
-        enroll) words="--samples --replace --allow-lookalike --json --camera --images --sheet --no-sheet --hours --time-zone --from --until --entries --pin-hours --pin-every-h --pin-after-failures --access --pin --duress-pin --retain-days --yes --gallery --model --config" ;;
+        enroll) words="--page --page-at --samples --replace --allow-lookalike --json --camera --images --sheet --no-sheet --hours --time-zone --from --until --entries --pin-hours --pin-every-h --pin-after-failures --access --pin --duress-pin --retain-days --yes --gallery --model --config" ;;
         unlock) words="--config --camera --gallery --model --lock-socket --demo --no-liveness --once --max-seconds --json" ;;
         list) words="--json --gallery --config" ;;
         show) words="--json --gallery --config" ;;
@@ -18,6 +18,7 @@ _face_unlock() {
         audit) words="--event --subject --since --until --json --gallery --config verify show" ;;
         backup) words="--passphrase-file --no-passphrase --yes --gallery --config create restore purge" ;;
         keys) words="--output --gallery --config show seal rotate bind unbind accept extend retire" ;;
+        aim) words="--page-at --camera --config" ;;
         fleet) words="--host --port --wait --overtake --link-folder --gallery --model --config init add-door revoke-door give take push status rotate join code switch-on" ;;
         demo) words="--picture --seconds --model --config" ;;
         *) words="" ;;

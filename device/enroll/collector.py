@@ -16,7 +16,7 @@ import numpy.typing as npt
 from device.numeric.similarity import l2_normalize
 from device.protocols import Embedder
 from device.types import Embedding, HeadPose, Image, Match, Stop
-from device.vision.finder import Finder
+from device.vision.finder import Finder, Found
 from device.vision.turn_search import NoSearch, TurnSearch
 
 PATIENCE_FRAMES = 60  # a pose that is not shown within so many good frames is given up: necks differ
@@ -25,18 +25,33 @@ STRAIGHT_DEG, TURNED_DEG = 8.0, 10.0
 
 @dataclass(frozen=True, slots=True)
 class WantedPose:
-    """A pose that the guide asks for: what it says, and when it is satisfied."""
+    """A pose that the guide asks for: its word, what the guide says, and the angle that it is measured by.
 
+    It is shown by an angle above `limit_deg`, below it where it `is_most`.
+    """
+
+    key: str
     instruction: str
-    is_shown: Callable[[HeadPose], bool]
+    angle_deg: Callable[[HeadPose], float]
+    limit_deg: float
+    is_most: bool = False
+
+    def is_shown(self, pose: HeadPose) -> bool:
+        angle_deg = self.angle_deg(pose)
+        return angle_deg < self.limit_deg if self.is_most else angle_deg > self.limit_deg
+
+    def measured(self, pose: HeadPose) -> str:
+        """Say how far a head is from it: "3 of 10 degrees"."""
+        most = "at most " if self.is_most else ""
+        return f"{max(0.0, self.angle_deg(pose)):.0f} of {most}{self.limit_deg:g} degrees"
 
 
 POSES = (
-    WantedPose("look straight", lambda pose: abs(pose.yaw_deg) < STRAIGHT_DEG),
-    WantedPose("turn a little left", lambda pose: pose.yaw_deg > TURNED_DEG),
-    WantedPose("turn a little right", lambda pose: pose.yaw_deg < -TURNED_DEG),
-    WantedPose("lift your chin a little", lambda pose: pose.pitch_deg > STRAIGHT_DEG),
-    WantedPose("lower your chin a little", lambda pose: pose.pitch_deg < -STRAIGHT_DEG),
+    WantedPose("straight", "look straight", lambda pose: abs(pose.yaw_deg), STRAIGHT_DEG, is_most=True),
+    WantedPose("left", "turn a little left", lambda pose: pose.yaw_deg, TURNED_DEG),
+    WantedPose("right", "turn a little right", lambda pose: -pose.yaw_deg, TURNED_DEG),
+    WantedPose("up", "lift your chin a little", lambda pose: pose.pitch_deg, STRAIGHT_DEG),
+    WantedPose("down", "lower your chin a little", lambda pose: -pose.pitch_deg, STRAIGHT_DEG),
 )
 
 
@@ -51,10 +66,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of one image: kept, or the line that tells the person what to do."""
+    """The outcome of one image: kept, or the line that tells the person what to do.
+
+    `box` is that of the nearest face, of no area where there is nobody; `pose` is how a good face was turned.
+    """
 
     accepted: bool
     hint: str
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    pose: HeadPose | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +134,15 @@ class Collector:
 
     def offer(self, image: Image) -> Verdict:
         """Look at an (H, W, 3) uint8 RGB image; keep its face, or say why not."""
-        sample, kind, hint = self._look(image)
+        found = self._finder.find(image)
+        pose = None if isinstance(found.face, Stop) else found.face.pose
+        sample, kind, hint = self._look(image, found)
         if sample is None:
             self._failures[kind] += 1
-            return Verdict(False, hint)
+            return Verdict(False, hint, found.box, pose)
         self.samples.append(sample)
         self._good_frames = 0
-        return Verdict(True, self._instruction())
+        return Verdict(True, self._instruction(), found.box, pose)
 
     def remember(self, templates: npt.NDArray[np.float32]) -> None:
         """Refuse what is nearly the same as one of these (n, D) templates, stored for the subject before."""
@@ -133,9 +155,8 @@ class Collector:
     def close(self) -> None:
         self._finder.close()
 
-    def _look(self, image: Image) -> tuple[Sample | None, str, str]:
+    def _look(self, image: Image, found: Found) -> tuple[Sample | None, str, str]:
         """Return a new sample, or the kind of failure and a hint with this image's own numbers."""
-        found = self._finder.find(image)
         face = found.face
         self._search.see(image, found)
         if isinstance(face, Stop):

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from device.access.profile import Profile
 from device.decide.threshold import DoorThreshold
+from device.enroll.audience import Audience, NoAudience
 from device.enroll.collector import Check, Collector, check_looks
 from device.enroll.output import Output, counted
 from device.enroll.photographs import look_at
@@ -48,6 +49,11 @@ class Wishes:
     sheet: Path | None
     no_sheet: bool
 
+    def sheet_of(self, name: str, audience: Audience) -> Path | None:
+        """Return where the contact sheet goes, None for nowhere."""
+        usual = default_sheet(name) if audience.writes_sheet else None
+        return None if self.no_sheet else self.sheet or usual
+
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
@@ -64,6 +70,7 @@ class Studio:
         timeout_s: an enrollment at a camera gives up after this long.
         needed: (k, n), so many of so many looks have to match.
         bond: what a copy of the card is worth, said at the first enrollment.
+        audience: who watches beside the terminal.
     """
 
     register: Register
@@ -78,6 +85,7 @@ class Studio:
     timeout_s: float
     needed: tuple[int, int]
     bond: Callable[[Gallery], str]
+    audience: Audience = field(default_factory=NoAudience)
 
     @property
     def output(self) -> Output:
@@ -86,7 +94,7 @@ class Studio:
     def enroll(self, text: str, source: Source, wishes: Wishes) -> None:
         """Collect samples of one person, check them against the gallery and store them."""
         name, samples = check_subject_id(text), self._samples(source)
-        sheet = None if wishes.no_sheet else wishes.sheet or default_sheet(name)
+        sheet = wishes.sheet_of(name, self.audience)
         self.register.forget_expired()
         # The gallery before the camera: who stood still for a minute should not hear then that it cannot be written.
         with self.open_gallery(read_only=False) as gallery:
@@ -98,6 +106,7 @@ class Studio:
             check_sheet(sheet)  # the gallery's own files exist by now
             stored = gallery.templates(name)
             known = stored[: 0 if wishes.replace else None]
+            self.audience.welcome(name, samples, profile.retain_until)
             collector = self._collect(source, samples, known)
             self._check_same_person(name, collector, stored, wishes.replace)
             templates = np.concatenate([known, collector.templates()])
@@ -163,6 +172,7 @@ class Studio:
             for frame in camera.frames():
                 verdict = collector.offer(frame.image)
                 show(len(collector.samples), verdict.hint)
+                self.audience.see(frame.image, verdict, len(collector.samples))
                 if collector.is_complete or time.monotonic() > until_s:
                     break
         if not collector.is_complete:
@@ -221,6 +231,7 @@ class Studio:
             challenged=not all(each.is_safe for each in alike),
             sheet=str(sheet) if sheet else None,
         )
+        self.audience.thank(f"Enrolled {name}: {counted(count)}, no picture.", collector.samples)
 
 
 def tell_check(name: str, found: Check, output: Output) -> None:

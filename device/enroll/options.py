@@ -13,7 +13,7 @@ LOOKS = ("camera", "images", "samples", "model")
 VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "name": (
         "enroll this person; once more adds templates",
-        (*LOOKS, "replace", "allow_lookalike", "sheet", "no_sheet", "yes", *RULE_FIELDS),
+        (*LOOKS, "page", "page_at", "replace", "allow_lookalike", "sheet", "no_sheet", "yes", *RULE_FIELDS),
     ),
     "check": ("say whether a person's templates still serve", LOOKS),
     "change": ("change who may enter when, without a camera", RULE_FIELDS),
@@ -25,6 +25,8 @@ COMMON = ("gallery", "config", "json")
 OPTIONS: dict[str, dict[str, Any]] = {
     "camera": {"metavar": "SRC", "help": "auto, picamera2, an index, a device, a clip or rtsp://"},
     "images": {"nargs": "+", "type": Path, "metavar": "FILE", "help": "photographs instead of a camera"},
+    "page": {"action": "store_true", "help": "show the camera on a page, for a phone in the same network"},
+    "page_at": {"metavar": "ADDRESS", "help": "the page at this address, such as 127.0.0.1:8080 for ssh -L"},
     "samples": {"type": int, "metavar": "N", "help": "good samples to collect; photographs: at most"},
     "replace": {"action": "store_true", "help": "drop the templates that the person had"},
     "allow_lookalike": {

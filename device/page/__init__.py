@@ -1,0 +1,1 @@
+"""Pages that a person looks at in a browser: oneself while enrolling, the camera, the door's state."""

@@ -1,0 +1,154 @@
+"""The person who enrolls and looks at the page meanwhile: an enrollment's audience.
+
+It lives as long as the enrollment. A page that nobody looks at any more ends it, and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+
+from device.enroll.collector import POSES, Sample, Verdict, contact_sheet
+from device.errors import EnrollmentError
+from device.page.invitation import invitation
+from device.page.live import Visit, live_app
+from device.page.markup import question, view
+from device.page.mirror import as_data_address
+from device.page.serving import Place, Serving
+from device.types import Image
+
+START_WAIT_S = 300.0  # for somebody to come and agree
+AWAY_S = 8.0  # nobody asks for a picture for so long: the tab is closed
+LAST_WAIT_S = 5.0  # for the browser to fetch the last view
+NOT_STORED = "nothing was stored"
+CONSENT = (
+    "If you agree, this page shows you what the door's camera sees, and asks for a few poses.",
+    "{samples} looks at your face are then turned into numbers, by which the door will know you. They are sealed and "
+    "stay on this door. No picture is stored: what you see here is gone when this page ends.",
+    "The numbers are biometric data. Whoever looks after this door deletes them at any time when you ask{until}.",
+    "If you close this page before the end, or choose no, nothing is stored.",
+)
+
+
+class PageAudience:
+    """Show an enrollment on a page, from `welcome` until it is closed; a context manager.
+
+    Args:
+        place: where the page is; it is closed with the audience.
+        tell: prints a line at the terminal.
+    """
+
+    writes_sheet = False
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        start_wait_s: float = START_WAIT_S,
+        away_s: float = AWAY_S,
+    ) -> None:
+        self.place, self._tell = place, tell
+        self._start_wait_s, self._away_s = start_wait_s, away_s
+        self._samples = 0
+        self._visit = Visit()
+        self._serving: Serving | None = None
+
+    def __enter__(self) -> PageAudience:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if fault is not None:  # what it says may name another person
+            self._end(f"The enrollment has ended, and {NOT_STORED}. The terminal says why.", kind="stop")
+        self.close()
+
+    def welcome(self, name: str, samples: int, until: datetime | None) -> None:
+        """Print the address, and wait until the person has agreed there."""
+        self._samples = samples
+        self._visit.view, self._visit.question = pages_of(name, samples, until)
+        app = live_app(self._visit, is_own=self.place.is_own, is_secure=self.place.tls is not None)
+        self._serving = Serving(app, self.place)
+        self._tell(invitation(self.place, self._visit.admittance.token))
+        self._visit.wait_for_start(self._start_wait_s)
+        self._check()
+        if not self._visit.has_agreed:
+            raise EnrollmentError(
+                f"nobody agreed on the page within {self._start_wait_s:g} s: {NOT_STORED}: try again"
+            )
+
+    def see(self, image: Image, verdict: Verdict, kept: int) -> None:
+        """Show an image, what to do, and which poses are done."""
+        self._check()
+        if (away_s := self._visit.mirror.unasked_s) > self._away_s:
+            raise EnrollmentError(f"the page was closed {away_s:.0f} s ago: {NOT_STORED}: try again")
+        if self._visit.mirror.is_due() or verdict.accepted:
+            poses = states_of(kept, self._samples)
+            self._visit.mirror.show(
+                image,
+                verdict.box,
+                hint=hint_of(verdict, kept),
+                kind="good" if verdict.accepted else "",
+                poses=poses,
+            )
+
+    def thank(self, text: str, samples: list[Sample]) -> None:
+        """Show the result and the faces that became templates."""
+        sheet = as_data_address(contact_sheet(samples), "png")
+        said = (
+            f"{text} These are the looks that became numbers; the pictures are gone when you close this page."
+        )
+        alt = "The faces that became templates"
+        self._end(said, kind="good", picture=sheet, alt=alt, poses=states_of(self._samples, self._samples))
+
+    def close(self) -> None:
+        """Leave no address that answers."""
+        self._visit.mirror.end()
+        if self._serving is not None:
+            self._serving.close()
+        self.place.socket.close()
+
+    def _check(self) -> None:
+        if self._visit.admittance.is_ended:
+            raise EnrollmentError(f"five wrong codes were tried on the page: {NOT_STORED}: try again")
+        if self._visit.has_declined:
+            raise EnrollmentError(f"the person said no on the page: {NOT_STORED}")
+
+    def _end(self, hint: str, **told: object) -> None:
+        self._visit.mirror.end(hint=hint, **told)
+        if self._visit.has_agreed and self._visit.mirror.unasked_s < self._away_s:
+            self._visit.mirror.wait_until_taken(LAST_WAIT_S)
+
+
+def pages_of(name: str, samples: int, until: datetime | None) -> tuple[str, str]:
+    """Return the page with the picture, and the question before it."""
+    title = f"Enrollment of {name}"
+    poses = [(pose.key, pose.instruction.capitalize()) for pose in POSES[:samples]]
+    end = f", and on {until:%Y-%m-%d} by itself" if until else ""
+    return view(title, poses=poses, values={}, stop="Stop, store nothing"), question(
+        title,
+        [text.format(samples=samples, until=end) for text in CONSENT],
+        yes=f"I am {name}, and I agree",
+        no="No, store nothing",
+    )
+
+
+def hint_of(verdict: Verdict, kept: int) -> str:
+    """Say what to do, with the measured value and its limit."""
+    wanted = POSES[kept % len(POSES)]
+    if verdict.pose is not None and verdict.hint == wanted.instruction and not verdict.accepted:
+        return f"{wanted.instruction}: {wanted.measured(verdict.pose)}".capitalize()
+    said = verdict.hint[:1].upper() + verdict.hint[1:]
+    return f"Good. {said}".strip() if verdict.accepted else said
+
+
+def states_of(kept: int, samples: int) -> dict[str, str]:
+    """Return for each pose "done", "now" or ""; a pose that comes again is done with its last turn."""
+    states = {}
+    for number, pose in enumerate(POSES[:samples]):
+        turns = range(number, samples, len(POSES))
+        states[pose.key] = "done" if turns[-1] < kept else "now" if kept in turns else ""
+    return states

@@ -1,0 +1,233 @@
+"""The live page over HTTP: who gets in, who is refused, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from device.page.guard import HEADERS
+from device.page.live import COOKIE, Visit, live_app
+from device.page.mirror import EVERY_S, Mirror
+from device.page.serving import is_loopback_host
+from device.page.tokens import LETTERS, MAX_WRONG, TOKEN_LETTERS, Admittance, Answer
+
+HOST = "192.168.1.7:41234"
+BASE = f"https://{HOST}"
+OWN = {"origin": BASE}
+PICTURE = np.full((480, 640, 3), 90, np.uint8)
+
+
+class Page:
+    """A live page, and browsers that ask it."""
+
+    def __init__(self, question: str = "<p>agree?</p>") -> None:
+        self.visit = Visit(view="<p>the picture</p>", question=question)
+        self.app = live_app(self.visit, is_own=lambda host: host == HOST, is_secure=True)
+
+    def browser(self):
+        return TestClient(self.app, base_url=BASE, follow_redirects=False)
+
+    def enter(self, browser, token: str | None = None, headers: dict[str, str] = OWN):
+        token = self.visit.admittance.token if token is None else token
+        return browser.post("/enter", data={"token": token}, headers=headers)
+
+    def visitor(self):
+        browser = self.browser()
+        assert self.enter(browser).status_code == 303
+        return browser
+
+
+def test_the_token_lets_one_visitor_in_who_agrees_and_then_sees() -> None:
+    page = Page()
+    browser = page.browser()
+    assert "code" in browser.get("/").text
+    entered = page.enter(browser)
+    assert (entered.status_code, entered.headers["location"]) == (303, "/")
+    cookie = entered.headers["set-cookie"].lower()
+    assert all(word in cookie for word in ("httponly", "secure", "samesite=strict"))
+    assert browser.get("/").text == "<p>agree?</p>"
+    assert browser.get("/look").status_code == 403  # before the answer there is no picture
+    browser.post("/answer", data={"answer": "yes"}, headers=OWN)
+    page.visit.mirror.show(PICTURE, (200, 100, 120, 120), hint="look straight")
+    assert browser.get("/").text == "<p>the picture</p>"
+    told = browser.get("/look?after=0").json()
+    assert (told["hint"], told["number"], told["over"]) == ("look straight", 1, False)
+    assert told["picture"].startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize("typed", ["{0}-{1}-{2}", "{0}{1}{2} ", "lower"])
+def test_a_token_may_be_typed_as_people_do(typed: str) -> None:
+    page = Page()
+    token = page.visit.admittance.token
+    given = token.lower() if typed == "lower" else typed.format(token[:4], token[4:8], token[8:])
+    assert page.enter(page.browser(), given).status_code == 303
+
+
+def test_a_wrong_token_is_refused_and_five_of_them_end_the_page() -> None:
+    page = Page()
+    browser = page.browser()
+    for number in range(MAX_WRONG):
+        assert not page.visit.is_ended, number
+        answer = page.enter(browser, "WRONG")
+        assert answer.status_code == 403
+        assert COOKIE not in answer.cookies
+    assert page.visit.is_ended
+    assert page.enter(browser).status_code == 403  # the right one comes too late
+    assert "ended" in browser.get("/").text
+
+
+def test_a_second_visitor_is_refused_and_cannot_end_the_first_ones_visit() -> None:
+    page = Page()
+    first, second = page.visitor(), page.browser()
+    for token in [page.visit.admittance.token, *["WRONG"] * MAX_WRONG]:
+        answer = page.enter(second, token)
+        assert answer.status_code == 403
+        assert "good once" in answer.text
+    assert not page.visit.is_ended
+    assert "code" in second.get("/").text
+    assert second.get("/look").status_code == 403
+    assert second.post("/answer", data={"answer": "no"}, headers=OWN).status_code == 403
+    assert first.get("/").text == "<p>agree?</p>"
+
+
+@pytest.mark.parametrize("session", ["", "x", "é" * 40])
+def test_an_invented_session_is_none(session: str) -> None:
+    page = Page()
+    page.visitor()
+    headers = {"cookie": f"{COOKIE}={session}".encode()}
+    for path in ("/look", "/look?after=0"):
+        assert page.browser().get(path, headers=headers).status_code == 403
+    assert page.browser().post("/taken", headers={**headers, **OWN}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:41234", "192.168.1.7", "192.168.1.7:80", "localhost:41234", ""]
+)
+def test_a_name_that_was_bound_anew_to_this_address_is_refused(host: str) -> None:
+    page = Page()
+    browser = page.visitor()
+    for path in ("/", "/look", "/page.css"):
+        assert browser.get(path, headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "https://192.168.1.7", "https://192.168.1.7:1"]
+)
+def test_another_sites_requests_are_refused(origin: str) -> None:
+    page = Page()
+    assert page.enter(page.browser(), headers={"origin": origin}).status_code == 403
+    browser = page.visitor()
+    assert browser.post("/answer", data={"answer": "no"}, headers={"origin": origin}).status_code == 403
+    assert browser.get("/look", headers={"origin": origin}).status_code == 403
+    assert not page.visit.is_ended
+
+
+def test_a_change_without_an_origin_is_refused() -> None:
+    page = Page()
+    assert page.enter(page.browser(), headers={}).status_code == 403
+    assert page.visitor().post("/answer", data={"answer": "yes"}).status_code == 403
+    assert not page.visit.has_agreed
+
+
+def test_every_answer_forbids_keeping_it_and_foreign_content() -> None:
+    page = Page()
+    browser = page.visitor()
+    for path in ("/", "/look", "/page.css", "/live.js", "/nothing"):
+        for host in (HOST, "evil.example"):
+            headers = browser.get(path, headers={"host": host}).headers
+            assert {name: headers[name] for name in HEADERS} == HEADERS
+    assert HEADERS["cache-control"] == "no-store"
+    assert "unsafe" not in HEADERS["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/openapi.json", "/../enroll.py", "/%2e%2e/guard.py", "/guard.py", "/enter"]
+)
+def test_nothing_else_is_served(path: str) -> None:
+    assert Page().visitor().get(path).status_code in (404, 405)
+
+
+@pytest.mark.parametrize("body", [b"x" * 100_000, b"\xff\xfe", b"&" * 900, b"answer=" + b"yes" * 100])
+def test_a_form_that_is_none_answers_nothing(body: bytes) -> None:
+    page = Page()
+    browser = page.visitor()
+    assert browser.post("/answer", content=body, headers=OWN).status_code == 303
+    assert (page.visit.has_agreed, page.visit.has_declined) == (False, False)
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "9" * 400, "١"])
+def test_a_number_of_a_view_that_is_none_counts_as_the_first(after: str) -> None:
+    page = Page(question="")
+    browser = page.visitor()
+    page.visit.mirror.show(PICTURE, None)
+    assert browser.get("/look", params={"after": after}).json()["number"] == 1
+
+
+def test_who_says_no_ends_it_at_any_time() -> None:
+    page = Page()
+    browser = page.visitor()
+    for answer in ("yes", "no", "yes"):
+        browser.post("/answer", data={"answer": answer}, headers=OWN)
+    assert page.visit.is_ended
+    assert "Nothing was stored" in browser.get("/").text
+
+
+def test_the_cameras_loop_is_held_up_by_nobody_and_a_slow_browser_gets_the_newest_picture() -> None:
+    mirror = Mirror()
+    for number in range(50):
+        mirror.show(PICTURE, None, hint=str(number))
+    view = mirror.next_view(after=3, wait_s=0)
+    assert (view.number, view.told["hint"]) == (50, "49")
+    assert mirror.next_view(after=50, wait_s=0.01).number == 50  # nothing new: it waited, and not for long
+
+
+def test_pictures_are_due_a_few_times_a_second() -> None:
+    now_s = [100.0]
+    mirror = Mirror(lambda: now_s[0])
+    shown = 0
+    for _ in range(60):  # two seconds of a camera
+        if mirror.is_due():
+            mirror.show(PICTURE, None)
+            shown += 1
+        now_s[0] += 1 / 30
+    assert shown <= 2 / EVERY_S + 1
+
+
+def test_the_last_view_wakes_who_waits_and_nothing_follows_it() -> None:
+    mirror = Mirror()
+    views = []
+    waiting = threading.Thread(target=lambda: views.append(mirror.next_view(after=0, wait_s=30)))
+    waiting.start()
+    mirror.end(hint="enrolled")
+    waiting.join(10)
+    assert views[0].is_last
+    mirror.show(PICTURE, None, hint="late")
+    assert mirror.next_view(after=0, wait_s=0).told == {"hint": "enrolled"}
+
+
+def test_tokens_are_long_different_and_easy_to_read() -> None:
+    tokens = {Admittance().token for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(len(token) == TOKEN_LETTERS and set(token) <= set(LETTERS) for token in tokens)
+    assert not set("01OI") & set(LETTERS)
+
+
+def test_a_token_is_worth_nothing_after_it_was_used() -> None:
+    admittance = Admittance()
+    first, session = admittance.enter(admittance.token)
+    assert (first, admittance.knows(session)) == (Answer.ADMITTED, True)
+    assert admittance.enter(admittance.token) == (Answer.TAKEN, "")
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("localhost:8080", True), ("127.0.0.1:9", True), ("[::1]:8080", True), ("localhost", True), ("[::1]", True),
+        ("localhost.evil.example:80", False), ("evil.example", False), ("", False), ("127.0.0.1.evil:1", False),
+    ],
+)  # fmt: skip
+def test_a_page_of_this_machine_is_reached_by_its_own_names_alone(host: str, own: bool) -> None:
+    assert is_loopback_host(host) is own
