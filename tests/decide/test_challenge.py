@@ -27,8 +27,8 @@ from tests.support.doors.challenged import (
     Visit,
     glance,
     move_to,
+    turned,
 )
-from tests.support.solid_face import turned
 
 
 @pytest.mark.parametrize("move", ASKED)

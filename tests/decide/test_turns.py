@@ -8,7 +8,7 @@ import pytest
 
 from device.decide.challenge import BACK_S, HOLD_S, Outcome
 from device.decide.moves import FAR_DEG, Move
-from tests.support.doors.challenged import Visit, glance
+from tests.support.doors.challenged import Visit, glance, turned
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,6 @@ def test_a_turn_that_does_not_go_far_enough_answers_nothing() -> None:
     visit.settle()
     assert visit.act(lambda passed_s: (17 * min(passed_s, 1), 0, 0.3)) is Outcome.FAILED
     assert visit.at_s > 2.5
-
-
-def turned(visit: Visit) -> float:
-    """Turn, and return the time from which on the turn has to be held."""
-    visit.settle()
-    for yaw in (6.0, 14.0, 20.0, 20.0):
-        assert visit.see((yaw, 0, 0.3)) is Outcome.RUNNING
-    return visit.at_s
 
 
 def test_a_turn_has_to_be_held_until_a_moment_that_nobody_knows() -> None:

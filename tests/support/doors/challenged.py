@@ -84,3 +84,11 @@ class Visit:
             if outcome is not Outcome.RUNNING:
                 return outcome
         return Outcome.RUNNING
+
+
+def turned(visit: Visit) -> float:
+    """Turn, and return the time from which on the turn has to be held."""
+    visit.settle()
+    for yaw in (6.0, 14.0, 20.0, 20.0):
+        assert visit.see((yaw, 0, 0.3)) is Outcome.RUNNING
+    return visit.at_s
