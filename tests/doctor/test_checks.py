@@ -20,7 +20,7 @@ from device.errors import ConfigError
 from device.health import BoardState
 from device.lock import drivers
 from device.types import Frame
-from tests.support.doctors_host import RUNNING, STOPPED, MadeUpHost
+from tests.support.machines.doctors_host import RUNNING, STOPPED, MadeUpHost
 
 GREEN, YELLOW, RED = Light.GREEN, Light.YELLOW, Light.RED
 

@@ -16,8 +16,9 @@ import pytest
 from device.access.profile import Profile
 from device.fleet.authority import Authority, utc_now
 from device.types import Reason
-from tests.support.broker import Client, Mosquitto, needs_mosquitto, wait_until
-from tests.support.linked_door import CODE, LinkedDoor, LinkProcess
+from tests.support.machines.broker import Client, Mosquitto, needs_mosquitto
+from tests.support.machines.linked_door import CODE, LinkedDoor, LinkProcess
+from tests.support.waiting import wait_until
 
 pytestmark = needs_mosquitto
 COMMAND, STATE, EVENT, ONLINE = (

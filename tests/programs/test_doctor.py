@@ -18,8 +18,8 @@ from device.moment import in_local_time
 from scripts import doctor
 from tests.support.checkout import run_program
 from tests.support.clips import make_clip
-from tests.support.doctors_host import MadeUpHost
 from tests.support.galleries import copy_gallery
+from tests.support.machines.doctors_host import MadeUpHost
 from tests.support.photos import photo_path
 
 LINE = re.compile(r"(green |yellow|red   )  [a-z-]+ +\S.*|  +-> \S.*")

@@ -9,9 +9,9 @@ import pytest
 from device.access.pin import hash_pin
 from device.access.policy import Usage
 from device.access.profile import Profile
-from tests.support.boards import make_board
 from tests.support.galleries import open_gallery, units
 from tests.support.kept import usage_of
+from tests.support.machines.boards import make_board
 
 
 @pytest.fixture

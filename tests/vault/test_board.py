@@ -22,9 +22,9 @@ from device.vault.board import (
 from device.vault.keys import KeyStore, parse_ring
 from device.vault.sealing import SealBroken, Sealer, derive, place_of, stretch
 from scripts import audit, backup, gallery_keys
-from tests.support.boards import CONFIG, OTHER, SERIAL, keys, make_board, opens, steal
 from tests.support.checkout import run_program
 from tests.support.galleries import PASSPHRASE, open_gallery, units
+from tests.support.machines.boards import CONFIG, OTHER, SERIAL, keys, make_board, opens, steal
 
 
 def content(path: Path) -> dict[str, bytes]:

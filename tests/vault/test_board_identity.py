@@ -19,8 +19,8 @@ from device.vault.board import (
     read_private_key,
 )
 from device.vault.keys import KeyStore
-from tests.support.boards import SERIAL, keys, make_board, opens, steal
 from tests.support.galleries import open_gallery
+from tests.support.machines.boards import SERIAL, keys, make_board, opens, steal
 
 
 def test_the_stronger_one_goes_first(tmp_path):

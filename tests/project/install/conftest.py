@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from tests.support.boards import BOARDS
 from tests.support.checkout import ROOT
+from tests.support.machines.boards import BOARDS
 
 
 @pytest.fixture

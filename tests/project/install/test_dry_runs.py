@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.boards import BOARDS
 from tests.support.checkout import ROOT
+from tests.support.machines.boards import BOARDS
 
 SCRIPTS = [ROOT / "scripts" / "install.sh", ROOT / "scripts" / "uninstall.sh"]
 

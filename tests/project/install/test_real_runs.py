@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
-from tests.support.boards import BOARD_FILES
 from tests.support.checkout import ROOT, tree
+from tests.support.machines.boards import BOARD_FILES
 
 
 def test_install_twice_then_remove(run, tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.clips import write_clip
-from tests.support.fake_picamera2 import FakePicamera2
+from tests.support.machines.fake_picamera2 import FakePicamera2
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from device.errors import CameraError, CameraLost
 from device.vision.camera.picamera2 import Picamera2Camera
-from tests.support.fake_picamera2 import FakePicamera2
+from tests.support.machines.fake_picamera2 import FakePicamera2
 
 
 def pi_camera(module, *, index=0, controls=None):

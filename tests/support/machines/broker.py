@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -19,18 +18,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from device.fleet.authority import Authority, Credential, utc_now
 from device.link.broker import ADDRESS, CA, CERTIFICATE, KEY
 from tests.support.checkout import ROOT
+from tests.support.waiting import wait_until
 
 SHIPPED = ROOT / "systemd/mosquitto"
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto: apt install mosquitto")
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20.0, what: object = "") -> None:
-    """Wait; a machine that is not idle has time."""
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s, what() if callable(what) else what
-        time.sleep(0.02)
 
 
 def free_port() -> int:

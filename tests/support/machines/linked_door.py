@@ -34,9 +34,9 @@ from device.journal.trail import AuditTrail
 from device.journal.verify import read_lines
 from device.lock.front import LocalFront
 from device.types import Decision, Reason
-from tests.support.broker import Mosquitto, write_access
 from tests.support.checkout import ROOT
 from tests.support.kept import kept_with
+from tests.support.machines.broker import Mosquitto, write_access
 
 CODE = "2580"
 CODE_HASH = hash_pin(CODE)
