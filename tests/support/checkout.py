@@ -6,9 +6,11 @@ import contextlib
 import io
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import enroll as enroll_program
+import unlock as unlock_program
 from device.gallery.gallery import Gallery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,10 +39,21 @@ ASTRONAUT = str(ROOT / "tests/data/astronaut.jpg")
 
 def enroll(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run enroll.py in this process; what needs one of its own runs one."""
+    return _in_process(enroll_program.main, arguments)
+
+
+def unlock(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run unlock.py in this process, for what it says and its exit code."""
+    return _in_process(unlock_program.main, arguments)
+
+
+def _in_process(
+    main: Callable[[list[str]], int], arguments: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = enroll_program.main(list(arguments))
+            code = main(list(arguments))
         except SystemExit as ended:
             code = int(ended.code or 0)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

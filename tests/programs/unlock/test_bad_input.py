@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import run_program
+from tests.support.checkout import enroll, run_program, unlock
 
 BAD = {
     "no clip": (["--camera", "missing.mp4"], 6, "missing.mp4"),
@@ -35,7 +37,7 @@ def test_bad_input_is_one_line_and_an_exit_code(
         str(enrolled_gallery),
         *no_liveness,
     ]
-    done = run_program("unlock.py", "--demo", *options, *arguments)
+    done = unlock("--demo", *options, *arguments)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -47,24 +49,24 @@ def test_a_clip_that_is_none(tmp_path: Path, enrolled_gallery: Path, no_liveness
     for content in (b"", b"not a clip at all" * 100):
         path = tmp_path / "clip.mp4"
         path.write_bytes(content)
-        done = run_program("unlock.py", "--demo", "--camera", str(path), *no_liveness)
+        done = unlock("--demo", "--camera", str(path), *no_liveness)
         assert done.returncode == 6
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("program", [["unlock.py", "--demo"], ["enroll.py", "--name", "Bob"]])
+@pytest.mark.parametrize("program", [unlock, enroll])
 def test_a_model_that_is_none_names_the_nearest(
-    program: list[str], empty_clip: Path, empty_config: Path
+    program: Callable[..., subprocess.CompletedProcess[str]], empty_clip: Path, empty_config: Path
 ) -> None:
     options = ["--camera", str(empty_clip), "--config", str(empty_config), "--model", "mobilefacenett"]
-    done = run_program(*program, *options)
+    done = program(*(["--demo"] if program is unlock else ["--name", "Bob"]), *options)
     assert done.returncode == 3
     assert "did you mean 'mobilefacenet'?" in done.stderr
 
 
 def test_a_fault_is_told_on_the_status_lines(person_clip: Path, no_liveness: list[str]) -> None:
     options = ["--camera", str(person_clip), "--gallery", "missing.db", *no_liveness]
-    done = run_program("unlock.py", "--demo", "--json", *options)
+    done = unlock("--demo", "--json", *options)
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["event"], last["reason"], last["exit_code"]) == ("stopping", "fault", 5)
     assert "missing.db" in last["error"]

@@ -15,7 +15,7 @@ from device.access.policy import Policy
 from device.gallery.gallery import Gallery
 from device.journal.verify import verify
 from device.vault.keys import KeyStore, format_ring, new_ring
-from tests.support.checkout import run_program
+from tests.support.checkout import unlock
 from tests.support.doors.running import Door, events, names, own_gallery
 from tests.support.galleries import plain
 
@@ -109,7 +109,7 @@ def test_a_promise_that_cannot_be_kept_is_said_at_the_start(
     config = tmp_path / "config.toml"
     config.write_text(f"false_accepts_per_approach = {asked}\n")
     options = ["--config", str(config), "--gallery", str(enrolled_gallery), "--camera", str(empty_clip)]
-    done = run_program("unlock.py", "--demo", "--json", "--max-seconds", "20", *options)
+    done = unlock("--demo", "--json", "--max-seconds", "20", *options)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     warnings = [line["error"] for line in lines if line["event"] == "warning"]
     assert (done.returncode, len(warnings)) == (0, told)

@@ -15,7 +15,7 @@ import pytest
 from device.decide.moves import Move
 from device.journal.approaches import HOLD_STILL
 from device.types import Reason
-from tests.support.checkout import ROOT, run_program
+from tests.support.checkout import ROOT, enroll, unlock
 from tests.support.clips import make_clip
 from tests.support.doors.running import LONG_PULSE_S, PULSE_S, Door, names
 from tests.support.tiny_model import write_tiny
@@ -150,16 +150,16 @@ def test_demo_says_so_on_every_line(
         str(enrolled_gallery),
         *no_liveness,
     ]
-    done = run_program("unlock.py", *options, "--max-seconds", "3")
+    done = unlock(*options, "--max-seconds", "3")
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert len(lines) >= 3
     assert all("[demo: no pin is driven]" in line for line in lines)
-    as_json = run_program("unlock.py", *options, "--json", "--max-seconds", "1").stdout.splitlines()
+    as_json = unlock(*options, "--json", "--max-seconds", "1").stdout.splitlines()
     assert as_json
     assert json.loads(as_json[0])["lock"] == "mock"  # no driver of the board is in use
     assert all(json.loads(line)["demo"] is True for line in as_json)
-    broken = run_program("unlock.py", *options[:1], "--camera", "missing.mp4")
+    broken = unlock(*options[:1], "--camera", "missing.mp4")
     assert broken.stderr.startswith("[demo: no pin is driven] unlock: camera missing.mp4")
 
 
@@ -167,11 +167,11 @@ def test_without_pins_there_is_no_way_around_demo(
     enrolled_gallery: Path, person_clip: Path, no_liveness: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["--gallery", str(enrolled_gallery), *no_liveness]
-    done = run_program("unlock.py", "--camera", str(person_clip), *options)
+    done = unlock("--camera", str(person_clip), *options)
     assert done.returncode == 2
     assert "--demo" in done.stderr  # a film of somebody enrolled is no visitor
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "Mock")
-    done = run_program("unlock.py", "--camera", "0", *options)
+    done = unlock("--camera", "0", *options)
     assert done.returncode == 7
     assert "drives no pin" in done.stderr
     assert "--demo" in done.stderr
@@ -206,17 +206,17 @@ def test_one_key_changes_the_model_of_enrollment_and_door(
     off = '[liveness]\nmode = "off"\n'
     settings.write_text(f'model = "{model}"\ngallery = "{tmp_path}/gallery.db"\n{off}')
     photo = ["--images", "tests/data/astronaut.jpg", "--no-sheet"]
-    enrolled = run_program("enroll.py", "--name", "Eileen", *photo, "--config", str(settings))
+    enrolled = enroll("--name", "Eileen", *photo, "--config", str(settings))
     assert enrolled.returncode == 0, enrolled.stderr
     watch = ["--demo", "--camera", str(empty_clip), "--max-seconds", "1"]
-    watched = run_program("unlock.py", *watch, "--config", str(settings), "--no-liveness")
+    watched = unlock(*watch, "--config", str(settings), "--no-liveness")
     assert watched.returncode == 0, watched.stderr
     assert "model wide-" in watched.stdout
 
     options = ["--gallery", str(enrolled_gallery), *no_liveness, "--model", model]
     for done in (
-        run_program("unlock.py", *watch, *options),
-        run_program("enroll.py", "--name", "Bob", *photo, *(o for o in options if o != "--no-liveness")),
+        unlock(*watch, *options),
+        enroll("--name", "Bob", *photo, *(o for o in options if o != "--no-liveness")),
     ):
         assert done.returncode == 5
         assert "remove those subjects and enroll them again" in done.stderr
@@ -228,14 +228,14 @@ def test_liveness_is_off_with_two_keys_only(
 ) -> None:
     options = ["--demo", "--json", "--camera", str(empty_clip), "--gallery", str(enrolled_gallery)]
     options += ["--max-seconds", "1"]
-    alone = run_program("unlock.py", *options, *no_liveness[:2])
+    alone = unlock(*options, *no_liveness[:2])
     assert (alone.returncode, alone.stdout) == (3, "")
     assert "--no-liveness" in alone.stderr
     assert len(alone.stderr.splitlines()) == 1
-    flag = run_program("unlock.py", *options, "--config", str(empty_config), "--no-liveness")
+    flag = unlock(*options, "--config", str(empty_config), "--no-liveness")
     assert (flag.returncode, flag.stdout) == (2, "")
     assert 'received "challenge"' in flag.stderr
-    both = run_program("unlock.py", *options, *no_liveness)
+    both = unlock(*options, *no_liveness)
     lines = [json.loads(line) for line in both.stdout.splitlines()]
     assert both.returncode == 0
     assert len(lines) >= 3
