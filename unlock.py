@@ -185,7 +185,10 @@ class Program:
                 signal.setitimer(signal.ITIMER_REAL, self.args.max_seconds)
             watch = Watch(
                 WatchRule(
-                    pulse_s=config.lock.pulse_s, heartbeat_s=config.status.heartbeat_s, once=self.args.once
+                    pulse_s=config.lock.pulse_s,
+                    heartbeat_s=config.status.heartbeat_s,
+                    once=self.args.once,
+                    least_fps=1 / config.decision.track_gap_s,
                 ),
                 camera=self.camera,
                 door=door,

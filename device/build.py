@@ -37,8 +37,8 @@ from device.journal.audit import Audit, Limits
 from device.journal.trail import AuditTrail
 from device.lock.client import RemoteLock
 from device.lock.front import LocalFront, Prompt, raise_alarm
-from device.lock.keypad import KeypadThread, SerialKeypad
-from device.lock.panel import prompt_pins
+from device.lock.panel.keypad import KeypadThread, SerialKeypad
+from device.lock.panel.outputs import prompt_pins
 from device.paths import expand
 from device.pipeline import Door
 from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer

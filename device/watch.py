@@ -54,11 +54,15 @@ class Faulty(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRule:
-    """`pulse_s`: how long the door stays unlocked; `heartbeat_s`: between two heartbeats; `once`: end with a grant."""
+    """`pulse_s`: how long the door stays unlocked; `heartbeat_s`: between two heartbeats; `once`: end with a grant.
+
+    `least_fps`: with fewer frames a second no face can be followed.
+    """
 
     pulse_s: float
     heartbeat_s: float
     once: bool = False
+    least_fps: float = 0.0
 
 
 class Watch:
@@ -97,7 +101,7 @@ class Watch:
         )
         self._time, self._meter = time or SteadyTime(), meter or NoMeter()
         self._fault: str | None = None
-        self._approaches = Approaches()
+        self._approaches = Approaches(rule.least_fps)
         self._started_s = self._beat_s = self._time.now_s()
         self._frames = self._frames_at_beat = 0
         self._lost = False

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.decide.moves import (
+    FAR_DEG,
     NOD_DEG,
     TURN_DEG,
     ChallengeRule,
@@ -107,7 +108,7 @@ class Challenge:
         refusals: approaches that were refused since the door was opened: they make it harder.
 
     `has_asked`: a move was asked for; who leaves now has seen it, and may not draw another for nothing. `obstacle`
-    says why no move is asked for yet, None where that is only a matter of time.
+    says why no move is asked for yet, or why the challenge failed; None where it is only a matter of time.
     """
 
     def __init__(
@@ -143,9 +144,11 @@ class Challenge:
         """Take the next frame of the track; None: it showed no face that could be measured."""
         known = glance is not None and glance.subject_id == self.subject_id
         if glance is not None and glance.subject_id not in (None, self.subject_id):
-            return Outcome.FAILED
-        if not self._in_time(at_s) or self._has_jumped(glance, at_s):
-            return Outcome.FAILED
+            return self._fail("another face came between: one person at a time")
+        if (outcome := self._overdue(at_s)) is not None:
+            return outcome
+        if self._has_jumped(glance, at_s):
+            return self._fail("the surroundings changed at once with the sign: only the head should move")
         if known:
             self._seen_s = at_s
         if self._back_at_s is not None:
@@ -155,12 +158,28 @@ class Challenge:
         self._settle(glance if known else None, at_s)
         return Outcome.RUNNING
 
-    def _in_time(self, at_s: float) -> bool:
-        """Say whether neither the move nor the sight of the face took too long; False for a NaN."""
-        limit_s = self._rule.answer_s if self._asked else SETTLE_S
-        if self._back_at_s is not None:
-            limit_s = HOLD_S[1] + BACK_S  # each of the two has a limit of its own
-        return 0 <= at_s - self._seen_s <= BLIND_S and 0 <= at_s - self._since_s <= limit_s
+    def _fail(self, hint: str, measured: float | None = None, limit: float | None = None) -> Outcome:
+        """Fail, and keep why; who never held still was asked nothing, and failed nothing."""
+        reason = Reason.CHALLENGE_FAILED if self.has_asked else Reason.CHALLENGE
+        self.obstacle = Stop(reason, hint, measured, limit)
+        return Outcome.FAILED
+
+    def _overdue(self, at_s: float) -> Outcome | None:
+        """Fail where the move or the sight of the face took too long, and for a NaN; None: neither did."""
+        unseen_s, passed_s = at_s - self._seen_s, at_s - self._since_s
+        if not 0 <= unseen_s <= BLIND_S:
+            return self._fail("your face was lost: stay in the picture", unseen_s, BLIND_S)
+        if self._back_at_s is not None:  # each of the two has a limit of its own
+            limit_s, hint = HOLD_S[1] + BACK_S, "not back in time: look into the camera at the sign"
+        elif self._asked:
+            limit_s, hint = self._rule.answer_s, "too late: make the move as soon as it is asked for"
+        else:
+            limit_s, hint = SETTLE_S, "not still in time: look straight into the camera and hold still"
+        if 0 <= passed_s <= limit_s:
+            return None
+        if not self.has_asked and self.obstacle is not None:
+            return Outcome.FAILED  # what kept it from asking says more
+        return self._fail(hint, passed_s, limit_s)
 
     def _settle(self, glance: Glance | None, at_s: float) -> None:
         """Count frames that look straight ahead and hold still; ask when the moment has come."""
@@ -210,14 +229,16 @@ class Challenge:
         move = self._left[0]
         yaw_deg, pitch_deg = turn_between(self._settled[-1], glance)
         made = made_move(yaw_deg, pitch_deg)
-        if (made is not None and made is not move.way) or is_too_far(move, yaw_deg):
-            return Outcome.FAILED
+        if made is not None and made is not move.way:
+            return self._fail(*wrong_move(move.way, made, yaw_deg))
+        if is_too_far(move, yaw_deg):
+            return self._fail("too far: a little is enough", abs(yaw_deg), FAR_DEG)
         if not known:
             self._held = 0
             return Outcome.RUNNING
         answered = self._blinked(glance) if move is Move.BLINK else self._turned(glance, move)
         if answered and at_s - self._since_s < REACTION_S:
-            return Outcome.FAILED
+            return self._fail("too early: wait for the sign", at_s - self._since_s, REACTION_S)
         if answered and move.is_held:
             self._back_at_s, self._since_s = at_s + self._chance.uniform(*HOLD_S), at_s
             return Outcome.RUNNING
@@ -229,7 +250,9 @@ class Challenge:
             self._is_back_asked, self._prompted_s, self._since_s = True, at_s, at_s
             return Outcome.RUNNING
         if self._is_back_asked and at_s - self._since_s > BACK_S:
-            return Outcome.FAILED
+            return self._fail(
+                "not back in time: look into the camera at the sign", at_s - self._since_s, BACK_S
+            )
         if glance is None:
             return Outcome.RUNNING
         move = self._left[0]
@@ -239,7 +262,9 @@ class Challenge:
             share = abs(pitch_deg) / NOD_DEG
         too_early = not self._is_back_asked or at_s - self._since_s < REACTION_S
         if too_early:
-            return Outcome.RUNNING if share >= HELD and not is_too_far(move, yaw_deg) else Outcome.FAILED
+            if share >= HELD and not is_too_far(move, yaw_deg):
+                return Outcome.RUNNING
+            return self._fail("not held: stay turned until the sign to come back", share, HELD)
         return self._next(at_s) if abs(share) <= IS_BACK else Outcome.RUNNING
 
     def _turned(self, glance: Glance, move: Move) -> bool:
@@ -274,6 +299,16 @@ class Challenge:
         self._asked, self._ask_at_s, self._settled, self._since_s = False, None, [], at_s
         self._back_at_s, self._is_back_asked = None, False
         return Outcome.RUNNING if self._left else Outcome.PASSED
+
+
+def wrong_move(asked: Move, made: Move, yaw_deg: float) -> tuple[str, float | None, float | None]:
+    """Say in a hint, a value and its limit that another move was made; a camera may show left as right."""
+    turns = (Move.TURN_LEFT, Move.TURN_RIGHT)
+    if asked in turns and made in turns:
+        hint = "turned to the other side than asked for; if you did not, set camera.mirror"
+        return hint, abs(yaw_deg), TURN_DEG
+    words = [str(move).replace("_", " ") for move in (made, asked)]
+    return f"another move: {words[0]} where {words[1]} was asked for", None, None
 
 
 def is_straight(glance: Glance) -> bool:

@@ -20,7 +20,7 @@ from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.decide.stillness import Stillness
 from device.errors import ConfigError
-from device.types import AlignedFace, Decision, Match, Reason
+from device.types import AlignedFace, Decision, Match, Reason, Stop
 
 MAX_COSINE = 1.001  # above it, by more than rounding, something was not normalized
 PROOF_S = 3.0  # an answered challenge holds so long, on its track
@@ -137,6 +137,7 @@ class Decider:
         self._newest_s = -math.inf
         self._granted_at_s: float | None = None
         self._challenge: Challenge | None = None
+        self._obstacle: Stop | None = None  # of the challenge that runs, or that just failed
         self._proven: tuple[str, float] | None = None  # who answered a challenge on this track, and when
 
     @property
@@ -163,7 +164,7 @@ class Decider:
             challenge=str(asks) if asks else None,
             wait_s=self._refusals.left_s(now_s) if reason is Reason.WAITING else None,
             liveness=self._fused.value,
-            stop=self._challenge.obstacle if self._challenge and reason is Reason.CHALLENGE else None,
+            stop=self._obstacle if reason in (Reason.CHALLENGE, Reason.CHALLENGE_FAILED) else None,
         )
 
     def conclude(self, decision: Decision) -> None:
@@ -279,6 +280,7 @@ class Decider:
                 sight.captured_at_s,
                 refusals=self._refusals.count.wrong,
             )
+            self._obstacle = None
             return Reason.CHALLENGE
         self._window.clear()
         self._proven, self._granted_at_s = None, now_s
@@ -299,6 +301,7 @@ class Decider:
         at_s = sight.captured_at_s
         glance = glance_at(sight.face, at_s, subject_id, sight.change) if sight.face else None
         outcome = challenge.see(glance, at_s)
+        self._obstacle = challenge.obstacle
         if outcome is Outcome.RUNNING:
             return Reason.CHALLENGE
         self._challenge = None

@@ -126,7 +126,7 @@ class Screen:
 def follow(camera: Camera, door: Door, config: Config, screen: Screen) -> int:
     """Show the stages of each frame until an approach is over."""
     door.finder = finder = NotedFinder(door.finder)
-    approaches = Approaches()
+    approaches = Approaches(1 / config.decision.track_gap_s)
 
     def ended(news: Iterator[News]) -> int | None:
         for name, details in news:

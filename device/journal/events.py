@@ -48,6 +48,7 @@ EVENTS: dict[str, Event] = {
     "refused": recorded("refused", "reason", "count", sinks=LOG | Sink.OUTSIDE | Sink.LINK),
     "held_back": recorded("refused", "reason", "count", sinks=Sink.OUTSIDE),  # refusals that were not told
     "approach": Event(LOG),
+    "kept_out": Event(LOG),
     "challenge": Event(LOG | Sink.PROMPT),
     "challenge_over": Event(Sink.PROMPT),
     "unlocked": Event(LOG),

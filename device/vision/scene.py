@@ -94,13 +94,14 @@ class SceneWatch:
 
     def _tell_light(self, has_face: bool) -> Iterator[News]:
         """Tell of a scene in which no face could be found; a face has a reason of its own (quality.py)."""
-        for name, state, beyond in (
-            ("too_dark", self._dark, DARK - self._light),
-            ("too_bright", self._bright, self._light - BRIGHT),
+        for name, state, beyond, limit in (
+            ("too_dark", self._dark, DARK - self._light, DARK),
+            ("too_bright", self._bright, self._light - BRIGHT, BRIGHT),
         ):
             holds = beyond > -LIGHT_MARGIN if state.on else beyond > 0 and not has_face
             if state.see(holds, self._at_s):
-                yield (name, {}) if state.on else ("light_ok", {"reason": name})
+                measured = {"measured": self._light, "limit": limit}
+                yield (name, measured) if state.on else ("light_ok", {"reason": name})
 
     def _light_in_words(self) -> str:
         if self._light < DARK:

@@ -57,9 +57,12 @@ TESTS = {
     "device/lock/gpiochip.py": ["tests/lock/test_gpiochip.py"],
     "device/lock/claim.py": ["tests/lock/test_relock.py"],
     "device/lock/drivers.py": ["tests/lock/test_relock.py", "tests/lock/test_bolt.py"],
-    "device/lock/keypad.py": ["tests/lock/panel"],
-    "device/lock/panel.py": ["tests/lock/panel", "tests/lock/test_front.py"],
-    "device/lock/switches.py": ["tests/lock/panel/test_switches.py", "tests/lock/server/test_switches.py"],
+    "device/lock/panel/keypad.py": ["tests/lock/panel"],
+    "device/lock/panel/outputs.py": ["tests/lock/panel", "tests/lock/test_front.py"],
+    "device/lock/panel/switches.py": [
+        "tests/lock/panel/test_switches.py",
+        "tests/lock/server/test_switches.py",
+    ],
     "device/lock/door.py": ["tests/lock/test_door.py", "tests/lock/server"],
     "device/lock/bolt.py": [
         "tests/lock/test_bolt.py",
@@ -181,8 +184,9 @@ def _change(node: ast.AST, part: int) -> None:
 def tests_of(file: str) -> list[str]:
     """Return the tests that have to notice a mutant of a file."""
     path = Path(file)
-    same = f"tests/{path.parent.name}/test_{path.stem}.py"
-    return TESTS.get(file) or ([same] if (ROOT / same).is_file() else [f"tests/{path.parent.name}"])
+    folder = "/".join(["tests", *path.parts[1:-1]])
+    same = f"{folder}/test_{path.stem}.py"
+    return TESTS.get(file) or ([same] if (ROOT / same).is_file() else [folder])
 
 
 def fault_of(tree: Path, tests: list[str], limit_s: float) -> str:
@@ -241,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = args.file or [
         str(path.relative_to(ROOT))
         for wing in args.wing or WINGS
-        for path in sorted((ROOT / "device" / wing).glob("*.py"))
+        for path in sorted((ROOT / "device" / wing).rglob("*.py"))
     ]
     mutants = [each for file in files for each in mutants_of(file, (ROOT / file).read_text(encoding="utf-8"))]
     if args.sample is not None and args.sample < len(mutants):

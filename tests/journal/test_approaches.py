@@ -131,6 +131,40 @@ def test_whoever_stands_there_for_fifteen_seconds_has_a_line_and_was_told_what_t
     assert len(door.told("challenge_over")) == 1
 
 
+def test_whoever_is_kept_out_reads_why_while_it_lasts_with_the_cause_of_that_time() -> None:
+    door = Door()
+    door.see(Reason.TOO_SMALL, 95, stop=small(42))
+    assert door.told("kept_out") == []
+    door.see(Reason.TOO_SMALL, 10, stop=small(43))
+    (first,) = door.told("kept_out")
+    assert {"reason": "too_small", "measured": 43, "limit": 60}.items() <= first.items()
+    door.see(Reason.BELOW_THRESHOLD, 190, similarity=0.1, threshold=0.47)
+    assert len(door.told("kept_out")) == 1
+    door.see(Reason.BELOW_THRESHOLD, 15, similarity=0.1, threshold=0.47)
+    assert door.told("kept_out")[1]["reason"] == "below_threshold"
+    assert door.told("kept_out")[1]["took_s"] == pytest.approx(30, abs=1)
+    assert door.told("approach") == []
+
+
+def test_who_is_let_in_or_leaves_within_ten_seconds_was_not_kept_out() -> None:
+    door = Door()
+    door.see(Reason.CONFIRMING, 90, subject_id="alice").see(Reason.GRANTED, subject_id="alice").away()
+    door.see(Reason.CONFIRMING, 90, subject_id="alice").away()
+    assert door.told("kept_out") == []
+
+
+@pytest.mark.parametrize(("step_s", "reason"), [(1.0, "too_few_frames"), (0.4, "confirming")])
+def test_frames_too_far_apart_explain_a_face_that_is_never_confirmed(step_s: float, reason: str) -> None:
+    approaches, news = Approaches(least_fps=2.0), []
+    for index in range(40):
+        decision = Decision(False, Reason.CONFIRMING, index * step_s, subject_id="alice")
+        news += approaches.see(decision, index * step_s)
+    told = next(fields for name, fields in news if name == "kept_out")
+    assert told["reason"] == reason
+    if reason == "too_few_frames":
+        assert (told["measured"], told["limit"]) == (1.0, 2.0)
+
+
 def test_whoever_stays_has_a_line_a_minute() -> None:
     door = Door()
     door.see(Reason.BELOW_THRESHOLD, 1800)

@@ -218,6 +218,7 @@ def test_whatever_degrades_the_door_stands_in_degraded() -> None:
         "granted",
         "challenge",
         "approach",
+        "kept_out",
         "unlocked",
         "door",
         "heartbeat",

@@ -18,8 +18,8 @@ from device.config import Config, DoorConfig
 from device.lock import server as lock_server
 from device.lock.door import DoorRule
 from device.lock.gpio import GpioLock
-from device.lock.panel import Outputs
-from device.lock.switches import DoorPins
+from device.lock.panel.outputs import Outputs
+from device.lock.panel.switches import DoorPins
 from device.lock.wire import read_answer
 from scripts.stage.mock_pins import Trace
 from tests.support.checkout import ROOT

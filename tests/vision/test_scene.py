@@ -11,7 +11,7 @@ import pytest
 from device.errors import CameraLost
 from device.pipeline import Door, handle_frame
 from device.types import Frame, Image, News, Reason, Stop
-from device.vision.scene import DARK, LOST_FRAMES, SceneRule, SceneWatch, measure
+from device.vision.scene import BRIGHT, DARK, LOST_FRAMES, SceneRule, SceneWatch, measure
 from tests.support.photos import photo
 
 RULE = SceneRule(min_detail=15, frozen_s=5)
@@ -127,7 +127,10 @@ def test_a_scene_without_a_face_in_bad_light_is_told_once_and_its_end(light: flo
 
     watch = SceneWatch(RULE)
     assert run(watch, [scene(light) for _ in range(95)]) == []
-    assert run(watch, [scene(light) for _ in range(100)], from_s=9.5) == [(name, {})]
+    ((told, fields),) = run(watch, [scene(light) for _ in range(100)], from_s=9.5)
+    assert told == name
+    assert fields["limit"] == (DARK if light < 1 else BRIGHT)
+    assert (fields["measured"] < DARK) if light < 1 else (fields["measured"] > BRIGHT)
     assert run(watch, [room() for _ in range(120)], from_s=19.5) == [("light_ok", {"reason": name})]
     assert run(SceneWatch(RULE), [scene(light) for _ in range(200)], has_face=True) == []
 

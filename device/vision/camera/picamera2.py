@@ -10,9 +10,9 @@ from typing import Any
 from device.address import one_line
 from device.errors import CameraError, CameraLost
 from device.vision.camera.live import LiveCamera, Shot
-from device.vision.camera.pixels import to_rgb
+from device.vision.camera.pixels import FORMATS, rgb_of_buffer
 
-PICAMERA2_FORMAT = "BGR888"  # libcamera names the bits of a little-endian word: in memory this is R, G, B
+WANTED_FORMAT = "BGR888"  # needs no conversion; a camera that cannot give it says what it gives instead
 
 # Controls by which an owner has taken the exposure into their own hands.
 OWN_EXPOSURE = {
@@ -61,6 +61,7 @@ class Picamera2Camera(LiveCamera):
         self._module = module
         self._index = index
         self._size = (width, height)
+        self._given = (WANTED_FORMAT, (width, height), 3 * width)  # format, size and bytes a row
         # TOML has no tuples and libcamera takes nothing else for pairs such as FrameDurationLimits
         self._controls = {k: tuple(v) if isinstance(v, list) else v for k, v in controls.items()}
 
@@ -86,15 +87,16 @@ class Picamera2Camera(LiveCamera):
                     if near
                     else f"camera.controls.{name}: this camera has no controls: remove the key"
                 )
-        wanted = {"size": self._size, "format": PICAMERA2_FORMAT}
+        wanted = {"size": self._size, "format": WANTED_FORMAT}
         # queue=False: each request is a frame taken after it was asked for
         camera.configure(camera.create_video_configuration(main=wanted, controls=self._controls, queue=False))
-        received = camera.camera_configuration()["main"]["format"]
-        if received != PICAMERA2_FORMAT:
+        given = camera.camera_configuration()["main"]
+        if given["format"] not in FORMATS:
             raise CameraError(
-                f"camera {self.name}: gives {received}, expected {PICAMERA2_FORMAT}: set camera.source "
+                f"camera {self.name}: gives {given['format']}, expected one of {', '.join(FORMATS)}: set camera.source "
                 "to its /dev/videoN if it is a USB camera"
             )
+        self._given = str(given["format"]), tuple(given["size"]), int(given["stride"])
         camera.start()
 
     def expose_device(self, device: Any, stops: float) -> None:
@@ -107,9 +109,10 @@ class Picamera2Camera(LiveCamera):
     def read_device(self, device: Any) -> Shot | None:
         # a context manager, because the buffer must go back to libcamera whatever happens
         with device.captured_request(wait=self.stall_timeout_s) as request:
-            image = request.make_array("main")  # a copy: the frame outlives the buffer
+            buffer = request.make_buffer("main")  # a copy: the frame outlives the buffer
             sensor_ns = request.get_metadata().get("SensorTimestamp")
-        return to_rgb(image, order="RGB"), sensor_time_s(sensor_ns)
+        kind, size, stride = self._given
+        return rgb_of_buffer(buffer, kind, size, stride), sensor_time_s(sensor_ns)
 
     def release_device(self, device: Any) -> None:
         device.close()

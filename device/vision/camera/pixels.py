@@ -32,6 +32,60 @@ def to_rgb(image: npt.NDArray[Any], order: str = "BGR") -> Image:
     return cv2.cvtColor(image, code)  # type: ignore[return-value]
 
 
+# libcamera names the bits of a little-endian word: `BGR888` is R, G, B in memory. Bytes of a pixel, and their order.
+PACKED = {"BGR888": (3, "RGB"), "RGB888": (3, "BGR"), "XBGR8888": (4, "RGB"), "XRGB8888": (4, "BGR")}
+PLANAR = (
+    "YUV420",
+    "NV12",
+)  # a plane of light, then color at half the resolution: two planes, or one of pairs
+FORMATS = (*PACKED, *PLANAR)
+
+
+def rgb_of_buffer(buffer: npt.NDArray[np.uint8], kind: str, size: tuple[int, int], stride: int) -> Image:
+    """Return the (H, W, 3) uint8 RGB image of a camera's buffer.
+
+    Args:
+        buffer: its bytes, (N,); what lies behind the picture is left out.
+        kind: one of FORMATS.
+        size: width and height of the picture, px; both even for PLANAR.
+        stride: bytes from one row to the next, of the plane of light for PLANAR; a row may end in padding.
+
+    Raises:
+        CameraError: another format, or a buffer that does not hold such a picture.
+    """
+    width, height = size
+    if kind in PACKED:
+        deep, order = PACKED[kind]
+        rows = _rows(buffer, height, stride, deep * width)
+        return to_rgb(rows.reshape(height, width, deep), order)
+    if kind not in PLANAR or width % 2 or height % 2:
+        raise CameraError(
+            f"camera gives {width}x{height} {kind}, expected an even size and one of {', '.join(FORMATS)}: "
+            "change its mode"
+        )
+    light = _rows(buffer, height, stride, width)
+    rest = buffer[height * stride :]
+    if kind == "NV12":
+        color, code = _rows(rest, height // 2, stride, width), cv2.COLOR_YUV2RGB_NV12
+    else:  # two planes of half the width, one after the other, so as many rows of half the stride
+        color, code = _rows(rest, height, stride // 2, width // 2), cv2.COLOR_YUV2RGB_I420
+    whole = np.concatenate([light.reshape(-1), color.reshape(-1)]).reshape(height * 3 // 2, width)
+    return cv2.cvtColor(whole, code)  # type: ignore[return-value]
+
+
+def _rows(buffer: npt.NDArray[np.uint8], count: int, stride: int, used: int) -> npt.NDArray[np.uint8]:
+    """Return the first `used` bytes of each row; the last row may come without its padding."""
+    needed = (count - 1) * stride + used
+    if stride < used or len(buffer) < needed:
+        raise CameraError(
+            f"camera gives {len(buffer)} bytes, {stride} a row, expected {needed}, {used} a row: change its mode"
+        )
+    whole = buffer[: count * stride]
+    if len(whole) < count * stride:
+        whole = np.pad(whole, (0, count * stride - len(whole)))
+    return np.ascontiguousarray(whole.reshape(count, stride)[:, :used])
+
+
 def silence_opencv() -> None:
     """Keep OpenCV and FFmpeg from writing to stderr: what matters is an error of our own, in one line."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; FFmpeg would print whole addresses

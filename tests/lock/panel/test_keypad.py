@@ -11,7 +11,7 @@ from gpiozero.pins.mock import MockFactory
 
 from device.access.pin_entry import PinEntry
 from device.errors import LockError
-from device.lock.keypad import KeypadThread, MatrixKeypad, SerialKeypad
+from device.lock.panel.keypad import KeypadThread, MatrixKeypad, SerialKeypad
 from tests.support.doors.admitting import PIN
 
 

@@ -15,10 +15,10 @@ from device.access.pin_entry import PinEntry
 from device.build import build_parts, build_prompt
 from device.config import Config, KeypadConfig, LivenessConfig, PolicyConfig
 from device.errors import LockError, LockRefused
-from device.lock import panel
 from device.lock.client import RemoteLock
 from device.lock.front import Prompt, raise_alarm
-from device.lock.panel import PATTERNS, Outputs
+from device.lock.panel import outputs
+from device.lock.panel.outputs import PATTERNS, Outputs
 from device.lock.wire import ALARM, QUIET, SIGNALS, Refusal
 from scripts.stage.mock_pins import Trace
 from tests.support.lock_bench import Bench, Process, levels
@@ -133,8 +133,8 @@ def test_quiet_ends_a_pattern_and_so_does_the_end_of_the_recognizer(bench):
 
 
 def test_an_alarm_is_bounded_and_outlives_its_recognizer(bench, monkeypatch):
-    assert panel.ALARM_S == 60
-    monkeypatch.setattr(panel, "ALARM_S", 0.6)
+    assert outputs.ALARM_S == 60
+    monkeypatch.setattr(outputs, "ALARM_S", 0.6)
     client, pin = bench.connect(), bench.factory.pin(ALARM_PIN)
     client.ask("signal:alarm")
     wait_until(lambda: pin.state)

@@ -7,7 +7,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 
 from device.config import DoorConfig
 from device.lock.door import Seen
-from device.lock.switches import STILL_S, DoorPins
+from device.lock.panel.switches import STILL_S, DoorPins
 
 ALL = DoorConfig(contact_pin=22, bolt_pin=23, exit_pin=24, tamper_pin=25, alarm_pin=26)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 class FakePicamera2:
     camera_controls = MappingProxyType(dict.fromkeys(("AfMode", "ExposureTime", "FrameDurationLimits")))
-    given_format = "BGR888"
+    given_format, given_stride = "BGR888", 3 * 64
+    buffer = staticmethod(lambda: np.full((48, 64, 3), (255, 0, 0), np.uint8).reshape(-1))
     on_request = None
 
     def __init__(self, index):
@@ -28,7 +29,8 @@ class FakePicamera2:
         self.configuration = configuration
 
     def camera_configuration(self):
-        return {"main": {**self.configuration["main"], "format": self.given_format}}
+        given = {"format": self.given_format, "stride": self.given_stride}
+        return {"main": {**self.configuration["main"], **given}}
 
     def start(self):
         self.log.append("start")
@@ -45,7 +47,7 @@ class FakePicamera2:
             time.sleep(0.005)
             taken_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 40_000_000
             yield SimpleNamespace(
-                make_array=lambda stream: np.full((48, 64, 3), (255, 0, 0), np.uint8),
+                make_buffer=lambda stream: self.buffer(),
                 get_metadata=lambda: {"SensorTimestamp": taken_ns},
             )
         finally:

@@ -20,4 +20,5 @@ def clip(tmp_path: Path) -> Path:
 def picamera2(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(FakePicamera2, "on_request", None)
     monkeypatch.setattr(FakePicamera2, "given_format", "BGR888")
+    monkeypatch.setattr(FakePicamera2, "given_stride", 3 * 64)
     return SimpleNamespace(Picamera2=FakePicamera2)

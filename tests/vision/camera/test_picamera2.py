@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from device.errors import CameraError, CameraLost
 from device.vision.camera.picamera2 import Picamera2Camera
+from device.vision.camera.pixels import FORMATS
+from tests.support.machines.buffers import buffer_of
 from tests.support.machines.fake_picamera2 import FakePicamera2
 
 
@@ -66,8 +71,40 @@ def test_picamera2_unknown_control_names_the_nearest(picamera2):
 
 def test_picamera2_other_format_is_refused(picamera2, monkeypatch):
     monkeypatch.setattr(FakePicamera2, "given_format", "YUYV")
-    with pytest.raises(CameraError, match="gives YUYV, expected BGR888"):
+    with pytest.raises(CameraError, match="gives YUYV, expected one of BGR888"):
         next(pi_camera(picamera2).frames())
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("padding", [0, 64])
+def test_picamera2_takes_what_the_camera_gives(picamera2, monkeypatch, kind, padding):
+    red = np.full((48, 64, 3), (200, 30, 30), np.uint8)
+    buffer, stride = buffer_of(red, kind, padding)
+    monkeypatch.setattr(FakePicamera2, "given_format", kind)
+    monkeypatch.setattr(FakePicamera2, "given_stride", stride)
+    monkeypatch.setattr(FakePicamera2, "buffer", staticmethod(lambda: buffer))
+    camera = pi_camera(picamera2)
+    frame = next(camera.frames())
+    camera.close()
+    assert frame.image.shape == (48, 64, 3)
+    assert np.abs(frame.image.astype(int) - red).max() <= 3
+
+
+@pytest.mark.skipif(
+    find_spec("picamera2") is None or not list(Path("/dev").glob("dma_heap/*")),
+    reason="needs picamera2, libcamera's virtual pipeline and a dma-heap",
+)
+def test_libcameras_virtual_pipeline_gives_frames_that_are_pictures():
+    import picamera2 as module
+
+    if not module.Picamera2.global_camera_info():
+        pytest.skip("libcamera has no camera here: describe a virtual one in its virtual.yaml")
+    camera = Picamera2Camera(index=0, width=640, height=480, stall_timeout_s=5.0, controls={}, module=module)
+    frame = next(camera.frames())
+    camera.close()
+    assert frame.image.ndim == 3
+    assert frame.image.dtype == np.uint8
+    assert frame.image.std() > 0
 
 
 def test_picamera2_not_installed(monkeypatch):

@@ -19,7 +19,7 @@ from typing import Any
 
 from device.config import Config, LivenessConfig, pins_of
 from device.errors import LockError
-from device.lock.keypad import SCAN_S, MatrixKeypad
+from device.lock.panel.keypad import SCAN_S, MatrixKeypad
 from device.lock.wire import ALARM, QUIET
 
 SHORT_S, LITTLE_S, LONG_S, FAR_S, PAUSE_S = 0.12, 0.25, 0.5, 0.8, 0.15
