@@ -16,6 +16,7 @@ from device.access import pin
 from device.build import WEIGHTS
 from device.pipeline import Door
 from device.vault import sealing
+from device.vision.camera.pixels import silence_opencv
 from tests.support.checkout import run_program
 from tests.support.clips import make_clip
 from tests.support.doors.staged import staged_door
@@ -31,6 +32,8 @@ TRAINING_SKIP = re.compile(r"importorskip\(\s*[\"'](?:torch|litert_torch|onnx)")
 
 # A shell that starts the tests in the background has SIGINT ignored, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# FFmpeg reads its level of noise once: before any test opens a clip, as every program does.
+silence_opencv()
 # PINs and passphrases are slow on purpose; here they are not, except where a test asks for `full_cost`.
 FULL_HASHER, pin.HASHER = pin.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 FULL_MEMORY_KIB, sealing.MEMORY_KIB = sealing.MEMORY_KIB, 64

@@ -257,12 +257,12 @@ def test_the_recognizer_asks_where_the_lock_process_has_the_pins(served):
     wait_until(lambda: levels(buzzer).count(True) == 3)
     raise_alarm(lock.signal)
     wait_until(lambda: served.bench.factory.pin(ALARM_PIN).state)
-    keys = Keys(served.bench.factory)
+    keys, keypad = Keys(served.bench.factory), served.bench.outputs._keypad
     for key in "2580#":
         keys.hold(key)
-        time.sleep(0.1)
+        wait_until(lambda: keypad._down)
         keys.down = set()
-        time.sleep(0.1)
+        wait_until(lambda: not keypad._down)
         lock.check()
     assert entry.take() == "2580"
     prompt.show(None)
