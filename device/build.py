@@ -38,7 +38,6 @@ from device.journal.trail import AuditTrail
 from device.lock.client import RemoteLock
 from device.lock.front import LocalFront, Prompt, raise_alarm
 from device.lock.panel.keypad import KeypadThread, SerialKeypad
-from device.lock.panel.outputs import prompt_pins
 from device.paths import expand
 from device.pipeline import Door
 from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer
@@ -360,8 +359,8 @@ def build_front(config: Config, *, pin_factory: Any, is_door: bool = False) -> F
 
 
 def build_prompt(config: Config, front: Front) -> Prompt:
-    """Have the moves of a challenge told, where a buzzer or an LED is configured."""
-    return Prompt(front.signal if prompt_pins(config.liveness) else None)
+    """Have the moves of a challenge told, where a buzzer, an LED or a display is configured."""
+    return Prompt(front.signal if config.liveness.tells_moves else None)
 
 
 def build_liveness(config: Config) -> PadScorer | None:

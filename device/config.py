@@ -222,6 +222,18 @@ class LivenessConfig:
         -1, "GPIO number (BCM) of a buzzer that tells the move; -1: none", low=-1, high=27
     )
     led_pin: int = setting(-1, "GPIO number (BCM) of an LED that tells the move; -1: none", low=-1, high=27)
+    display: str = setting(
+        "",
+        "`ssd1306`: a display on I2C that says the move in words (docs/owner/install.md); empty: none",
+        choices=("", "ssd1306"),
+    )
+    display_bus: int = setting(1, "I2C bus of the display: 1 is `/dev/i2c-1`", low=0, high=32)
+    display_address: int = setting(60, "its address there: 60 is 0x3C, 61 is 0x3D", low=8, high=119)
+
+    @property
+    def tells_moves(self) -> bool:
+        """True where something at the door tells which move is asked for."""
+        return bool(self.display) or self.buzzer_pin >= 0 or self.led_pin >= 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,9 @@ from device.moment import in_local_time
 from device.vision.liveness import load_liveness_manifest
 
 SELFTEST = "face-unlock selftest"
-CONNECT = "connect a buzzer or an LED: liveness.buzzer_pin, liveness.led_pin (docs/how/challenge.md)"
+CONNECT = (
+    "connect a buzzer, an LED or a display: liveness.buzzer_pin, led_pin, display (docs/how/challenge.md)"
+)
 
 
 def check(setup: Setup) -> Iterator[Finding]:
@@ -58,7 +60,8 @@ def judge_verdict(verdict: SelfTest | None, liveness_id: str) -> Finding:
 
 def ways_to_tell(config: Config) -> list[str]:
     """List what tells a person at the door which move is asked for."""
-    return [key.removeprefix("liveness.").removesuffix("_pin") for key in prompt_pins(config.liveness)]
+    pins = [key.removeprefix("liveness.").removesuffix("_pin") for key in prompt_pins(config.liveness)]
+    return [*pins, "display"] if config.liveness.display else pins
 
 
 def judge_signs(mode: str, ways: list[str], *, installed: bool) -> Finding:
@@ -68,9 +71,9 @@ def judge_signs(mode: str, ways: list[str], *, installed: bool) -> Finding:
     if ways:
         return green("challenge", f"what is asked is told by {' and '.join(ways)}")
     if not installed:
-        nobody = "what is asked stands in the terminal of unlock.py alone: no buzzer, no LED"
+        nobody = "what is asked stands in the terminal of unlock.py alone: no buzzer, LED or display"
         return yellow("challenge", nobody, CONNECT)
-    nobody = "nobody at the door can hear or see what is asked: no buzzer, no LED, and nobody reads the journal there"
+    nobody = "nobody at the door can hear or see what is asked: there is no buzzer, LED or display"
     if mode == "always":
         return red("challenge", f"{nobody}; everybody is asked", f"{CONNECT}; or {SELFTEST}")
     return yellow("challenge", f"{nobody}; who does not look clearly live is asked", CONNECT)

@@ -93,7 +93,7 @@ def without_pins(config: Config) -> Config:
         lock=LockConfig(pulse_s=0.1),
         door=DoorConfig(),
         keypad=KeypadConfig(),
-        liveness=replace(config.liveness, buzzer_pin=-1, led_pin=-1),
+        liveness=replace(config.liveness, buzzer_pin=-1, led_pin=-1, display=""),
         policy=replace(config.policy, alarm_pin=-1),
     )
 

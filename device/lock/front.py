@@ -17,8 +17,8 @@ from device.lock.claim import ClaimFile, own_folder
 from device.lock.door import Report
 from device.lock.drivers import board_pins, open_lock
 from device.lock.panel.keypad import KeypadThread
-from device.lock.panel.outputs import PATTERNS, Outputs
-from device.lock.wire import ALARM, QUIET, Refusal
+from device.lock.panel.outputs import Outputs
+from device.lock.wire import ALARM, QUIET, SIGNALS, Refusal
 from device.lock.wiring import board_text, check_wiring
 
 ALARM_TRIES = 3
@@ -117,7 +117,7 @@ class Prompt:
 
     def show(self, move: str | None) -> None:
         """Play the pattern of a move, be silent otherwise; if the signal comes too late, the person misses one hint."""
-        move = move if move in PATTERNS else None
+        move = move if move in SIGNALS else None
         if move == self._shown:
             return
         self._shown = move

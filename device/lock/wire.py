@@ -22,8 +22,8 @@ from device.lock.door import Alarm, DoorState, Report
 LONGEST_BYTES = 128
 QUIET, ALARM = "quiet", "alarm"
 SIGNALS = (
-    "blink", "turn_left", "turn_right", "turn_left_little", "turn_right_little", "turn_left_far", "turn_right_far",
-    "nod", "back", QUIET, ALARM,
+    "hold_still", "blink", "turn_left", "turn_right", "turn_left_little", "turn_right_little", "turn_left_far",
+    "turn_right_far", "nod", "back", QUIET, ALARM,
 )  # fmt: skip
 SIGNAL = "signal:"
 PULSE, OPEN = "pulse", "open"  # for a face, and for somebody elsewhere (device/desk/opening.py)

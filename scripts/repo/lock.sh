@@ -13,7 +13,7 @@ echo 'backports.strenum<1.3; python_version >= "3.11"' >"$work/bounds.txt"
 
 "$uv" pip compile --quiet --universal --python-version 3.10 --constraint "$work/bounds.txt" \
     --no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file "$work/new.txt" \
-    requirements/board.txt requirements/board-litert.txt requirements/test.txt requirements/train.txt
+    requirements/board.txt requirements/board-litert.txt requirements/test.txt requirements/train.txt requirements/display.txt
 {
     echo "# Written by scripts/repo/lock.sh (make lock). Exact versions; what is installed is named in the other files of this folder."
     # Only Linux and CPython are served, and pip itself is the venv's business.

@@ -81,7 +81,7 @@ def printed_drop_ins():
 
 def test_a_drop_in_that_a_page_names_is_printed_whole():
     printed = {text for _, text in printed_drop_ins()}
-    for name in ("network-camera.conf", "sealed-key.conf"):
+    for name in ("network-camera.conf", "sealed-key.conf", "display.conf"):
         lines = (SYSTEMD / name).read_text().splitlines(keepends=True)
         assert "".join(line for line in lines if not line.startswith("#")) in printed
     for page in (SYSTEMD.parent / "docs").rglob("*.md"):

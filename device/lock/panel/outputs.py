@@ -1,4 +1,4 @@
-"""Outputs: the buzzer, LED, silent alarm and keypad of a door, held by the lock process for the recognizer.
+"""Outputs: the buzzer, LED, display, silent alarm and keypad of a door, held by the lock process for the recognizer.
 
 The recognizer names a signal and hears keys; which pin that is, and for how long it is high, is decided here. What a
 challenge asks for is played on buzzer and LED alike:
@@ -7,6 +7,8 @@ blink        two short
 turn left    one long
 turn right   two long
 nod          three short
+
+A display says the same in words, and asks to look into the camera and hold still as well (display.py).
 
 None of them may keep a door from working: one that cannot be claimed is told, and left out.
 """
@@ -19,8 +21,9 @@ from typing import Any
 
 from device.config import Config, LivenessConfig, pins_of
 from device.errors import LockError
+from device.lock.panel.display import TEXTS, open_display
 from device.lock.panel.keypad import SCAN_S, MatrixKeypad
-from device.lock.wire import ALARM, QUIET
+from device.lock.wire import ALARM
 
 SHORT_S, LITTLE_S, LONG_S, FAR_S, PAUSE_S = 0.12, 0.25, 0.5, 0.8, 0.15
 PATTERNS = {
@@ -59,6 +62,7 @@ class Outputs:
         self._scanned_s = 0.0
         hints = [self._output(key, pin) for key, pin in prompt_pins(config.liveness).items()]
         self._hints = [each for each in hints if each is not None]
+        self._display = open_display(config.liveness, warn)
         alarm_pin = config.policy.alarm_pin
         self._alarm = self._output("policy.alarm_pin", alarm_pin) if alarm_pin >= 0 else None
         self._keypad = self._open_keypad(config) if config.keypad.rows else None
@@ -75,10 +79,12 @@ class Outputs:
                 with suppress(Exception):
                     self._alarm.blink(on_time=ALARM_S, off_time=0.1, n=1)
             return
+        if self._display is not None:
+            self._display.show(TEXTS.get(signal, ""))
         for output in self._hints:
             with suppress(Exception):
                 output.off()
-                if signal != QUIET:
+                if signal in PATTERNS:
                     count, on_s = PATTERNS[signal]
                     output.blink(on_time=on_s, off_time=PAUSE_S, n=count, background=True)
 
@@ -101,6 +107,8 @@ class Outputs:
                     output.close()
         if self._keypad is not None:
             self._keypad.close()
+        if self._display is not None:
+            self._display.close()
 
     def _output(self, key: str, pin: int) -> Any:
         try:
