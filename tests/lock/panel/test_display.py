@@ -13,8 +13,9 @@ from gpiozero.pins.mock import MockFactory
 from device.config import Config, LivenessConfig
 from device.decide.moves import Move
 from device.doctor.challenge import ways_to_tell
-from device.lock.panel import display, outputs
+from device.lock.panel import display
 from device.lock.panel.display import TEXTS, Display, drawn, open_display
+from device.lock.panel.outputs import Outputs
 from device.lock.wire import ALARM, QUIET, SIGNALS
 
 pytest.importorskip("PIL", reason="luma.oled brings Pillow")
@@ -148,8 +149,8 @@ def test_the_outputs_show_what_they_play(monkeypatch):
         def close(self) -> None:
             shown.append("closed")
 
-    monkeypatch.setattr(outputs, "open_display", lambda settings, warn: Shown())
-    outputs = outputs.Outputs(Config(liveness=LivenessConfig(display="ssd1306")), pin_factory=MockFactory())
+    monkeypatch.setattr("device.lock.panel.outputs.open_display", lambda settings, warn: Shown())
+    outputs = Outputs(Config(liveness=LivenessConfig(display="ssd1306")), pin_factory=MockFactory())
     for signal in ("hold_still", "turn_left", QUIET):
         outputs.play(signal)
     outputs.play(ALARM)
