@@ -31,6 +31,7 @@ import argparse
 import contextlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from device import __version__, build
@@ -40,9 +41,12 @@ from device.decide.backoff_file import BackoffFile
 from device.desk.desk import LinkWriter
 from device.errors import FaceUnlockError, UsageError, is_out_of_memory
 from device.journal.systemd import Notifier
+from device.page.facts import facts_of
+from device.page.snapshot import Facts, Snapshot
 from device.pipeline import Door, handle_frame
 from device.protocols import Camera
 from device.types import Decision, Frame
+from device.vision.liveness import PadScorer
 from device.watch import Watch, WatchRule
 
 OUT_OF_MEMORY = "out of memory: stop other programs, or take a smaller camera.width"
@@ -99,6 +103,9 @@ def command_line() -> Parser:
         "--max-seconds", type=_seconds, metavar="N", help="end after so many seconds, frames or none"
     )
     parser.add_argument("--json", action="store_true", help="status lines as JSON")
+    parser.add_argument(
+        "--status-file", type=Path, metavar="PATH", help="what the status page shows (docs/owner/status.md)"
+    )
     return parser
 
 
@@ -128,9 +135,11 @@ class Program:
             )
         self.audit = build.build_audit(self.config, demo=args.demo)
         self.line = None if args.demo else build.build_line(self.config)
+        self.snapshot = Snapshot(args.status_file) if args.status_file else None
         self.status = open_log(
             self.config.status,
             self.audit,
+            *([self.snapshot] if self.snapshot else []),
             as_json=args.json,
             demo=args.demo,
             no_liveness=args.no_liveness,
@@ -201,10 +210,21 @@ class Program:
                 on_once=lambda: signal.setitimer(signal.ITIMER_REAL, 0),
                 handle=self.handle,
             )
+            if self.snapshot is not None:
+                self.snapshot.facts = self.facts_of(door)
             watch.announce(build.shortfall(config, door.gallery.count()))
             return watch.run()
         finally:
             door.close()
+
+    def facts_of(self, door: Door) -> Facts:
+        """Return what reads for the status page what the door says of itself."""
+        liveness = door.liveness
+        return facts_of(
+            door.gallery,
+            liveness_id=liveness.model_id if isinstance(liveness, PadScorer) else None,
+            heartbeat_s=self.config.status.heartbeat_s,
+        )
 
 
 def _seconds(text: str) -> float:

@@ -18,15 +18,19 @@ DEMO_MARK = "[demo: no pin is driven] "
 def open_log(
     settings: StatusConfig,
     audit: AuditTrail,
-    *,
+    *more: Writer,
     as_json: bool,
     demo: bool,
     no_liveness: bool,
     link: Writer | None = None,
 ) -> StatusLog:
-    """Write status to the audit, to the link, to the serial port, and to stdout as JSON or for a person."""
+    """Write status to the audit, to the link, to the serial port, and to stdout as JSON or for a person.
+
+    Args:
+        more: what has all that the console has.
+    """
     console = stdout_writer() if as_json else LineWriter(open_output=Console, reopen=False)
-    writers: list[Writer] = [audit, Filtered(console, Sink.CONSOLE)]
+    writers: list[Writer] = [audit, *(Filtered(each, Sink.CONSOLE) for each in (console, *more))]
     if link is not None:
         writers.append(Filtered(link, Sink.LINK))
     if settings.serial_port:

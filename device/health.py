@@ -14,9 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device.decide.lasting import Lasting
-from device.types import News
+
+if TYPE_CHECKING:  # the status page reads the board without numpy
+    from device.types import News
 
 CHECK_S = 5.0
 QUIET_S = 30.0  # trouble is over after so long without it: it may flicker

@@ -131,6 +131,8 @@ check_python() {
 # The link and the fleet start only at a door that joined one (scripts/fleet.py join).
 UNITS="face-unlock.service face-unlock-lock.service"
 LINKED="face-unlock-link.service face-unlock-fleet.service"
+# The status page is asked for at its socket, which the owner enables.
+PAGE="face-unlock-page.socket face-unlock-page.service"
 stop_service() {
     RUNNING=''
     if [ -n "$DRY_RUN" ]; then say "+ systemctl stop $UNITS (what is running)"; fi
@@ -289,10 +291,12 @@ seal_gallery() {
 }
 
 install_service() {
-    for unit in $UNITS $LINKED face-unlock-board.service; do # the last is started by the recognizer
+    # the board's is started by the recognizer
+    for unit in $UNITS $LINKED $PAGE face-unlock-board.service; do
         run install -D -m 644 "$HERE/systemd/$unit" "$ROOT/etc/systemd/system/$unit"
     done
     run_live systemctl daemon-reload
+    run_live systemctl try-restart face-unlock-page.service
     # shellcheck disable=SC2086  # a list of words
     run_in_root systemctl enable $UNITS
     if [ -n "$DRY_RUN" ]; then say "+ systemctl start $UNITS (what was running)"; fi
@@ -323,3 +327,4 @@ say "  edit /etc/face-unlock/config.toml (lock.pin, camera.source)"
 say "  face-unlock enroll NAME           (face-unlock --help lists the rest)"
 say "  face-unlock-enroll --name NAME    (the same)"
 say "  sudo systemctl start face-unlock; journalctl -fu face-unlock"
+say "  a page with the door's state, if you want one: docs/owner/status.md"

@@ -38,7 +38,8 @@ if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
 fi
 
 # First, and with the program still there: stopping relocks the door.
-for unit in face-unlock.service face-unlock-lock.service face-unlock-board.service face-unlock-link.service face-unlock-fleet.service; do
+BEHIND="face-unlock-board.service face-unlock-link.service face-unlock-fleet.service face-unlock-page.socket face-unlock-page.service"
+for unit in face-unlock.service face-unlock-lock.service $BEHIND; do
     if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
         run_live systemctl disable --now "$unit"
     fi
@@ -57,7 +58,7 @@ run rm -rf "$ROOT/opt/face-unlock"
 if [ -n "$PURGE" ]; then
     run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/lib/face-unlock-link" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
     run rm -f "$ROOT/etc/credstore.encrypted/gallery.key"
-    for user in face-unlock-lock face-unlock face-unlock-link; do
+    for user in face-unlock-page face-unlock-lock face-unlock face-unlock-link; do
         if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
     done
     say "removed, with the gallery, the configuration and the users"
@@ -69,6 +70,6 @@ else
     keep /etc/face-unlock "the configuration"
     keep /etc/credstore.encrypted/gallery.key "the sealed key"
     keep /var/cache/face-unlock "MediaPipe's networks"
-    say "  the users face-unlock, face-unlock-lock and face-unlock-link"
+    say "  the users face-unlock, face-unlock-lock, face-unlock-link and face-unlock-page"
 fi
 say "Not this script's: packages of apt (python3-venv, python3-lgpio, python3-picamera2 ...), backups elsewhere"

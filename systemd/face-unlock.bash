@@ -7,7 +7,7 @@ _face_unlock() {
     fi
     case ${COMP_WORDS[1]} in
         enroll) words="--page --page-at --samples --replace --allow-lookalike --json --camera --images --sheet --no-sheet --hours --time-zone --from --until --entries --pin-hours --pin-every-h --pin-after-failures --access --pin --duress-pin --retain-days --yes --gallery --model --config" ;;
-        unlock) words="--config --camera --gallery --model --lock-socket --demo --no-liveness --once --max-seconds --json" ;;
+        unlock) words="--config --camera --gallery --model --lock-socket --demo --no-liveness --once --max-seconds --json --status-file" ;;
         list) words="--json --gallery --config" ;;
         show) words="--json --gallery --config" ;;
         change) words="--json --hours --time-zone --from --until --entries --pin-hours --pin-every-h --pin-after-failures --access --pin --duress-pin --retain-days --gallery --config" ;;

@@ -131,6 +131,11 @@ class Gallery:
         return self._store.seal
 
     @property
+    def version(self) -> Version:
+        """The state of the file: another one after each change."""
+        return self._store.version()
+
+    @property
     def newly_sealed(self) -> int:
         """How many templates were found in the clear, and sealed, when it was opened."""
         return self._store.newly_sealed

@@ -16,6 +16,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 READS = ("GET", "HEAD")
 MAX_FORM_BYTES = 1000
+MAX_CONNECTIONS = 16
+# Of uvicorn, for every page.
+LIMITS = {
+    "log_config": None,
+    "log_level": "critical",  # what a scanner sends is no news
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "ws": "none",
+    "lifespan": "off",
+    "timeout_keep_alive": 5,
+    "timeout_graceful_shutdown": 1,
+    "limit_concurrency": MAX_CONNECTIONS,
+    "h11_max_incomplete_event_size": 16_384,
+}
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -63,6 +78,12 @@ class Guard:
         if not own or len(origins) > 1 or (method not in READS and not origins):
             return 403, "the request came from another site\n"
         return None
+
+
+def is_loopback_host(host: str) -> bool:
+    """Say whether a Host header is this machine by name or number, at whatever port."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    return name in ("localhost", "127.0.0.1", "[::1]")
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from anyio import to_thread
 from starlette.applications import Starlette
@@ -16,11 +15,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from device.page.guard import Guard, read_form
-from device.page.markup import entry, notice
+from device.page.markup import FOLDER, entry, notice
 from device.page.mirror import Mirror
 from device.page.tokens import Admittance, Answer
 
-FOLDER = Path(__file__).resolve().parent
 COOKIE = "session"
 WAIT_S = 4.0  # a browser that asks for a view waits so long for a new one
 SAID = {

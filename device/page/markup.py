@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
+FOLDER = Path(__file__).resolve().parent  # of page.css and live.js
 DOCUMENT = """<!DOCTYPE html>
 <html lang="en">
 <head>

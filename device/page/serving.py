@@ -15,26 +15,13 @@ from starlette.types import ASGIApp
 
 from device.errors import UsageError
 from device.page.certificate import certified
+from device.page.guard import LIMITS, is_loopback_host
 
 NOBODY = (
     "192.0.2.1",
     9,
 )  # an address that is nobody's (RFC 5737): asks which way a packet would leave, sends none
-MAX_CONNECTIONS = 16
 CLOSE_WAIT_S = 3.0
-LIMITS = {
-    "log_config": None,
-    "log_level": "critical",  # what a scanner sends is no news
-    "access_log": False,
-    "server_header": False,
-    "proxy_headers": False,
-    "ws": "none",
-    "lifespan": "off",
-    "timeout_keep_alive": 5,
-    "timeout_graceful_shutdown": 1,
-    "limit_concurrency": MAX_CONNECTIONS,
-    "h11_max_incomplete_event_size": 16_384,
-}
 
 
 @dataclass(frozen=True)
@@ -98,12 +85,6 @@ def own_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
-
-
-def is_loopback_host(host: str) -> bool:
-    """Say whether a Host header is this machine by name or number, at whatever port."""
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    return name in ("localhost", "127.0.0.1", "[::1]")
 
 
 class Serving:

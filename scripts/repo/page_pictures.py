@@ -1,6 +1,7 @@
 """Photograph the pages for the documents: python scripts/repo/page_pictures.py  (needs Chromium; some minutes)
 
-Writes docs/owner/page-*.webp from real runs: a drawn head of the public-domain portrait stands before the camera.
+Writes docs/owner/page-*.webp. Enrollment and camera are real runs before a drawn head of the public-domain portrait;
+the status page shows made-up lines of a door.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from device.journal.status import make_line
+from device.page.serving import Serving, bind
+from device.page.snapshot import Snapshot
+from device.page.status import status_app
 from device.programs import Parser, run
 from device.types import Image
 from scripts.stage.chromium import Chromium
@@ -24,7 +31,55 @@ from scripts.stage.posing import write_posing
 
 PORTRAIT = ROOT / "tests/data/astronaut.jpg"
 QUALITY = 80  # of WebP: a few tens of kB, and text stays sharp
-PHONE, DESKTOP, TALL = (390, 640), (1100, 540), (1100, 760)
+TURNING = "/[1-9] of \\d+ degrees/.test(document.getElementById('hint').textContent)"  # a hint with its value
+PHONE, DESKTOP, TALL, WIDE = (390, 640), (1100, 540), (1100, 760), (1100, 860)
+
+FACTS = {
+    "people": [
+        {"name": "Eileen", "since": "2026-03-02T09:14:00Z", "rules": ["access face"]},
+        {
+            "name": "Grace",
+            "since": "2026-05-11T16:40:00Z",
+            "rules": ["access face", "hours Mon-Fri 08:00-18:00"],
+        },
+    ],
+    "selftest": "passed on 2026-03-03",
+    "heartbeat_s": 30.0,
+}
+LINES: list[tuple[str, dict[str, object]]] = [
+    ("started", {"version": "0.1.0"}),
+    ("ready", {"is_locked": True, "subjects": 2}),
+    ("approach", {"stage": "opened", "reason": "granted", "subject_id": "Eileen", "took_s": 2.1}),
+    (
+        "approach",
+        {
+            "stage": "seen",
+            "reason": "too_dark",
+            "measured": 1.4,
+            "limit": 2.0,
+            "advice": "too dark: more light on the face: signal 1.4, needs 2",
+        },
+    ),
+    (
+        "approach",
+        {
+            "stage": "compared",
+            "reason": "below_threshold",
+            "closeness": "far_below",
+            "advice": "enroll again in the light of this door",
+        },
+    ),
+    (
+        "approach",
+        {
+            "stage": "judged",
+            "reason": "outside_hours",
+            "subject_id": "Grace",
+            "advice": "--change NAME --hours",
+        },
+    ),
+    ("heartbeat", {"fps": 9.8, "is_locked": True, "camera_lost": False}),
+]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,6 +102,7 @@ def act(args: argparse.Namespace) -> int:
         with Chromium(folder / "browser") as browser:
             photograph_enrollment(browser, clip, folder, args.folder)
             photograph_aim(browser, clip, folder, args.folder)
+            photograph_status(browser, folder, args.folder)
     return 0
 
 
@@ -59,10 +115,10 @@ def photograph_enrollment(browser: Chromium, clip: Path, folder: Path, out: Path
         browser.wait("!!document.querySelector('button[value=yes]')")
         phones = [photograph(browser)]
         browser.evaluate("document.querySelector('button[value=yes]').click()")
-        browser.wait("document.querySelectorAll('li.done').length >= 2 && !!document.querySelector('li.now')")
+        browser.wait(f"document.querySelectorAll('li.done').length >= 2 && {TURNING}")
         phones.append(photograph(browser))
         browser.set_screen(*DESKTOP, dark=True)
-        browser.wait("document.querySelectorAll('li.done').length >= 3 && !!document.querySelector('li.now')")
+        browser.wait(f"document.querySelectorAll('li.done').length >= 3 && {TURNING}")
         write(out / "page-enroll-desktop.webp", photograph(browser))
         browser.set_screen(*PHONE, mobile=True)
         browser.wait("document.getElementById('hint').textContent.startsWith('Enrolled')")
@@ -81,6 +137,22 @@ def photograph_aim(browser: Chromium, clip: Path, folder: Path, out: Path) -> No
         write(out / "page-aim-desktop.webp", photograph(browser))
     finally:
         program.close()
+
+
+def photograph_status(browser: Chromium, folder: Path, out: Path) -> None:
+    file = folder / "status.json"
+    snapshot = Snapshot(file, lambda: FACTS)
+    for number, (name, fields) in enumerate(LINES):
+        at = datetime.now(timezone.utc) - timedelta(minutes=11 * (len(LINES) - number))
+        snapshot.put(make_line(name, fields, at=at, demo=False))
+    snapshot.close(10.0)
+    place = bind("127.0.0.1:0")
+    with closing(Serving(status_app(file), place)):
+        for screen, name, is_mobile in ((WIDE, "desktop", False), (PHONE, "phone", True)):
+            browser.set_screen(*screen, mobile=is_mobile)
+            browser.go(place.address)
+            browser.wait("document.title === 'The door'")
+            write(out / f"page-status-{name}.webp", photograph(browser))
 
 
 def photograph(browser: Chromium) -> Image:

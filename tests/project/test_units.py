@@ -22,7 +22,9 @@ BOLT = SYSTEMD / "face-unlock-lock.service"
 BOARD = SYSTEMD / "face-unlock-board.service"
 LINK = SYSTEMD / "face-unlock-link.service"
 FLEET = SYSTEMD / "face-unlock-fleet.service"
-UNITS = [UNIT, BOLT, BOARD, LINK, FLEET]
+PAGE = SYSTEMD / "face-unlock-page.service"
+PAGE_SOCKET = SYSTEMD / "face-unlock-page.socket"
+UNITS = [UNIT, BOLT, BOARD, LINK, FLEET, PAGE]
 MOST_EXPOSURE = 15  # tenths
 
 needs_systemd = pytest.mark.skipif(
@@ -53,7 +55,7 @@ def analyze(*arguments):
 @pytest.fixture(params=UNITS, ids=lambda path: path.name)
 def unit(tmp_path, request):
     """Each unit as it would be on a board, beside the other one, with an interpreter that is there."""
-    for each in UNITS:
+    for each in [*UNITS, PAGE_SOCKET]:
         text = each.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable)
         (tmp_path / each.name).write_text(text)
     return tmp_path / request.param.name
@@ -185,8 +187,10 @@ def test_the_commands_of_the_units_are_understood():
     from device.fleet import __main__ as fleet
     from device.link import __main__ as link
     from device.lock import relock
+    from device.page import status
     from device.vault import board
 
+    assert str(status.parse(value("ExecStart", PAGE).split()[3:]).file) == value("ExecStart").split()[-1]
     assert link.command_line().parse_args(value("ExecStart", LINK).split()[3:]).folder
     assert fleet.command_line().parse_args(value("ExecStart", FLEET).split()[3:]).config
     assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
@@ -224,6 +228,25 @@ def test_link_and_fleet_start_only_at_a_door_that_joined():
         assert "face-unlock-link" in value("SupplementaryGroups", path).split()
 
 
+def test_the_page_reads_one_file_and_is_reached_by_a_socket_that_an_owner_enables():
+    hidden = value("InaccessiblePaths", PAGE).split()
+    for folder in (
+        "/var/lib/face-unlock",
+        "/etc/face-unlock",
+        "/run/face-unlock-lock",
+        "/run/face-unlock-link",
+    ):
+        assert f"-{folder}" in hidden
+    assert value("Group", PAGE) == value("Group")  # by which it reads the file
+    assert value("User", PAGE) not in (value("User"), value("User", BOLT), value("User", LINK))
+    assert value("RuntimeDirectory") == "face-unlock"
+    assert value("RuntimeDirectoryMode") == "0750"
+    assert value("SocketMode", PAGE_SOCKET) == "0660"
+    assert "[Install]" not in PAGE.read_text()
+    installer = (SYSTEMD.parent / "scripts" / "install.sh").read_text()
+    assert not re.search(r"enable.*PAGE", installer)
+
+
 def test_without_a_gallery_the_start_is_skipped():
     example = (SYSTEMD / "config.example.toml").read_text()
     assert f'gallery = "{value("ConditionPathExists")}"' in example
@@ -242,6 +265,8 @@ def test_paths_of_the_unit_are_those_of_the_installer():
         "/etc/face-unlock/config.toml",
         "--lock-socket",
         "/run/face-unlock-lock/bolt.sock",
+        "--status-file",
+        "/run/face-unlock/status.json",
     ]
 
 
@@ -251,7 +276,7 @@ def test_a_camera_is_found_lost_before_the_watchdog_bites():
     assert float(value("WatchdogSec")) > patience_s + 5
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*UNITS, PAGE_SOCKET], ids=lambda path: path.name)
 def test_every_line_has_a_reason_in_the_readme(path):
     readme = (SYSTEMD / "README.md").read_text()
     for key, given in settings(path):
