@@ -14,7 +14,8 @@ at a door:
 sudo python scripts/fleet.py join front.door     once
 python scripts/fleet.py submit alice             writes alice.person for the keeper
 python scripts/fleet.py code                     the line of the configuration that lets a code open from outside
-python scripts/fleet.py switch-on [NAME]         faces that were switched off from outside
+python scripts/fleet.py switch-off [NAME]        keep everybody's face out at this door, or one person's
+python scripts/fleet.py switch-on [NAME]         faces that were switched off, here or from outside
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from device.build import (
     open_any_gallery,
 )
 from device.config import Config
-from device.desk.wire import FACE_ON, PERSON_ON
+from device.desk.wire import FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON
 from device.errors import LinkError, UsageError
 from device.fleet import submission
 from device.fleet.authority import utc_now
@@ -307,17 +308,17 @@ def code(config: Config, args: argparse.Namespace) -> int:
     return 0
 
 
-def switch_on(config: Config, args: argparse.Namespace) -> int:
-    """Switch on faces that were switched off from outside: everybody's, or one person's."""
-    alias = ""
+def switch(config: Config, args: argparse.Namespace) -> int:
+    """Switch faces off at this door, or on again: everybody's, or one person's."""
+    alias, is_on = "", args.command == "switch-on"
     if args.names:
         with open_any_gallery(config, read_only=True) as gallery:
             alias = gallery.profile(args.names[0]).alias
-    deed = PERSON_ON if alias else FACE_ON
+    deed = (PERSON_ON if is_on else PERSON_OFF) if alias else (FACE_ON if is_on else FACE_OFF)
     if refusal := build_switches(config).turn(deed, alias):
         raise LinkError(f"the switch cannot be stored: {refusal}: check the disk")
     build_audit(config, demo=False).record("switched", reason=deed, subject=alias or None)
-    print(f"{args.names[0] if args.names else 'faces'}: on")
+    print(f"{args.names[0] if args.names else 'faces'}: {'on' if is_on else 'off'}")
     return 0
 
 
@@ -353,7 +354,8 @@ COMMANDS: dict[str, tuple[str, Deed, tuple[int, int], set[str]]] = {
     "join": ("at a door: make it one of the fleet", join, (1, 1), {"link_folder"}),
     "submit": ("at a door: a person for the keeper", submit, (1, 1), set()),
     "code": ("at a door: a code that opens from outside", code, (0, 0), set()),
-    "switch-on": ("at a door: faces that were switched off", switch_on, (0, 1), set()),
+    "switch-off": ("at a door: keep faces out", switch, (0, 1), set()),
+    "switch-on": ("at a door: faces that were switched off", switch, (0, 1), set()),
 }
 
 if __name__ == "__main__":

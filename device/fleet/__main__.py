@@ -31,7 +31,7 @@ from device.programs import Parser, Stopped, configured, run, stop_signals
 from device.vision.embed import Manifest, load_manifest
 
 WAIT_S = 0.2
-REPORT_S = 2.0  # between two looks at what there is to answer
+REPORT_S = 3.0  # between two looks at what there is to answer
 FRESH_S = 600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
 
 

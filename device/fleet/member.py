@@ -127,12 +127,14 @@ class Member:
             count = 0 if self._why_not() else self._apply(self._wanted)
         except GalleryError as fault:
             self._fault, self._tried_s = str(fault), now_s
+            self._audit.record("fault", reason="fleet_failed")
             return 0
         self._fault = ""
         return count
 
     def report(self) -> Ack:
         """Return what this door answers the keeper."""
+        self._known = self._gallery.fleet(ROLE)  # a backup may have been restored meanwhile
         profiles = self._profiles = self._from_keeper()
         people = self._people(profiles)
         wanted = self._wanted.people if self._wanted is not None else self._known.get("people", {})

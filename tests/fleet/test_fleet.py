@@ -21,10 +21,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import enroll
 from device.access.lease import Lease
 from device.access.policy import Policy
 from device.access.profile import Profile
-from device.build import build_gallery
+from device.build import build_gallery, build_switches
 from device.config import Config, load_config
 from device.fleet.__main__ import build_member
 from device.fleet.member import Member
@@ -611,6 +612,20 @@ def test_a_second_admin_submits_and_a_conflict_is_shown_and_never_merged(
     (tmp_path / "x.person").write_bytes((tmp_path / "bob.person").read_bytes()[:-1] + b"x")
     assert pair.site.run("take-in", "x.person") == 2
     assert before["subjects"]
+
+
+def test_people_of_the_keeper_are_changed_at_the_keeper_and_kept_out_at_the_door(pair, capsys) -> None:
+    deliver(pair, letters_of(pair, "alice"))
+    options = ["--config", str(pair.door.toml)]
+    assert enroll.main(["--change", "alice", "--hours", "08:00-18:00", *options]) == 2
+    assert "came from the keeper" in capsys.readouterr().err
+    assert pair.door.run("switch-off", "alice") == 0
+    assert build_switches(pair.door.config).is_off(pair.gallery.profile("alice"))
+    deliver(pair, letters_of(pair, "alice", "bob"))
+    assert build_switches(pair.door.config).is_off(pair.gallery.profile("alice"))
+    assert not build_switches(pair.door.config).is_off(pair.gallery.profile("bob"))
+    assert pair.door.run("switch-on", "alice") == 0
+    assert not build_switches(pair.door.config).is_off(pair.gallery.profile("alice"))
 
 
 def test_a_manifest_that_nobody_signed_is_told_until_the_right_one_comes(pair) -> None:
