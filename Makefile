@@ -15,7 +15,7 @@ BOARD := $(shell [ "$$(uname -m)" = aarch64 ] && ! grep -qw atomics /proc/cpuinf
 LIBRARY := $(if $(filter board,$(BOARD)),mediapipe.tasks.python.vision,cv2)
 LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/test.txt
 
-.PHONY: help setup demo test test-train prove check format benchmark evaluate lock clean mosquitto
+.PHONY: help setup demo test test-train prove check format benchmark evaluate lock clean mosquitto homeassistant
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,10 @@ clean: ## remove the virtual environments and caches; galleries and weights stay
 # The broker of the tests in tests/link and tests/fleet; without it they are skipped. Root and apt; not started here.
 mosquitto:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { apt-get update && apt-get install -y --no-install-recommends mosquitto; }
+
+# A real Home Assistant, which wants a Python and an environment of its own: make homeassistant HASS=/path/to/hass
+homeassistant: .venv/ready
+	HASS=$(HASS) $(RUN) -m pytest -s tests/link/test_homeassistant.py
 
 # A stamp each: the second `make` of the day starts at once, a changed requirement installs anew.
 .venv/ready: $(LOCKED) scripts/fetch_models.py

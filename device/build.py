@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from device.desk.wire import LONGEST_COMMAND
 from device.enroll.collector import Collector
 from device.errors import ConfigError, GalleryKeyError, ModelError, UsageError
 from device.gallery.gallery import Gallery
+from device.gallery.lookalike import LookAlike, Templates, look_alikes
 from device.gallery.seal import generation_path
 from device.gallery.usage import UsageFile
 from device.health import BoardRule, BoardWatch, NoBoard
@@ -521,6 +522,18 @@ def shortfall(config: Config, templates: int) -> str:
         return ""
     short = threshold_for(config, load_manifest(manifest_path(config.model)), templates).shortfall
     return f"{short} (docs/how/security.md)" if short else ""
+
+
+def build_judge(
+    config: Config, gallery: Gallery, manifest: Manifest
+) -> Callable[[Templates, Mapping[str, Templates]], list[LookAlike]]:
+    """Say who of some people looks like somebody who comes from another gallery."""
+    return partial(
+        look_alikes,
+        threshold=threshold_for(config, manifest, gallery.count() + 1).threshold,
+        floor=manifest.threshold(max(manifest.thresholds)),
+        margin=look_alike_margin(manifest),
+    )
 
 
 def look_alike_margin(manifest: Manifest) -> float:

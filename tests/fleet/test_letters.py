@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import time
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import enroll
 from device.access.lease import Lease
 from device.access.policy import Policy
 from device.access.profile import Profile
+from device.build import build_switches
 from device.fleet.__main__ import build_member
 from device.fleet.member import Member
 from device.gallery.gallery import Gallery
@@ -140,6 +143,122 @@ def test_a_local_person_stays_whatever_the_keeper_calls_somebody_else(pair) -> N
     pair.opened.remove("bob")
     deliver(pair, pair.keeper.letters("front", {}, datetime.now(timezone.utc)))
     assert names(pair) == ["alice"]
+
+
+def test_a_record_that_comes_long_before_its_manifest_waits_for_it(pair) -> None:
+    deliver(pair, letters_of(pair, "alice"))
+    profile = pair.opened.profile("alice")
+    pair.opened.set_profile("alice", replace(profile, policy=Policy(hours="08:00-18:00")))
+    *records, manifest = letters_of(pair, "alice")
+    deliver(pair, records)  # applied is what was wanted before
+    assert pair.member.report().in_sync
+    deliver(pair, [manifest])
+    assert pair.gallery.profile("alice").policy.hours == "08:00-18:00"
+    assert pair.member.report().in_sync
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_broker_keeps_back_repeats_and_mixes_nobody_comes_back_and_the_last_set_is_reached(
+    pair, seed: int
+) -> None:
+    chance = random.Random(seed)
+    pair.gallery.enroll("carol", face(9), replace=True)
+    sent, removed = [], set()
+    for step in range(6):
+        here = {each.subject_id for each in pair.opened.subjects()}
+        if step > 1 and here and chance.random() < 0.5:
+            gone = chance.choice(sorted(here))
+            pair.opened.remove(gone)
+            removed.add(gone)
+        else:
+            pair.opened.enroll(f"p{step}", face(step), replace=True)
+            pair.keeper.assign(f"p{step}", ["front"], gives=True)
+        sent.append(pair.keeper.letters("front", {}, datetime.now(timezone.utc)))
+        mixed = [letter for letters in sent for letter in letters if chance.random() < 0.7] * 2
+        chance.shuffle(mixed)
+        for letter in mixed:
+            pair.member.take(letter.levels, letter.body)
+            if chance.random() < 0.3:
+                pair.member.step(time.monotonic())
+        pair.member.step(time.monotonic())
+        heard = pair.gallery.fleet("member").get("seen", 0)
+        listed = {letter.levels[1] for letter in sent[heard - 1][:-1]} if heard else set()
+        ids = {profile.fleet_id for profile in pair.gallery.profiles().values()} - {None}
+        assert ids <= listed
+        assert "carol" in names(pair)
+    deliver(pair, sent[-1])
+    assert pair.member.report().in_sync
+    assert set(names(pair)) == {each.subject_id for each in pair.opened.subjects()} | {"carol"}
+    assert not removed & set(names(pair))
+
+
+def test_somebody_who_is_removed_at_the_door_stays_removed_and_the_keeper_is_told(pair) -> None:
+    letters = letters_of(pair, "alice", "bob")
+    deliver(pair, letters)
+    pair.gallery.remove("bob")
+    deliver(pair, letters)  # a reconnect
+    deliver(pair, letters_of(pair, "alice", "bob", "carol"))  # a push
+    assert names(pair) == ["alice", "carol"]
+    assert pair.member.report().reason == "removed_here"
+    pair.keeper.assign("bob", ["front"], gives=False)
+    deliver(pair, pair.keeper.letters("front", {}, datetime.now(timezone.utc)))
+    assert pair.member.report().in_sync
+
+
+def test_a_second_admin_submits_and_a_conflict_is_shown_and_never_merged(
+    pair, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pair.gallery.enroll("bob", face(5), replace=True, profile=Profile(policy=Policy(hours="08:00-18:00")))
+    assert pair.door.run("submit", "bob") == 0
+    assert b"bob" not in (tmp_path / "bob.person").read_bytes()
+    assert pair.site.run("take-in", "bob.person") == 0
+    assert pair.opened.profile("bob").policy.hours == "08:00-18:00"
+    assert (pair.opened.templates("bob") == face(5)).all()
+    before = pair.opened.dump()["tables"]
+    assert pair.site.run("take-in", "bob.person") == 2
+    assert "never merged" in capsys.readouterr().err
+    pair.opened.remove("bob")
+    pair.opened.enroll("robert", face(5), replace=True)
+    assert pair.site.run("take-in", "bob.person") == 2  # the same face by another name
+    assert "looks too much like robert" in capsys.readouterr().err
+    (tmp_path / "x.person").write_bytes((tmp_path / "bob.person").read_bytes()[:-1] + b"x")
+    assert pair.site.run("take-in", "x.person") == 2
+    assert before["subjects"]
+
+
+def test_people_of_the_keeper_are_changed_at_the_keeper_and_kept_out_at_the_door(pair, capsys) -> None:
+    deliver(pair, letters_of(pair, "alice"))
+    options = ["--config", str(pair.door.toml)]
+    assert enroll.main(["--change", "alice", "--hours", "08:00-18:00", *options]) == 2
+    assert "came from the keeper" in capsys.readouterr().err
+    assert pair.door.run("switch-off", "alice") == 0
+    assert build_switches(pair.door.config).is_off(pair.gallery.profile("alice"))
+    deliver(pair, letters_of(pair, "alice", "bob"))
+    assert build_switches(pair.door.config).is_off(pair.gallery.profile("alice"))
+    assert not build_switches(pair.door.config).is_off(pair.gallery.profile("bob"))
+    assert pair.door.run("switch-on", "alice") == 0
+    assert not build_switches(pair.door.config).is_off(pair.gallery.profile("alice"))
+
+
+def test_a_manifest_that_nobody_signed_is_told_until_the_right_one_comes(pair) -> None:
+    letters = letters_of(pair, "alice")
+    deliver(pair, letters)
+    assert pair.member.take(("manifest",), os.urandom(300)) == "not_the_keepers"
+    assert pair.member.report().reason == "not_the_keepers"
+    deliver(pair, letters)
+    assert pair.member.report().in_sync
+
+
+def test_a_keepers_new_key_is_followed_whatever_comes_first(pair) -> None:
+    deliver(pair, letters_of(pair, "alice"))
+    pair.keeper.rotate()
+    letters = letters_of(pair, "alice", "bob")
+    assert "not_the_keepers" in deliver(pair, letters, lambda each: each[::-1])
+    assert pair.member.is_behind  # so everything is asked for again
+    assert set(deliver(pair, letters, lambda each: each[::-1])) == {""}
+    assert names(pair) == ["alice", "bob"]
+    assert pair.member.report().in_sync
 
 
 def test_a_disk_that_is_full_in_mid_apply_leaves_the_set_of_before(pair) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from device.access.lease import Lease
 from device.access.profile import Profile
+from device.build import build_gallery
 from device.config import Config, load_config
-from device.fleet.__main__ import open_gallery
 from device.gallery.gallery import Gallery
 from device.vision.embed import load_manifest
 from scripts import fleet
@@ -56,7 +56,7 @@ class Site:
 
     def open(self) -> Gallery:
         config = self.config
-        return open_gallery(config, load_manifest(Path(config.model)))
+        return build_gallery(config, load_manifest(Path(config.model)), read_only=False)
 
     def enroll(self, name: str, number: int = 0, **about: object) -> None:
         with self.open() as gallery:
