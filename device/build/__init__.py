@@ -1,4 +1,4 @@
-"""Config -> the stages: the only place that names concrete classes."""
+"""Config -> the stages: the only place that names concrete classes; what is kept and what is decided stand beside."""
 
 from __future__ import annotations
 
@@ -15,6 +15,28 @@ from device.access.lockout import DOUBLINGS, LockoutRule, PinLockout, is_wrong_p
 from device.access.pin_entry import PinEntry
 from device.access.policy import parse_hours
 from device.access.selftest import capped_mode, is_proven
+from device.build.records import audit_head as audit_head
+from device.build.records import build_audit as build_audit
+from device.build.records import build_gallery as build_gallery
+from device.build.records import build_kept as build_kept
+from device.build.records import build_keys as build_keys
+from device.build.records import build_pin_file as build_pin_file
+from device.build.records import build_refusal_file as build_refusal_file
+from device.build.records import build_switches as build_switches
+from device.build.records import build_usage as build_usage
+from device.build.records import open_anchor as open_anchor
+from device.build.records import open_any_gallery as open_any_gallery
+from device.build.records import open_audit as open_audit
+from device.build.records import open_outside_audit as open_outside_audit
+from device.build.records import outside_audit_path as outside_audit_path
+from device.build.rules import SAME_PERSON_FMR as SAME_PERSON_FMR
+from device.build.rules import build_decider as build_decider
+from device.build.rules import build_judge as build_judge
+from device.build.rules import decision_rule as decision_rule
+from device.build.rules import lockout_rule as lockout_rule
+from device.build.rules import look_alike_margin as look_alike_margin
+from device.build.rules import quality_limits as quality_limits
+from device.build.rules import threshold_for as threshold_for
 from device.config import MODELS, Config, QualityConfig, check_model
 from device.decide.backoff import Count
 from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
@@ -62,12 +84,7 @@ from device.vision.scene import SceneRule, SceneWatch, Unwatched
 from device.vision.track import Tracker
 from device.vision.turn_search import NoSearch, TurnSearch
 from device.vision.unscored import Unscored
-
-SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
-# By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve
-# (docs/how/security.md).
-MARGIN_FMRS = (1e-5, 1e-4)
-WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "weights"
+WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights"
 
 
 def build_door(
@@ -176,101 +193,6 @@ def build_collector(config: Config, embedder: LiteRTEmbedder, *, samples: int, g
     )
 
 
-def open_any_gallery(config: Config, *, read_only: bool, any_generation: bool = False) -> Gallery:
-    """Open a gallery of whichever model, for all but matching and enrolling."""
-    return Gallery(
-        config.gallery_path,
-        model_id=None,
-        dimension=1,
-        read_only=read_only,
-        keys=build_keys(config),
-        any_generation=any_generation,
-    )
-
-
-def build_keys(config: Config) -> KeyStore:
-    """Say where the gallery's key is."""
-    return KeyStore.of(config.gallery_path, config.gallery_key_path)
-
-
-def build_audit(config: Config, *, demo: bool) -> AuditTrail:
-    """Return the audit of a program; without a key, which the gallery will complain about, it records nothing."""
-    latest = LatestKeys(build_keys(config))
-
-    def opened() -> Audit | None:
-        ring = latest()
-        return open_audit(config, ring) if ring is not None else None
-
-    def outside() -> Audit | None:
-        ring = latest()
-        return open_outside_audit(config, ring) if ring is not None else None
-
-    return AuditTrail(opened, demo=demo, outside=outside)
-
-
-def open_audit(config: Config, ring: KeyRing) -> Audit:
-    """Open the audit log with the gallery's key; its head lies with the key."""
-    limits = Limits(config.audit.max_kb * 1000, config.audit.keep_files)
-    return Audit(
-        config.audit_path,
-        ring.audit_keys,
-        head=audit_head(config, build_keys(config)),
-        anchor=open_anchor(config, ring),
-        limits=limits,
-    )
-
-
-def open_anchor(config: Config, ring: KeyRing) -> AnchorFile:
-    """Open what says how far audit, gallery and counts have come."""
-    sealer = Sealer(ring.keys, "gallery")
-    return AnchorFile(
-        GenerationFile(generation_path(config.gallery_path, build_keys(config)), sealer), sealer
-    )
-
-
-def build_kept(config: Config, name: str, *, read_only: bool = False) -> KeptFile:
-    """Say where a count of this door is kept: beside its gallery.
-
-    Args:
-        name: one of `kept.NAMES`.
-        read_only: write nothing: a demo.
-    """
-    latest = LatestKeys(build_keys(config))
-
-    def keys() -> tuple[Sealer, AnchorFile]:
-        ring = latest()
-        if ring is None:
-            raise GalleryKeyError(f"{build_keys(config)}: is missing, so nothing can be counted: put it back")
-        return Sealer(ring.keys, "gallery"), open_anchor(config, ring)
-
-    path = config.gallery_path.with_name(f"{config.gallery_path.name}.{name}")
-    return KeptFile(path, name, keys, read_only=read_only, was_plain=name in WERE_PLAIN)
-
-
-def open_outside_audit(config: Config, ring: KeyRing) -> Audit:
-    """Open the audit log of what anybody before the door can cause: refusals, the camera."""
-    limits = Limits(config.audit.max_kb * 1000, max(1, config.audit.keep_files // 4))
-    path = outside_audit_path(config)
-    return Audit(
-        path,
-        ring.audit_keys,
-        head=audit_head(config, build_keys(config), path),
-        anchor=open_anchor(config, ring),
-        limits=limits,
-    )
-
-
-def outside_audit_path(config: Config) -> Path:
-    path = config.audit_path
-    return path.with_name(f"{path.name}-outside")
-
-
-def audit_head(config: Config, keys: KeyStore, path: Path | None = None) -> Path:
-    """Say where the newest number of an audit log lies, of the main one for None."""
-    path = path or config.audit_path
-    return (path.parent if keys.is_credential else keys.path.parent) / f"{path.name}.head"
-
-
 def build_admission(
     config: Config,
     gallery: Gallery,
@@ -303,13 +225,6 @@ def build_admission(
 def build_line(config: Config) -> Line | None:
     """Return the line to the link, None for a door without one."""
     return Line(expand(config.link.socket), longest=LONGEST_COMMAND) if config.link.socket else None
-
-
-def build_switches(config: Config, *, read_only: bool = False) -> Switches:
-    """Keep which faces are switched off beside the gallery; a door without a link has none to look at."""
-    kept = build_kept(config, "switches", read_only=read_only)
-    link = config.link
-    return Switches(kept, may_switch=link.switches and not read_only, may_loosen=link.loosen)
 
 
 def build_desk(
@@ -370,50 +285,6 @@ def build_liveness(config: Config) -> PadScorer | None:
         return None
     manifest = shipped_manifest("pad", 'set liveness.mode = "off" and run unlock.py --no-liveness')
     return PadScorer(manifest=manifest, threads=config.threads)
-
-
-def build_decider(
-    config: Config,
-    embedder: LiteRTEmbedder,
-    scorer: LivenessScorer | None,
-    refusal_file: BackoffFile,
-    *,
-    proven: bool,
-) -> Decider:
-    """Put the decision together, with chance that nobody can foresee; an unproven door challenges everybody."""
-    liveness = config.liveness
-    return Decider(
-        decision_rule(config, embedder),
-        liveness=LivenessRule(
-            mode=capped_mode(liveness.mode, unproven=liveness.unproven, proven=proven),
-            unsure=scorer.unsure if scorer else 0.0,
-            attack=scorer.attack if scorer else 0.0,
-        ),
-        challenge=ChallengeRule(moves=liveness.moves, answer_s=liveness.answer_s, blink=liveness.blink),
-        chance=random.SystemRandom(),
-        refusals=Refusals.kept_in(refusal_file),
-    )
-
-
-def build_usage(config: Config, *, read_only: bool = True) -> UsageFile:
-    """Keep the entries of guests and the times of PINs beside the gallery; a demo spends none."""
-    return UsageFile(build_kept(config, "usage", read_only=read_only))
-
-
-def build_refusal_file(config: Config) -> BackoffFile:
-    """Keep the refused approaches of this door beside its gallery."""
-    return BackoffFile(build_kept(config, "refusals"))
-
-
-def build_pin_file(config: Config) -> BackoffFile:
-    """Keep the wrong PINs of this door beside its gallery."""
-    rule = lockout_rule(config)
-    lost = Count(rule.wrong_pins * (DOUBLINGS + 1), rule.longest_s, BEYOND_ANY_CLOCK_S)
-    return BackoffFile(build_kept(config, "wrong_pins"), lost, is_wrong_pins, "wrong PINs")
-
-
-def lockout_rule(config: Config) -> LockoutRule:
-    return LockoutRule(config.policy.wrong_pins, config.policy.lockout_s)
 
 
 def build_camera(config: Config) -> Camera:
@@ -486,32 +357,6 @@ def build_embedder(config: Config) -> LiteRTEmbedder:
     return embedder
 
 
-def build_gallery(config: Config, manifest: Manifest, *, read_only: bool) -> Gallery:
-    """Open the gallery of an embedder; each match follows the number of templates that it holds at that moment."""
-    keys = build_keys(config)
-    if not config.unbound_key:
-        check_bond(keys)
-    return Gallery(
-        config.gallery_path,
-        model_id=manifest.model_id,
-        dimension=manifest.embedding_dim,
-        read_only=read_only,
-        keys=keys,
-        threshold_for=lambda templates: threshold_for(config, manifest, templates).threshold,
-    )
-
-
-def threshold_for(config: Config, manifest: Manifest, templates: int) -> DoorThreshold:
-    """Return the threshold of a door with so many templates."""
-    decision = config.decision
-    return door_threshold(
-        manifest.thresholds,
-        false_accepts=config.false_accepts_per_approach,
-        templates=templates,
-        approach=Approach(decision.frames_per_approach, decision.k),
-    )
-
-
 def shortfall(config: Config, templates: int) -> str:
     """Say in one line what the door cannot promise with so many templates.
 
@@ -522,40 +367,6 @@ def shortfall(config: Config, templates: int) -> str:
         return ""
     short = threshold_for(config, load_manifest(manifest_path(config.model)), templates).shortfall
     return f"{short} (docs/how/security.md)" if short else ""
-
-
-def build_judge(
-    config: Config, gallery: Gallery, manifest: Manifest
-) -> Callable[[Templates, Mapping[str, Templates]], list[LookAlike]]:
-    """Say who of some people looks like somebody who comes from another gallery."""
-    return partial(
-        look_alikes,
-        threshold=threshold_for(config, manifest, gallery.count() + 1).threshold,
-        floor=manifest.threshold(max(manifest.thresholds)),
-        margin=look_alike_margin(manifest),
-    )
-
-
-def look_alike_margin(manifest: Manifest) -> float:
-    strict, lenient = MARGIN_FMRS
-    return manifest.threshold(strict) - manifest.threshold(lenient)
-
-
-def decision_rule(config: Config, embedder: LiteRTEmbedder) -> DecisionRule:
-    """Take the least threshold, that of one template, from the model's manifest, all else from the config."""
-    decision = config.decision
-    return DecisionRule(
-        threshold=threshold_for(config, embedder.manifest, 1).threshold,
-        k=decision.k,
-        n=decision.n,
-        cooldown_s=decision.cooldown_s,
-        max_frame_age_s=decision.max_frame_age_s,
-        dwell_s=config.intent.dwell_s,
-    )
-
-
-def quality_limits(quality: QualityConfig) -> QualityLimits:
-    return QualityLimits(**vars(quality))
 
 
 def manifest_path(model: str) -> Path:
