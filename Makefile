@@ -53,10 +53,10 @@ benchmark: .venv/ready ## measure speed and size of this machine
 evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw FOLDER"
 	$(RUN) scripts/evaluate.py $(ARGS)
 
-arm: ## try the project on an emulated arm64, as a Raspberry Pi 4 and a Pi 5 (root; an hour): make arm ARGS="a72 tests"
+arm: # try the project on an emulated arm64, as a Raspberry Pi 4 and a Pi 5 (root; an hour): make arm ARGS="a72 tests"
 	scripts/board/arm.sh $(ARGS)
 
-board: ## build a Debian image and go through the owner's page in it, against made-up hardware (root; an hour)
+board: # build a Debian image and go through the owner's page in it, against made-up hardware (root; an hour)
 	scripts/board/image.sh $(ARGS)
 
 lock: ## choose the exact versions anew (needs uv)
