@@ -16,7 +16,7 @@ LIBRARY := $(if $(filter board,$(BOARD)),mediapipe.tasks.python.vision,cv2)
 FUZZED := tests/project/test_fuzz.py tests/lock/server/test_packets.py
 LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/test.txt
 
-.PHONY: help setup demo test test-train prove prove-long check format benchmark evaluate lock clean mosquitto homeassistant
+.PHONY: help setup demo test test-train prove prove-long check format benchmark evaluate arm board lock clean mosquitto homeassistant
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,12 @@ benchmark: .venv/ready ## measure speed and size of this machine
 
 evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw FOLDER"
 	$(RUN) scripts/evaluate.py $(ARGS)
+
+arm: # try the project on an emulated arm64, as a Raspberry Pi 4 and a Pi 5 (root; an hour): make arm ARGS="a72 tests"
+	scripts/board/arm.sh $(ARGS)
+
+board: # build a Debian image and go through the owner's page in it, against made-up hardware (root; an hour)
+	scripts/board/image.sh $(ARGS)
 
 lock: ## choose the exact versions anew (needs uv)
 	scripts/repo/lock.sh

@@ -136,6 +136,15 @@ def test_a_camera_that_the_door_has_is_left_to_it_and_said_to_be_in_use(setup, m
     assert next(eye.check(setup)).light is RED
 
 
+def test_a_door_before_another_camera_does_not_have_this_one(setup, machine):
+    config = replace(setup.config, camera=replace(setup.config.camera, source="/dev/video99"))
+    machine.runs(812, "python", "unlock.py", "--demo", "--camera", "clip.mp4")
+    machine.runs(813, "python", "unlock.py", "--camera=rtsp://192.0.2.7/x")
+    assert "in use by the door" not in next(eye.check(replace(setup, config=config))).text
+    machine.runs(814, "python", "unlock.py", "--camera", "/dev/video99")
+    assert "in use by the door (process 814)" in next(eye.check(replace(setup, config=config))).text
+
+
 def test_a_camera_that_another_program_has_names_that_program(setup, machine):
     device = machine.folder / "dev/video7"
     machine.runs(99, "/usr/bin/cheese", devices=(device,))
@@ -280,6 +289,8 @@ def test_a_broken_configuration_is_one_finding_and_what_needs_none_goes_on(setup
     found = {name: list(examine(name, broken, "x.toml", setup.host)) for name in CHECKS}
     assert [name for name, each in found.items() if each] == ["configuration", "services", "board"]
     assert found["configuration"][0].advice == "change it"
+    alone = list(examine("disk", broken, "x.toml", setup.host, alone=True))
+    assert [(each.name, each.light) for each in alone] == [("configuration", RED)]
 
 
 @pytest.mark.parametrize(

