@@ -94,9 +94,11 @@ def test_who_agrees_is_waited_for_and_whoever_goes_away_then_ends_it(
     guest = Guest(audience)
     assert guest.post("/enter", token=token_of(said)) == 303
     assert thread.is_alive()  # consent comes before the camera
+    time.sleep(0.6)  # whoever reads the question for long is not away
     assert guest.post("/answer", answer="yes") == 303
     thread.join(20)
     assert faults == []
+    audience.see(IMAGE, Verdict(False, "look straight", BOX), 0)
     time.sleep(0.6)  # longer than it may be away
     with pytest.raises(EnrollmentError, match="the page was closed"):
         audience.see(IMAGE, Verdict(False, "look straight", BOX), 0)
