@@ -58,8 +58,9 @@ class Visit:
     def enter(self, token: str) -> tuple[Answer, str]:
         with self.changed:
             found = self.admittance.enter(token)
-            self.mirror.note_asked()
-            self.has_agreed = self.has_agreed or (found[0] is Answer.ADMITTED and not self.question)
+            if found[0] is Answer.ADMITTED:  # a second visitor keeps nothing alive
+                self.mirror.note_asked()
+                self.has_agreed = not self.question
             self.changed.notify_all()
         return found
 
