@@ -13,9 +13,10 @@ TRAIN := .venv-train/bin/python
 # MediaPipe's wheel ends the process on ARMv8.0 (Raspberry Pi 3, 4, Zero 2 W): there the same network runs on LiteRT alone.
 BOARD := $(shell [ "$$(uname -m)" = aarch64 ] && ! grep -qw atomics /proc/cpuinfo && echo board-litert || echo board)
 LIBRARY := $(if $(filter board,$(BOARD)),mediapipe.tasks.python.vision,cv2)
+FUZZED := tests/project/test_fuzz.py tests/lock/server/test_packets.py
 LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/test.txt
 
-.PHONY: help setup demo test test-train prove check format benchmark evaluate lock clean mosquitto
+.PHONY: help setup demo test test-train prove prove-long check format benchmark evaluate arm board lock clean mosquitto homeassistant
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,14 +27,19 @@ demo: .venv/ready ## enroll one person; a stranger, a print, a screen and that p
 	$(RUN) scripts/demo.py $(ARGS)
 
 test: .venv/ready ## test everything that runs on the board
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n 4 --dist worksteal $(ARGS)
 
 test-train: .venv-train/ready ## test training and export (CPU torch)
-	$(TRAIN) -m pytest -m train $(ARGS)
+	OMP_NUM_THREADS=1 $(TRAIN) -m pytest -m train -n 2 --dist loadfile $(ARGS)
 
-prove: .venv/ready ## the long proof, the long fuzzing and the mutants (hours; on a machine that does nothing else)
+prove: .venv/ready ## the proof in short, more fuzzing and some mutants: what .ci/run asks for
+	$(RUN) scripts/prove/fail_secure.py --faults 72 --whole 12 --cuts 8 --pulse 4 --slack 1.5 --quiet
+	FUZZ_EXAMPLES=300 $(RUN) -m pytest -q -n 2 --timeout=0 $(FUZZED)
+	$(RUN) scripts/prove/mutants.py --sample 24 $(ARGS)
+
+prove-long: .venv/ready ## the long proof, the long fuzzing and every mutant (hours; on a machine that does nothing else)
 	$(RUN) scripts/prove/fail_secure.py --faults 500 --whole 80 --cuts 0 --quiet
-	FUZZ_EXAMPLES=4000 $(RUN) -m pytest -s --timeout=0 -k fuzz tests/project/test_fuzz.py tests/lock/test_lockd.py
+	FUZZ_EXAMPLES=4000 $(RUN) -m pytest -s --timeout=0 $(FUZZED)
 	$(RUN) scripts/prove/mutants.py $(ARGS)
 
 check: .venv/ready ## lint, format, types, import rules
@@ -53,6 +59,12 @@ benchmark: .venv/ready ## measure speed and size of this machine
 evaluate: .venv/ready ## measure accuracy on LFW: make evaluate ARGS="--lfw FOLDER"
 	$(RUN) scripts/evaluate.py $(ARGS)
 
+arm: # try the project on an emulated arm64, as a Raspberry Pi 4 and a Pi 5 (root; an hour): make arm ARGS="a72 tests"
+	scripts/board/arm.sh $(ARGS)
+
+board: # build a Debian image and go through the owner's page in it, against made-up hardware (root; an hour)
+	scripts/board/image.sh $(ARGS)
+
 lock: ## choose the exact versions anew (needs uv)
 	scripts/repo/lock.sh
 
@@ -62,6 +74,10 @@ clean: ## remove the virtual environments and caches; galleries and weights stay
 # The broker of the tests in tests/link and tests/fleet; without it they are skipped. Root and apt; not started here.
 mosquitto:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { apt-get update && apt-get install -y --no-install-recommends mosquitto; }
+
+# A real Home Assistant, which wants a Python and an environment of its own: make homeassistant HASS=/path/to/hass
+homeassistant: .venv/ready
+	HASS=$(HASS) $(RUN) -m pytest -s tests/link/test_homeassistant.py
 
 # A stamp each: the second `make` of the day starts at once, a changed requirement installs anew.
 .venv/ready: $(LOCKED) scripts/fetch_models.py

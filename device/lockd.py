@@ -40,9 +40,9 @@ from device.lock.bolt import MAX_OPEN_S
 from device.lock.claim import ClaimFile, own_folder
 from device.lock.door import DoorRule
 from device.lock.drivers import board_pins, open_lock
-from device.lock.panel import Outputs
+from device.lock.panel.outputs import Outputs
+from device.lock.panel.switches import DoorPins
 from device.lock.server import LockServer
-from device.lock.switches import DoorPins
 from device.lock.wiring import board_text, check_wiring
 from device.programs import Parser, complain
 

@@ -34,7 +34,7 @@ from device.vision.turn_search import NoSearch, TurnSearch
 
 @dataclass(kw_only=True, eq=False)
 class Door:
-    """The stages that a frame goes through; build.py puts them together.
+    """The stages that a frame goes through; device.build puts them together.
 
     `prompt` tells a person what a challenge asks for; `admission` has the last word: policy, PIN, the record. `scene`
     watches a live camera, `search` finds out whether it hangs on its side, `board` and `clock` look after what the

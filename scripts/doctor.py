@@ -79,7 +79,8 @@ def examined(args: argparse.Namespace, host: Host) -> Iterator[Finding]:
     given = [word for key in ("camera", "gallery", "config") for word in option(key, getattr(args, key))]
     for name in [args.only] if args.only else CHECKS:
         command = [] if args.only else own_command(str(Path(__file__).resolve()), given, name)
-        yield from examine(name, load, origin(args.config), host, command)
+        alone = args.only is not None
+        yield from examine(name, load, origin(args.config), host, command, alone=alone)
 
 
 def told(args: argparse.Namespace, host: Host) -> list[Finding]:

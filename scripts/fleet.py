@@ -8,11 +8,14 @@ python scripts/fleet.py push                     sign, seal, lay down at the bro
 python scripts/fleet.py status                   a table of the doors; 1 where one is not in sync
 python scripts/fleet.py revoke-door front        it was stolen or sold
 python scripts/fleet.py rotate                   sign with a new key from now on, then push
+python scripts/fleet.py take-in alice.person     enroll whom a second admin submitted
 
 at a door:
 sudo python scripts/fleet.py join front.door     once
+python scripts/fleet.py submit alice             writes alice.person for the keeper
 python scripts/fleet.py code                     the line of the configuration that lets a code open from outside
-python scripts/fleet.py switch-on [NAME]         faces that were switched off from outside
+python scripts/fleet.py switch-off [NAME]        keep everybody's face out at this door, or one person's
+python scripts/fleet.py switch-on [NAME]         faces that were switched off, here or from outside
 """
 
 from __future__ import annotations
@@ -27,11 +30,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.access.pin import hash_pin
-from device.build import build_audit, build_switches, manifest_path, open_any_gallery
+from device.build import (
+    build_audit,
+    build_gallery,
+    build_judge,
+    build_switches,
+    manifest_path,
+    open_any_gallery,
+)
 from device.config import Config
-from device.desk.wire import FACE_ON, PERSON_ON
+from device.desk.wire import FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON
 from device.errors import LinkError, UsageError
-from device.fleet.__main__ import open_gallery
+from device.fleet import submission
 from device.fleet.authority import utc_now
 from device.fleet.envelope import EnvelopeBroken
 from device.fleet.folder import (
@@ -47,9 +57,10 @@ from device.fleet.folder import (
 from device.fleet.keeper import HOME, KEEPER, Keeper
 from device.fleet.post import Post
 from device.fleet.records import Ack
-from device.fleet.table import Row, progress, table
+from device.fleet.table import Row, people, progress, table
 from device.link.broker import Access
 from device.programs import Parser, ask_secret, configured, run, stop_signals_raise
+from device.vault.files import replace_private
 from device.vision.embed import load_manifest
 
 LINK_FOLDER = Path("/var/lib/face-unlock-link")  # of face-unlock-link.service
@@ -103,17 +114,17 @@ def act(args: argparse.Namespace) -> int:
         return COMMANDS[args.command][1](configured(args), args)
 
 
-class Desk:
+class Office:
     """The keeper at work: its gallery is open, and closed at the end."""
 
     def __init__(self, config: Config) -> None:
         self.folder = folder_of(config.gallery_path)
         manifest = load_manifest(manifest_path(config.model))
         self._undo = ExitStack()
-        self.gallery = self._undo.enter_context(open_gallery(config, manifest))
-        self.model_id = manifest.model_id
+        self.gallery = self._undo.enter_context(build_gallery(config, manifest, read_only=False))
+        self.manifest, self.model_id = manifest, manifest.model_id
 
-    def __enter__(self) -> Desk:
+    def __enter__(self) -> Office:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,23 +135,28 @@ class Desk:
         return Keeper(self.gallery, self.model_id)
 
     def post(self) -> Post:
+        """Visit the broker; UsageError where this is no keeper."""
+        self.keeper  # noqa: B018
         return Post(Access.read(self.folder / OWN))
 
 
 def init(config: Config, args: argparse.Namespace) -> int:
     """Make the keeper's keys, the authority, and what broker and Home Assistant need."""
-    with Desk(config) as desk:
-        keeper = Keeper.found(desk.gallery, desk.model_id, args.host, args.port, utc_now())
+    with Office(config) as office:
+        keeper = Keeper.found(office.gallery, office.model_id, args.host, args.port, utc_now())
         authority, now = keeper.authority, utc_now()
         write_broker(
-            desk.folder / BROKER, authority, authority.server(args.host, now), authority.revocations([], now)
+            office.folder / BROKER,
+            authority,
+            authority.server(args.host, now),
+            authority.revocations([], now),
         )
         for user, name in ((KEEPER, OWN), (HOME, HOME)):
             access = client_access(authority, keeper.address, user, authority.client(user, now))
-            write_client(desk.folder / name, access)
-    print(f"{desk.folder}: written. Next:")
+            write_client(office.folder / name, access)
+    print(f"{office.folder}: written. Next:")
     print(
-        f"  {desk.folder / BROKER}/* to /etc/mosquitto/face-unlock/ at the broker (systemd/mosquitto/README.md)"
+        f"  {office.folder / BROKER}/* to /etc/mosquitto/face-unlock/ at the broker (systemd/mosquitto/README.md)"
     )
     print("  scripts/fleet.py add-door NAME, for each door")
     return 0
@@ -149,9 +165,9 @@ def init(config: Config, args: argparse.Namespace) -> int:
 def add_door(config: Config, args: argparse.Namespace) -> int:
     """Write the file of a new door."""
     [door] = args.names
-    with Desk(config) as desk:
-        path = desk.folder / f"{door}.door"
-        write(path, json.dumps(desk.keeper.add_door(door, utc_now())) + "\n")
+    with Office(config) as office:
+        path = office.folder / f"{door}.door"
+        write(path, json.dumps(office.keeper.add_door(door, utc_now())) + "\n")
     print(
         f"{path}: carry it to the door (scp), run `sudo scripts/fleet.py join {path.name}` there, then delete both"
     )
@@ -161,16 +177,17 @@ def add_door(config: Config, args: argparse.Namespace) -> int:
 def revoke_door(config: Config, args: argparse.Namespace) -> int:
     """Take everything away that lies at the broker for a door, and let the broker refuse it."""
     [door] = args.names
-    with Desk(config) as desk:
-        keeper = desk.keeper
+    with Office(config) as office:
+        keeper = office.keeper
         keeper.revoke_door(door)
-        revoked = desk.folder / BROKER / "revoked.pem"
+        build_audit(config, demo=False).record("fleet", reason="revoked", door=door)
+        revoked = office.folder / BROKER / "revoked.pem"
         write(revoked, keeper.authority.revocations(keeper.revoked, utc_now()))
         print(
             f"{door}: revoked. Its certificate is refused once {revoked} lies at the broker, and that was restarted:"
         )
         print(f"  sudo cp {revoked} /etc/mosquitto/face-unlock/ && sudo systemctl restart mosquitto")
-        with desk.post() as post:
+        with office.post() as post:
             post.collect()
             post.clear(door, whole=True)
     print(f"{door}: nothing lies at the broker for it any more")
@@ -189,22 +206,28 @@ def take(config: Config, args: argparse.Namespace) -> int:
 
 def assign(config: Config, names: list[str], *, gives: bool) -> int:
     person, *doors = names
-    with Desk(config) as desk:
-        desk.keeper.assign(person, doors, gives=gives)
+    with Office(config) as office:
+        office.keeper.assign(person, doors, gives=gives)
+        alias, audit = office.gallery.profile(person).alias, build_audit(config, demo=False)
+    for door in doors:
+        audit.record("fleet", reason="given" if gives else "taken", subject=alias, door=door)
     print(f"{person}: {'given to' if gives else 'taken from'} {', '.join(doors)}; push tells the doors")
     return 0
 
 
 def push(config: Config, args: argparse.Namespace) -> int:
     """Lay down what each door is to have, and show how far they come; 1 where one did not arrive."""
-    with Desk(config) as desk, desk.post() as post:
-        keeper = desk.keeper
+    with Office(config) as office, office.post() as post:
+        keeper, audit = office.keeper, build_audit(config, demo=False)
         doors = args.names or keeper.doors
         post.collect()
+        post.clear_others(keeper.doors)
         acks = acks_of(keeper, post)
         for door in doors:
             post.lay(door, keeper.letters(door, acks, utc_now(), overtake=args.overtake))
-            print(f"{door}: manifest {keeper.sequence(door)}, {len(keeper.people_at(door))} people laid down")
+            laid = people(len(keeper.people_at(door)))
+            print(f"{door}: manifest {keeper.sequence(door)}, {laid}, laid down")
+            audit.record("fleet", reason="pushed", door=door, count=keeper.sequence(door))
         told = dict.fromkeys(doors, "")
         for _ in post.listen(args.wait):
             rows = rows_of(keeper, post, doors)
@@ -223,17 +246,32 @@ def push(config: Config, args: argparse.Namespace) -> int:
 
 def status(config: Config, args: argparse.Namespace) -> int:
     """Print the doors; 1 where one is not in sync."""
-    with Desk(config) as desk, desk.post() as post:
+    with Office(config) as office, office.post() as post:
         post.collect()
-        rows = rows_of(desk.keeper, post, desk.keeper.doors)
+        rows = rows_of(office.keeper, post, office.keeper.doors)
     print(table(rows, utc_now()))
     return 0 if all(row.in_sync for row in rows) else 1
 
 
+def take_in(config: Config, args: argparse.Namespace) -> int:
+    """Enroll whom a second admin enrolled at a door."""
+    path = Path(args.names[0])
+    with Office(config) as office:
+        judge = build_judge(config, office.gallery, office.manifest)
+        data = path.read_bytes()
+        door, name = submission.take_in(office.gallery, office.keeper, data, office.model_id, judge)
+        alias, count = office.gallery.profile(name).alias, len(office.gallery.templates(name))
+    build_audit(config, demo=False).record("enrolled", subject=alias, templates=count)
+    print(f"{name}: enrolled here, {count} templates from door {door}. Give them doors, then push;")
+    print(f"  at {door}: face-unlock remove {name} first, for a name that is taken there stays as it is")
+    return 0
+
+
 def rotate(config: Config, args: argparse.Namespace) -> int:
     """Sign with a new key from now on."""
-    with Desk(config) as desk:
-        desk.keeper.rotate()
+    with Office(config) as office:
+        office.keeper.rotate()
+    build_audit(config, demo=False).record("fleet", reason="keeper_key")
     print("a new key signs from now on: push, and each door follows, also one that is away for long")
     return 0
 
@@ -252,6 +290,17 @@ def join(config: Config, args: argparse.Namespace) -> int:
     return 0
 
 
+def submit(config: Config, args: argparse.Namespace) -> int:
+    """Write a person of this door for the keeper."""
+    [name] = args.names
+    with Office(config) as office:
+        data = submission.submit(office.gallery, name, office.model_id)
+    path = Path(f"{name}.person")
+    replace_private(path, data)
+    print(f"{path}: carry it to the keeper, run `fleet take-in {path}` there; nobody else can open it")
+    return 0
+
+
 def code(config: Config, args: argparse.Namespace) -> int:
     """Print the line of the configuration that lets a code open from outside."""
     pin = ask_secret("code", twice=True, instead="the code in one line of stdin")
@@ -259,17 +308,17 @@ def code(config: Config, args: argparse.Namespace) -> int:
     return 0
 
 
-def switch_on(config: Config, args: argparse.Namespace) -> int:
-    """Switch on faces that were switched off from outside: everybody's, or one person's."""
-    alias = ""
+def switch(config: Config, args: argparse.Namespace) -> int:
+    """Switch faces off at this door, or on again: everybody's, or one person's."""
+    alias, is_on = "", args.command == "switch-on"
     if args.names:
         with open_any_gallery(config, read_only=True) as gallery:
             alias = gallery.profile(args.names[0]).alias
-    deed = PERSON_ON if alias else FACE_ON
+    deed = (PERSON_ON if is_on else PERSON_OFF) if alias else (FACE_ON if is_on else FACE_OFF)
     if refusal := build_switches(config).turn(deed, alias):
         raise LinkError(f"the switch cannot be stored: {refusal}: check the disk")
     build_audit(config, demo=False).record("switched", reason=deed, subject=alias or None)
-    print(f"{args.names[0] if args.names else 'faces'}: on")
+    print(f"{args.names[0] if args.names else 'faces'}: {'on' if is_on else 'off'}")
     return 0
 
 
@@ -301,9 +350,12 @@ COMMANDS: dict[str, tuple[str, Deed, tuple[int, int], set[str]]] = {
     "push": ("tell the doors, or some of them", push, (0, MANY), {"overtake", "wait"}),
     "status": ("a table of the doors", status, (0, 0), set()),
     "rotate": ("sign with a new key", rotate, (0, 0), set()),
+    "take-in": ("enroll whom a door submitted", take_in, (1, 1), set()),
     "join": ("at a door: make it one of the fleet", join, (1, 1), {"link_folder"}),
+    "submit": ("at a door: a person for the keeper", submit, (1, 1), set()),
     "code": ("at a door: a code that opens from outside", code, (0, 0), set()),
-    "switch-on": ("at a door: faces that were switched off", switch_on, (0, 1), set()),
+    "switch-off": ("at a door: keep faces out", switch, (0, 1), set()),
+    "switch-on": ("at a door: faces that were switched off", switch, (0, 1), set()),
 }
 
 if __name__ == "__main__":

@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
+from device.access import pin
 from device.build import WEIGHTS
-from device.gallery.gallery import Gallery
-from device.vault.anchor import Anchor
+from device.pipeline import Door
+from device.vault import sealing
+from device.vision.camera.pixels import silence_opencv
+from tests.support.checkout import run_program
+from tests.support.clips import make_clip
+from tests.support.doors.staged import staged_door
+from tests.support.galleries import copy_gallery
+from tests.support.once import made_once
 
-ROOT = Path(__file__).resolve().parent.parent
 # A test file that imports one of these belongs to `make test-train`; without torch it is not even collected.
 TRAINING = re.compile(
     r"^\s*(?:from|import) (?:torch|models|litert_torch|ai_edge_quantizer|onnx)\b", re.MULTILINE
 )
 TRAINING_SKIP = re.compile(r"importorskip\(\s*[\"'](?:torch|litert_torch|onnx)")
+
+
+# A shell that starts the tests in the background has SIGINT ignored, and so would every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# FFmpeg reads its level of noise once: before any test opens a clip, as every program does.
+silence_opencv()
+# PINs and passphrases are slow on purpose; here they are not, except where a test asks for `full_cost`.
+FULL_HASHER, pin.HASHER = pin.HASHER, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+FULL_MEMORY_KIB, sealing.MEMORY_KIB = sealing.MEMORY_KIB, 64
+
+
+@pytest.fixture
+def full_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a PIN and a passphrase cost what they cost at a door."""
+    monkeypatch.setattr(pin, "HASHER", FULL_HASHER)
+    monkeypatch.setattr(sealing, "MEMORY_KIB", FULL_MEMORY_KIB)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,6 +100,12 @@ def real_model() -> None:
         pytest.skip(str(fault))
 
 
+@pytest.fixture
+def device(tmp_path: Path) -> Door:
+    """A door whose stages answer what the test tells them."""
+    return staged_door(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def empty_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration of defaults, so that a machine's own one has no say."""
@@ -98,58 +125,27 @@ def no_liveness(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def person_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nobody for 0.2 s, then the astronaut for 3 s."""
-    return make_clip(
-        tmp_path_factory.mktemp("clips") / "person.mp4", "nobody:0.2", "tests/data/astronaut.jpg:3"
-    )
+    scenes = ["nobody:0.2", "tests/data/astronaut.jpg:3"]
+    made = made_once(tmp_path_factory, "person", lambda folder: make_clip(folder / "person.mp4", *scenes))
+    return made / "person.mp4"
 
 
 @pytest.fixture(scope="session")
 def empty_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nobody for 30 s at one frame a second: a long wait in a small file."""
-    return make_clip(tmp_path_factory.mktemp("clips") / "empty.mp4", "nobody:30", "--fps", "2")
+    """Nobody for 30 s at two frames a second: a long wait in a small file."""
+    scenes = ["nobody:30", "--fps", "2"]
+    made = made_once(tmp_path_factory, "empty", lambda folder: make_clip(folder / "empty.mp4", *scenes))
+    return made / "empty.mp4"
 
 
 @pytest.fixture(scope="session")
 def enrolled_gallery(tmp_path_factory: pytest.TempPathFactory, empty_config: Path, real_model: None) -> Path:
-    """A gallery in which the astronaut is enrolled, by the real program."""
-    path = tmp_path_factory.mktemp("gallery") / "gallery.db"
-    options = ["--images", "tests/data/astronaut.jpg", "--gallery", str(path), "--config", str(empty_config)]
-    done = run_program("enroll.py", "--name", "Eileen", "--no-sheet", *options)
-    assert done.returncode == 0, done.stderr
-    return path
+    """A gallery in which the astronaut is enrolled, by the real program; each process has a copy of its own."""
 
+    def enroll(folder: Path) -> None:
+        options = ["--gallery", str(folder / "gallery.db"), "--config", str(empty_config), "--no-sheet"]
+        done = run_program("enroll.py", "--name", "Eileen", "--images", "tests/data/astronaut.jpg", *options)
+        assert done.returncode == 0, done.stderr
 
-def copy_gallery(gallery: Path, folder: Path) -> Path:
-    """Copy a gallery with its key for a door of its own, without audit and counts, and return the copy's path."""
-    for end in ("", ".key"):
-        shutil.copy(f"{gallery}{end}", folder)
-    copy = folder / gallery.name
-    with Gallery(copy, model_id=None, dimension=1, read_only=True, any_generation=True) as opened:
-        opened.seal.accept(Anchor(opened.state().generation))
-    return copy
-
-
-def make_clip(path: Path, *arguments: str) -> Path:
-    done = run_program("scripts/make_clip.py", str(path), *arguments)
-    assert done.returncode == 0, done.stderr
-    return path
-
-
-HIDE_TORCH = """import importlib.util as util, runpy, sys
-found = util.find_spec
-util.find_spec = lambda name, *more: None if name == "torch" else found(name, *more)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run_without_torch(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run one of scripts/ as on a machine that has no torch."""
-    command = [sys.executable, "-c", HIDE_TORCH, str(ROOT / "scripts" / script), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90)
-
-
-def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
-    """Run a program of the checkout as a person would."""
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
+    made = made_once(tmp_path_factory, "enrolled", enroll)
+    return copy_gallery(made / "gallery.db", tmp_path_factory.mktemp("gallery"))

@@ -54,7 +54,7 @@ from device.types import FaceDetection, Frame, Reason
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.embed import LiteRTEmbedder
 from device.vision.unscored import Unscored
-from tests.conftest import copy_gallery
+from tests.support.galleries import copy_gallery
 from tests.support.photos import photo
 from tests.support.tiny_model import write_landmarks, write_pad, write_tiny
 
@@ -250,7 +250,7 @@ def test_the_refusals_of_a_door_are_kept_beside_its_gallery(
 def test_the_doors_own_wiring_of_swapped_faces_time_and_wrong_pins(
     real_model: None, enrolled_gallery: Path, tmp_path: Path
 ) -> None:
-    """What a mutant of the wiring switched off: each is asked of the door that build.py puts together."""
+    """What a mutant of the wiring switched off: each is asked of the door that device.build puts together."""
     gallery = copy_gallery(enrolled_gallery, tmp_path)
     config = Config(gallery=str(gallery), policy=PolicyConfig(require_time_sync=True))
     build_pin_file(config).save({"somebody": Count(3, 60.0, time.monotonic() + 60.0)})

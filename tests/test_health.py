@@ -1,6 +1,5 @@
 """A hot, throttled or hungry board: read from a folder tree such as /sys has, told once, and never a reason to open."""
 
-# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import pytest
 from device.health import CHECK_S, QUIET_S, BoardRule, BoardState, BoardWatch, read_board
 from device.pipeline import Door
 from device.types import News, Reason
-from tests.test_pipeline import device, reasons  # noqa: F401  (a fixture)
+from tests.support.doors.staged import frame, reasons
 
 RULE = BoardRule(hot_c=80.0, hot_rest_s=0.15)
 OK = BoardState(temperature_c=45.0, throttled=False, under_voltage=False)
@@ -132,7 +131,6 @@ def test_a_hot_board_rests_between_frames_and_decides_as_ever(device: Door, boar
 
 def test_frames_that_a_slow_board_lets_grow_old_open_nothing(device: Door, board: Sys) -> None:
     from device.pipeline import handle_frame
-    from tests.test_pipeline import frame
 
     board.zone.write_text("95000")
     device.board = BoardWatch(RULE, board.root)

@@ -15,7 +15,7 @@ import pytest
 
 from device.errors import OutputError, UsageError
 from device.programs import Parser, ask_line, ask_secret, ask_yes, check_told, run
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 FULL = Path("/dev/full")
 

@@ -11,7 +11,7 @@ from device import __version__
 from device.access.profile import Profile
 from device.desk.line import Line
 from device.desk.opening import Freshness, Opening
-from device.desk.switches import Switches
+from device.desk.switches import Off, Switches
 from device.desk.wire import LOCK, OPEN, PERSON_OFF, PERSON_ON, Packet, Request, read_request
 from device.errors import GalleryError
 from device.journal.damper import Damper
@@ -20,7 +20,7 @@ from device.protocols import Front
 from device.types import News
 
 TURN_S = 0.05  # between two looks at the line
-PEOPLE_S = 30.0  # between two looks at who has a switch
+PEOPLE_S, OFF_S = 30.0, 1.0  # between two looks at who has a switch, and at whose is off
 MOST_PEOPLE = 50  # switches that Home Assistant is shown
 MALFORMED = "malformed"
 
@@ -73,7 +73,8 @@ class Desk:
         self._freshness, self._opening, self._switches = freshness, opening, switches
         self._audit, self._profiles, self._now_s = audit, profiles, now_s
         self._refusals: Damper[str] = Damper()
-        self._turned_s = self._listed_s = self._opened_s = float("-inf")
+        self._turned_s = self._listed_s = self._opened_s = self._off_s = float("-inf")
+        self._off = Off()
         self._people: dict[str, str] = {}  # alias -> name, of those who have a switch
         self._told: list[Packet] = []
         line.greeting = self._greeting
@@ -121,7 +122,7 @@ class Desk:
             return self._lock(now_s)
         if request.do in (PERSON_OFF, PERSON_ON) and request.subject not in self._people:
             return "unknown_person"
-        refusal = self._switches.ask(request)
+        refusal, self._off_s = self._switches.ask(request), float("-inf")
         if not refusal:
             self._audit.record("switched", reason=request.do, subject=request.subject or None)
         return refusal
@@ -144,7 +145,9 @@ class Desk:
         if self._switches.is_on and now_s - self._listed_s >= PEOPLE_S:
             self._listed_s = now_s
             self._people = self._listed()
-        off, report = self._switches.off(), self._front.report
+        if now_s - self._off_s >= OFF_S:
+            self._off_s, self._off = now_s, self._switches.off()
+        off, report = self._off, self._front.report
         hello = {
             "kind": "hello",
             "door": self._rule.door,

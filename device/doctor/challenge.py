@@ -12,7 +12,7 @@ from device.doctor.examination import Setup
 from device.doctor.finding import Finding, green, red, yellow
 from device.doctor.services import is_installed
 from device.errors import FaceUnlockError
-from device.lock.panel import prompt_pins
+from device.lock.panel.outputs import prompt_pins
 from device.moment import in_local_time
 from device.vision.liveness import load_liveness_manifest
 

@@ -67,20 +67,27 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(
-    name: str, load: Callable[[], Config], origin: str, host: Host, command: Sequence[str] = ()
+    name: str,
+    load: Callable[[], Config],
+    origin: str,
+    host: Host,
+    command: Sequence[str] = (),
+    *,
+    alone: bool = False,
 ) -> Iterator[Finding]:
     """Yield the findings of one check; whatever goes wrong in it is a finding.
 
     Args:
         load: reads the configuration.
+        alone: no other check is run, so this one says it too where the configuration cannot be read.
         command: runs this check alone in another process and prints its findings as JSON; empty: it runs here.
     """
     check = CHECKS[name]
     try:
         config = load()
     except FaceUnlockError as error:
-        if name == "configuration":
-            yield split_advice(name, error)
+        if name == "configuration" or (alone and check.needs_config):
+            yield split_advice("configuration", error)
         if check.needs_config:
             return
         from device.config import Config

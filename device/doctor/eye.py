@@ -30,7 +30,7 @@ STOP_DOOR = "to look at its pictures: sudo systemctl stop face-unlock, then face
 def check(setup: Setup) -> Iterator[Finding]:
     """Open the camera and say what it gives; a camera that the door has is left to it."""
     name = mask_address(setup.config.camera.source)
-    doors = setup.host.doors()
+    doors = setup.host.doors(str(setup.config.camera.source))
     if doors and not is_clip(setup):
         yield from busy(setup, name, doors[0].number)
         return

@@ -27,6 +27,15 @@ class Process:
     def name(self) -> str:
         return Path(self.words[0]).name if self.words else "?"
 
+    def option(self, flag: str) -> str | None:
+        """Return the value of an option on its command line, None where it is not given."""
+        for word, after in zip(self.words, (*self.words[1:], ""), strict=True):
+            if word == flag:
+                return after
+            if word.startswith(f"{flag}="):
+                return word.partition("=")[2]
+        return None
+
     def runs(self, program: str) -> bool:
         """Say whether this is Python with that program: a file's name, or a module's."""
         return self.name.startswith("python") and any(Path(word).name == program for word in self.words[1:])
@@ -64,9 +73,14 @@ class Host:
             if number not in (os.getpid(), os.getppid()):
                 yield Process(number, tuple(word for word in words if word))
 
-    def doors(self) -> list[Process]:
-        """List the running doors: `unlock.py` by whatever name, a demo of it too."""
-        return [each for each in self.processes() if each.runs("unlock.py") or _is_unlock_command(each)]
+    def doors(self, camera: str | None = None) -> list[Process]:
+        """List the running doors: `unlock.py` by whatever name, a demo of it too.
+
+        Args:
+            camera: only those before this camera: one that was started with another one is left out.
+        """
+        found = [each for each in self.processes() if each.runs("unlock.py") or _is_unlock_command(each)]
+        return [each for each in found if camera is None or each.option("--camera") in (None, camera)]
 
     def lock_processes(self) -> list[Process]:
         return [each for each in self.processes() if each.runs("device.lockd")]

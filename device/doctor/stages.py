@@ -71,7 +71,7 @@ def watch(
 ) -> int:
     """Show the stages until one approach is over; 0 where the door would have opened, else 1."""
     camera = open_camera(config)
-    doors = host.doors()
+    doors = host.doors(str(config.camera.source))
     if camera.live and doors:
         raise CameraError(
             f"camera {camera.name}: in use by the door (process {doors[0].number}): a camera serves one program at a "

@@ -18,7 +18,7 @@ from device.enroll.audience import Audience, NoAudience
 from device.enroll.collector import Check, Collector, check_looks
 from device.enroll.output import Output, counted
 from device.enroll.photographs import look_at
-from device.enroll.register import OpenGallery, Register, check_enrolled, tell_sealed
+from device.enroll.register import OpenGallery, Register, check_enrolled, check_own, tell_sealed
 from device.enroll.rules import Changes
 from device.enroll.sheet import check_sheet, default_sheet, write_sheet
 from device.errors import EnrollmentError, GalleryError, UsageError
@@ -102,7 +102,9 @@ class Studio:
             if not gallery.subjects():
                 self.output.warn(f"note: {self.bond(gallery)}")
             check_writable(self.register.path)
-            profile = wishes.changes(profile_of(gallery, name))
+            before = profile_of(gallery, name)
+            check_own(before, name)
+            profile = wishes.changes(before)
             check_sheet(sheet)  # the gallery's own files exist by now
             stored = gallery.templates(name)
             known = stored[: 0 if wishes.replace else None]

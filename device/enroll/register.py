@@ -100,6 +100,7 @@ class Register:
         with self.open_gallery(read_only=False) as gallery:
             check_enrolled(gallery, name)
             before = gallery.profile(name)
+            check_own(before, name)
             profile = changes(before)
             self.bystand()
             with self.recording("policy", subject=profile.alias):
@@ -192,6 +193,15 @@ def check_enrolled(gallery: Gallery, name: str) -> None:
     known = [subject.subject_id for subject in gallery.subjects()]
     if name not in known:
         raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+
+
+def check_own(profile: Profile, name: str) -> None:
+    """Refuse to change who came from a keeper: the next push would undo it."""
+    if profile.fleet_id is not None:
+        raise UsageError(
+            f"{name!r} came from the keeper of this fleet: change them there, or keep them out here: "
+            f"face-unlock fleet switch-off {name}"
+        )
 
 
 def known_of(gallery: Gallery, name: str) -> dict[str, Any]:

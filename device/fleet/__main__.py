@@ -12,18 +12,10 @@ import select
 import sys
 import time
 from contextlib import ExitStack
-from functools import partial
 
 from device import __version__
 from device.access.profile import Profile
-from device.build import (
-    build_audit,
-    build_keys,
-    build_usage,
-    look_alike_margin,
-    manifest_path,
-    threshold_for,
-)
+from device.build import build_audit, build_gallery, build_judge, build_usage, manifest_path
 from device.config import Config
 from device.desk.line import Line
 from device.desk.wire import LONGEST_PACKET, Packet, pack, unpack
@@ -32,7 +24,6 @@ from device.fleet.authority import utc_now
 from device.fleet.member import Member
 from device.fleet.records import Ack
 from device.gallery.gallery import Gallery
-from device.gallery.lookalike import look_alikes
 from device.journal.status import StatusLog, stdout_writer
 from device.journal.systemd import Notifier
 from device.paths import expand
@@ -40,7 +31,7 @@ from device.programs import Parser, Stopped, configured, run, stop_signals
 from device.vision.embed import Manifest, load_manifest
 
 WAIT_S = 0.2
-REPORT_S = 2.0  # between two looks at what there is to answer
+REPORT_S = 3.0  # between two looks at what there is to answer
 FRESH_S = 600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
 
 
@@ -67,7 +58,7 @@ def act(args: argparse.Namespace) -> int:
     with ExitStack() as undo:
         undo.callback(status.close)
         manifest = load_manifest(manifest_path(config.model))
-        gallery = open_gallery(config, manifest)
+        gallery = build_gallery(config, manifest, read_only=False)
         undo.callback(gallery.close)
         member = build_member(config, gallery, manifest)
         line = Line(expand(config.link.socket), longest=LONGEST_PACKET, flood=None)
@@ -87,17 +78,6 @@ def act(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_gallery(config: Config, manifest: Manifest) -> Gallery:
-    """Open the gallery for writing, of the configured model, without loading its network."""
-    return Gallery(
-        config.gallery_path,
-        model_id=manifest.model_id,
-        dimension=manifest.embedding_dim,
-        read_only=False,
-        keys=build_keys(config),
-    )
-
-
 def build_member(config: Config, gallery: Gallery, manifest: Manifest) -> Member:
     """Put together what follows the keeper; look-alikes among this door's own people are judged here."""
     usage = build_usage(config)
@@ -109,12 +89,7 @@ def build_member(config: Config, gallery: Gallery, manifest: Manifest) -> Member
         gallery,
         config.gallery_path,
         model_id=manifest.model_id,
-        judge=partial(
-            look_alikes,
-            threshold=threshold_for(config, manifest, gallery.count() + 1).threshold,
-            floor=manifest.threshold(max(manifest.thresholds)),
-            margin=look_alike_margin(manifest),
-        ),
+        judge=build_judge(config, gallery, manifest),
         audit=build_audit(config, demo=False),
         entries=entries,
         now=utc_now,
@@ -158,6 +133,9 @@ class Follower:
         if refusal and refusal != self._reason:
             self._status.event("fleet", reason=refusal)
         self._reason = refusal
+        if self._member.is_behind:
+            self._member.is_behind = False
+            self._line.close()  # the link hands over everything to whoever connects
 
     def _answer(self, ack: Ack, now_s: float) -> None:
         """Tell link and keeper where it stands, when that changed or grew old."""

@@ -23,7 +23,13 @@ from device.errors import LinkError
 from device.vault.sealing import place_of
 
 KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES = 32, 12, 64
-MANIFEST, RECORD, SUCCESSION, ACK = "manifest", "record", "succession", "ack"  # kinds
+MANIFEST, RECORD, SUCCESSION, ACK, SUBMISSION = (
+    "manifest",
+    "record",
+    "succession",
+    "ack",
+    "submission",
+)  # kinds
 
 
 class EnvelopeBroken(LinkError):

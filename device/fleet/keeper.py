@@ -21,6 +21,7 @@ from device.fleet.envelope import (
     ACK,
     MANIFEST,
     RECORD,
+    SUBMISSION,
     SUCCESSION,
     box_public,
     context_of,
@@ -193,8 +194,15 @@ class Keeper:
 
     def read_ack(self, door: str, body: bytes) -> Ack:
         """Open what a door answered; EnvelopeBroken where it is not this door's."""
+        return Ack.read(self._open(ACK, door, body))
+
+    def open_submission(self, door: str, body: bytes) -> bytes:
+        """Open a person whom a door submits; EnvelopeBroken where it is not this door's."""
+        return self._open(SUBMISSION, door, body)
+
+    def _open(self, kind: str, door: str, body: bytes) -> bytes:
         other = bytes.fromhex(self._door(door)["box"])
-        return Ack.read(open_answer(body, context_of(ACK, door), secret=self._box, other=other))
+        return open_answer(body, context_of(kind, door), secret=self._box, other=other)
 
     def _records(self, door: str, acks: Mapping[str, Ack]) -> list[Record]:
         """Return the records of a door; a guest's entries are what other doors have left of them."""

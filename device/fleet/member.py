@@ -90,6 +90,7 @@ class Member:
         self._wanted: Manifest | None = None
         self._records: dict[str, Waiting] = {}  # by id
         self._profiles = self._from_keeper()
+        self.is_behind = False  # the keeper has a new key: what came before may have been signed with it
         self._refused = ""
         self._fault, self._tried_s = "", float("-inf")
 
@@ -107,11 +108,15 @@ class Member:
                 return self._refused
             elif levels[:1] == (GALLERY,) and len(levels) == 2:
                 self._take_record(levels[1], body)
+            return ""
         except EnvelopeBroken:
-            return "not_the_keepers"
+            reason = "not_the_keepers"
         except LinkError:
-            return "unreadable"
-        return ""
+            reason = "unreadable"
+        except GalleryError:
+            reason = "not_stored"
+        self._refused = reason if levels == (MANIFEST_TOPIC,) else self._refused
+        return reason
 
     def step(self, now_s: float) -> int:
         """Forget whom the keeper does not list, and apply its set where all of it is here; return how many came."""
@@ -122,12 +127,14 @@ class Member:
             count = 0 if self._why_not() else self._apply(self._wanted)
         except GalleryError as fault:
             self._fault, self._tried_s = str(fault), now_s
+            self._audit.record("fault", reason="fleet_failed")
             return 0
         self._fault = ""
         return count
 
     def report(self) -> Ack:
         """Return what this door answers the keeper."""
+        self._known = self._gallery.fleet(ROLE)  # a backup may have been restored meanwhile
         profiles = self._profiles = self._from_keeper()
         people = self._people(profiles)
         wanted = self._wanted.people if self._wanted is not None else self._known.get("people", {})
@@ -167,6 +174,7 @@ class Member:
         if keeper != self._key("keeper"):
             self._keep(keeper=keeper.hex())
             self._audit.record("fleet", reason="keeper_key")
+            self.is_behind = True
 
     def _take_manifest(self, body: bytes) -> str:
         manifest = Manifest.read(self._open(body, MANIFEST))
@@ -184,8 +192,9 @@ class Member:
     def _take_record(self, name: str, body: bytes) -> None:
         text = self._open(body, RECORD, name)
         waiting = Waiting(version_of(text), Record.read(text), len(text))
-        if self._people(self._profiles).get(name) == waiting.version:
-            return
+        is_known = self._known.get("people", {}).get(name) == waiting.version
+        if is_known and name not in self._known.get("left_out", {}):
+            return  # it is here, or was removed at this door since, and stays so
         others = sum(each.bytes for key, each in self._records.items() if key != name)
         if others + waiting.bytes > MOST_BYTES:
             raise LinkError("more records than this door holds")
@@ -203,9 +212,8 @@ class Member:
                 del self._profiles[name]
 
     def _missing(self, manifest: Manifest) -> list[str]:
-        known = {**self._known.get("left_out", {}), **self._people(self._profiles)}
+        known, people = self._known.get("people", {}), manifest.people.items()
         come = {each: waiting.version for each, waiting in self._records.items()}
-        people = manifest.people.items()
         return [each for each, version in people if version not in (known.get(each), come.get(each))]
 
     def _why_not(self) -> str:
@@ -233,19 +241,17 @@ class Member:
 
     def _apply(self, manifest: Manifest) -> int:
         """Store the whole set; what is there already stays as it is."""
-        if self._known.get("sequence") == manifest.sequence and not self._records:
+        due = {each: w for each, w in self._records.items() if manifest.people.get(each) == w.version}
+        if self._known.get("sequence") == manifest.sequence and not due:
             return 0
         own = {n: each for n, each in self._gallery.everybody().items() if n not in self._profiles}
         names = {each.subject_id for each in self._gallery.subjects()} - set(self._profiles)
         arrivals = []
         left_out = {e: v for e, v in self._known.get("left_out", {}).items() if manifest.people.get(e) == v}
-        for each, version in manifest.people.items():
-            waiting = self._records.get(each)
-            if waiting is None or waiting.version != version:  # it is here already
-                continue
+        for each, waiting in due.items():
             record = waiting.record
             if record.subject_id in names:
-                left_out[each] = version
+                left_out[each] = waiting.version
                 continue
             left_out.pop(each, None)
             profile = replace(record.profile, fleet_id=each)
@@ -262,7 +268,7 @@ class Member:
             self._audit.record("enrolled", subject=arrival.profile.alias, templates=len(arrival.templates))
         self._gallery.take_over(arrivals, known)
         self._known = known
-        self._records.clear()
+        self._records = {each: w for each, w in self._records.items() if each not in due}
         self._profiles = self._from_keeper()
         return len(arrivals)
 

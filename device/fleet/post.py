@@ -58,6 +58,11 @@ class Post:
         for name in ("manifest", "succession") if whole else ():
             self._publish(topic(door, name), b"")
 
+    def clear_others(self, doors: Sequence[str]) -> None:
+        """Take away what lies there for doors that are no longer: the broker was down when they were revoked."""
+        for door in {name.split("/")[1] for name in self._lies} - set(doors):
+            self.clear(door, whole=True)
+
     def listen(self, seconds: float) -> Iterator[None]:
         """Yield after each answer of a door that comes, for so long."""
         until_s = time.monotonic() + seconds

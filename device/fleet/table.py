@@ -48,14 +48,18 @@ class Row:
         return "behind: away, or nothing was pushed since"
 
 
+def people(count: int) -> str:
+    return f"{count} {'person' if count == 1 else 'people'}"
+
+
 def progress(row: Row) -> str:
     """Say in one line how far a door has come."""
     if row.ack is None:
         return f"{row.door}: no answer yet"
     if row.in_sync:
-        return f"{row.door}: in sync, {row.ack.people} people"
+        return f"{row.door}: in sync, {people(row.ack.people)}"
     came = row.ack.wanted - row.ack.missing
-    return f"{row.door}: {came} of {row.ack.wanted} people came ({row.reason})"
+    return f"{row.door}: {came} of {people(row.ack.wanted)} came ({row.reason})"
 
 
 def table(rows: Sequence[Row], now: datetime) -> str:

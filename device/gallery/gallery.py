@@ -297,7 +297,10 @@ class Gallery:
             there = [row["subject_id"] for row in dump["tables"]["subjects"]]
             removed = [name for name in there if change.state.was_forgotten(name, created)]
             self._store.restore(dump, removed)
-            change.state = replace(change.state, fleet={**dump.get("fleet", {}), **change.state.fleet})
+            fleet = {**dump.get("fleet", {}), **change.state.fleet}
+            if "member" in fleet:  # whom the keeper gave may be another now: all of them are to come again
+                fleet["member"] = {**fleet["member"], "people": {}}
+            change.state = replace(change.state, fleet=fleet)
         self._store.scrub()
         return removed
 

@@ -16,8 +16,8 @@ from device.lock.bolt import PulseLock
 from device.lock.claim import ClaimFile, own_folder
 from device.lock.door import Report
 from device.lock.drivers import board_pins, open_lock
-from device.lock.keypad import KeypadThread
-from device.lock.panel import Outputs
+from device.lock.panel.keypad import KeypadThread
+from device.lock.panel.outputs import Outputs
 from device.lock.wire import ALARM, QUIET, SIGNALS, Refusal
 from device.lock.wiring import board_text, check_wiring
 

@@ -16,8 +16,8 @@ from device.journal.systemd import Notifier
 from device.lock.bolt import Asker, PulseLock
 from device.lock.budget import WINDOW_S, Budget
 from device.lock.door import Alarm, Door, DoorRule, Report, advance, news, report
-from device.lock.panel import Outputs
-from device.lock.switches import DoorPins
+from device.lock.panel.outputs import Outputs
+from device.lock.panel.switches import DoorPins
 from device.lock.wire import (
     LONGEST_BYTES,
     OPEN,

@@ -6,6 +6,7 @@
 # Needs root, Linux, debootstrap and qemu-user-static (apt), and some 6 GB in FACE_UNLOCK_BOARDS (~/.cache/face-unlock-boards).
 # A Raspberry Pi 4 is an A72: it lacks the LSE atomics of a Pi 5's A76, and MediaPipe's wheel ends there with SIGILL, so the
 # Makefile takes another list of requirements. /proc/cpuinfo under emulation is the host's: a written one is bound over it.
+# shellcheck disable=SC2016  # what stands in single quotes is for apt and for shells of the other machine
 set -eu
 case "${1:-}" in -h | --help) sed -n 2,8p "$0" | cut -c3-; exit ;; esac
 cd "$(dirname "$0")/../.."

@@ -35,22 +35,40 @@ REASONS = Path(__file__).with_name("survivors.toml")
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "runs")
 # Where the tests of a file are not in the file of its name.
 TESTS = {
-    "device/decide/backoff.py": ["tests/decide/test_refusals.py", "tests/access/test_admission.py"],
-    "device/decide/backoff_file.py": ["tests/decide/test_refusals.py", "tests/access/test_admission.py"],
-    "device/decide/fused_score.py": ["tests/decide/test_decider.py"],
-    "device/decide/stillness.py": ["tests/decide/test_decider.py"],
-    "device/decide/moves.py": ["tests/decide/test_challenge.py"],
-    "device/access/lockout.py": ["tests/access/test_admission.py"],
+    "device/decide/backoff.py": ["tests/decide/test_refusals.py", "tests/access/test_lockout.py"],
+    "device/decide/backoff_file.py": ["tests/decide/test_refusals.py", "tests/access/test_lockout.py"],
+    "device/decide/decider.py": ["tests/decide"],
+    "device/decide/fused_score.py": ["tests/decide/test_liveness_votes.py"],
+    "device/decide/stillness.py": ["tests/decide/test_posters.py", "tests/decide/test_liveness_votes.py"],
+    "device/decide/moves.py": ["tests/decide/test_challenge.py", "tests/decide/test_turns.py"],
+    "device/decide/challenge.py": ["tests/decide/test_challenge.py", "tests/decide/test_turns.py"],
+    "device/access/admission.py": ["tests/access"],
+    "device/access/pin_entry.py": ["tests/access/test_pin.py"],
+    "device/vault/board.py": ["tests/vault/test_board.py", "tests/vault/test_board_identity.py"],
+    "device/journal/audit.py": ["tests/journal"],
     "device/journal/events.py": ["tests/journal/test_status.py", "tests/journal/test_trail.py"],
-    "device/lock/server.py": ["tests/lock/test_lockd.py", "tests/lock/test_panel.py"],
-    "device/lock/gpio.py": ["tests/lock/test_bolt.py"],
-    "device/lock/gpiochip.py": ["tests/lock/test_bolt.py"],
+    "device/journal/status.py": ["tests/journal"],
+    "device/lock/server.py": [
+        "tests/lock/server",
+        "tests/lock/test_lockd.py",
+        "tests/lock/panel/test_outputs.py",
+    ],
+    "device/lock/gpio.py": ["tests/lock/test_bolt.py", "tests/lock/test_bolt_process.py"],
+    "device/lock/gpiochip.py": ["tests/lock/test_gpiochip.py"],
     "device/lock/claim.py": ["tests/lock/test_relock.py"],
     "device/lock/drivers.py": ["tests/lock/test_relock.py", "tests/lock/test_bolt.py"],
-    "device/lock/keypad.py": ["tests/access/test_admission.py", "tests/lock/test_panel.py"],
-    "device/lock/panel.py": ["tests/lock/test_panel.py", "tests/lock/test_front.py"],
-    "device/lock/door.py": ["tests/lock/test_door.py", "tests/lock/test_lockd.py"],
-    "device/lock/bolt.py": ["tests/lock/test_bolt.py", "tests/lock/test_lockd.py"],
+    "device/lock/panel/keypad.py": ["tests/lock/panel"],
+    "device/lock/panel/outputs.py": ["tests/lock/panel", "tests/lock/test_front.py"],
+    "device/lock/panel/switches.py": [
+        "tests/lock/panel/test_switches.py",
+        "tests/lock/server/test_switches.py",
+    ],
+    "device/lock/door.py": ["tests/lock/test_door.py", "tests/lock/server"],
+    "device/lock/bolt.py": [
+        "tests/lock/test_bolt.py",
+        "tests/lock/test_bolt_process.py",
+        "tests/lock/server",
+    ],
 }
 COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -166,8 +184,9 @@ def _change(node: ast.AST, part: int) -> None:
 def tests_of(file: str) -> list[str]:
     """Return the tests that have to notice a mutant of a file."""
     path = Path(file)
-    same = f"tests/{path.parent.name}/test_{path.stem}.py"
-    return TESTS.get(file) or ([same] if (ROOT / same).is_file() else [f"tests/{path.parent.name}"])
+    folder = "/".join(["tests", *path.parts[1:-1]])
+    same = f"{folder}/test_{path.stem}.py"
+    return TESTS.get(file) or ([same] if (ROOT / same).is_file() else [folder])
 
 
 def fault_of(tree: Path, tests: list[str], limit_s: float) -> str:
@@ -226,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     files = args.file or [
         str(path.relative_to(ROOT))
         for wing in args.wing or WINGS
-        for path in sorted((ROOT / "device" / wing).glob("*.py"))
+        for path in sorted((ROOT / "device" / wing).rglob("*.py"))
     ]
     mutants = [each for file in files for each in mutants_of(file, (ROOT / file).read_text(encoding="utf-8"))]
     if args.sample is not None and args.sample < len(mutants):

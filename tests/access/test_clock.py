@@ -1,6 +1,5 @@
 """A clock that is set while the door runs: what is believed, told, and done at the door."""
 
-# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from gpiozero.pins.mock import MockFactory
 
+from device import pipeline
 from device.access.clock import JUMP_S, Clock, local_zone
 from device.build import build_door
 from device.config import Config, PolicyConfig
@@ -20,11 +20,10 @@ from device.decide.backoff_file import BackoffFile
 from device.decide.refusals import Refusals
 from device.journal.audit import Audit
 from device.journal.verify import read_lines, verify
-from device.pipeline import Door
 from device.types import Reason
-from tests.access.test_admission import KEYS, NOW, Door
+from tests.support.doors.admitting import KEYS, NOW, Door
+from tests.support.doors.staged import reasons
 from tests.support.kept import kept_alone
-from tests.test_pipeline import ALICE, STRANGER, device, frame, reasons  # noqa: F401  (a fixture)
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86400.0
 JUMPS = [HOUR_S, -HOUR_S, 12 * HOUR_S, YEAR_S, -10 * YEAR_S, 30 * YEAR_S]
@@ -364,7 +363,7 @@ def test_a_record_never_goes_back_in_time_without_saying_so(tmp_path: Path, jump
 
 
 def test_who_was_to_be_forgotten_by_a_wrong_clock_only_is_matched_again(
-    device: Door,
+    device: pipeline.Door,
     at: Time,
 ) -> None:
     from dataclasses import replace

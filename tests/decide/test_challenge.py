@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,83 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decide.challenge import BACK_S, DELAY_S, HOLD_S, JUMP, Challenge, Glance, Outcome, glance_at
-from device.decide.moves import FAR_DEG, MOST_MOVES, ChallengeRule, Move, draw_moves, made_move
+from device.decide.challenge import DELAY_S, JUMP, Challenge, Glance, Outcome, glance_at
+from device.decide.moves import MOST_MOVES, ChallengeRule, Move, draw_moves, made_move
 from device.decide.parallax import Parallax
 from device.types import AlignedFace, HeadPose
-from tests.support.solid_face import face_points, seen
-
-RULE = ChallengeRule(moves=1, answer_s=2.5, blink=True)
-HEAD, PICTURE = face_points(depth=1.0), face_points(depth=0.0)
-TARGETS = {Move.TURN_LEFT: (20.0, 0.0), Move.TURN_RIGHT: (-20.0, 0.0), Move.NOD: (0.0, -18.0)}
-AMOUNTS = {
-    Move.TURN_LEFT_LITTLE: (16.0, 0.0), Move.TURN_RIGHT_LITTLE: (-16.0, 0.0),
-    Move.TURN_LEFT_FAR: (26.0, 0.0), Move.TURN_RIGHT_FAR: (-26.0, 0.0),
-}  # fmt: skip
-ASKED = [Move.BLINK, *TARGETS, *AMOUNTS]
-STEP_S = 0.1
-Look = tuple[float, float, float]  # yaw, pitch, openness of the eyes
-
-
-def glance(at_s: float, look: Look = (0, 0, 0.3), who: str | None = "alice", points=HEAD) -> Glance:
-    yaw, pitch, openness = look
-    mesh = seen(points, yaw, pitch).astype(np.float32)
-    return Glance(at_s=at_s, pose=HeadPose(yaw, pitch, 0), mesh=mesh, openness=openness, subject_id=who)
-
-
-def move_to(move: Move, passed_s: float, way_s: float = 0.4) -> Look:
-    """Return the look of somebody who began a move so long ago and comes back."""
-    if move is Move.BLINK:
-        return (0, 0, 0.1 if 0 <= passed_s < 0.25 else 0.3)
-    share = min(max(min(passed_s, 1.4 - passed_s) / way_s, 0.0), 1.0)
-    yaw, pitch = (TARGETS | AMOUNTS)[move]
-    return (share * yaw, share * pitch, 0.3)
-
-
-class Visit:
-    """A challenge with one known move, and somebody before it."""
-
-    def __init__(self, move: Move, rule: ChallengeRule = RULE) -> None:
-        self.challenge = Challenge(rule, random.Random(0), "alice", 0.0)
-        self.challenge._left = [move]
-        self.at_s = 0.0
-
-    def see(self, look: Look = (0, 0, 0.3), who: str | None = "alice", points=HEAD) -> Outcome:
-        self.at_s = round(self.at_s + STEP_S, 3)
-        return self.challenge.see(glance(self.at_s, look, who, points), self.at_s)
-
-    def settle(self, points=HEAD) -> float:
-        while self.challenge.asks is None:
-            assert self.see(points=points) is Outcome.RUNNING
-            assert self.at_s < 3
-        return self.at_s
-
-    def obey(self, seconds: float = 8.0, react_s: float = 0.4, way_s: float = 0.4) -> Outcome:
-        """Make the move that is asked for, hold a turn until it may end, and come back."""
-        move, began_s, back_s = self.challenge.asks, self.at_s + react_s, math.inf
-        yaw, pitch = (TARGETS | AMOUNTS).get(move, (0.0, 0.0))
-        while self.at_s < began_s + seconds:
-            if move is Move.BLINK:
-                look = move_to(move, self.at_s - began_s)
-            else:
-                if self.challenge.asks is Move.BACK:
-                    back_s = min(back_s, self.at_s + react_s)
-                out, back = ((self.at_s - since_s) / way_s for since_s in (began_s, back_s))
-                share = min(max(out, 0.0), 1.0) - min(max(back, 0.0), 1.0)
-                look = (share * yaw, share * pitch, 0.3)
-            outcome = self.see(look)
-            if outcome is not Outcome.RUNNING:
-                return outcome
-        return Outcome.RUNNING
-
-    def act(self, look_at: Callable[[float], Look], seconds: float = 4.0, **how) -> Outcome:
-        """Look as the function of the time since the prompt says, until an outcome."""
-        asked_s = self.at_s
-        while self.at_s - asked_s < seconds:
-            outcome = self.see(look_at(self.at_s - asked_s), **how)
-            if outcome is not Outcome.RUNNING:
-                return outcome
-        return Outcome.RUNNING
+from tests.support.doors.challenged import (
+    AMOUNTS,
+    ASKED,
+    PICTURE,
+    RULE,
+    STEP_S,
+    TARGETS,
+    Look,
+    Visit,
+    glance,
+    move_to,
+    turned,
+)
 
 
 @pytest.mark.parametrize("move", ASKED)
@@ -310,71 +249,6 @@ def test_each_refusal_asks_for_more_moves_and_for_amounts(refusals: int) -> None
     assert {len(each) for each in drawn} == {min(2 + refusals, MOST_MOVES)}
     assert {move for each in drawn for move in each} == {Move.BLINK, Move.NOD, *AMOUNTS}
     assert all(a.way is not b.way for each in drawn for a, b in pairwise(each))
-
-
-@pytest.mark.parametrize(
-    ("move", "yaw"), [(Move.TURN_LEFT_LITTLE, FAR_DEG + 1), (Move.TURN_RIGHT_LITTLE, -25.0)]
-)
-def test_a_turn_that_goes_too_far_fails(move: Move, yaw: float) -> None:
-    visit = Visit(move)
-    visit.settle()
-    assert visit.act(lambda passed_s: (yaw * min(passed_s, 1), 0, 0.3)) is Outcome.FAILED
-    assert visit.at_s < 4
-
-
-def test_a_turn_that_does_not_go_far_enough_answers_nothing() -> None:
-    visit = Visit(Move.TURN_LEFT_FAR)
-    visit.settle()
-    assert visit.act(lambda passed_s: (17 * min(passed_s, 1), 0, 0.3)) is Outcome.FAILED
-    assert visit.at_s > 2.5
-
-
-def turned(visit: Visit) -> float:
-    """Turn, and return the time from which on the turn has to be held."""
-    visit.settle()
-    for yaw in (6.0, 14.0, 20.0, 20.0):
-        assert visit.see((yaw, 0, 0.3)) is Outcome.RUNNING
-    return visit.at_s
-
-
-def test_a_turn_has_to_be_held_until_a_moment_that_nobody_knows() -> None:
-    held_s = []
-    for seed in range(40):
-        visit = Visit(Move.TURN_LEFT)
-        visit.challenge._chance = random.Random(seed)
-        began_s = turned(visit)
-        while visit.challenge.asks is not Move.BACK:
-            assert visit.see((20, 0, 0.3)) is Outcome.RUNNING
-        held_s.append(visit.at_s - began_s)
-    assert min(held_s) >= HOLD_S[0] - 0.1
-    assert max(held_s) <= HOLD_S[1] + 0.2
-    assert max(held_s) - min(held_s) > 1.5
-
-
-@pytest.mark.parametrize("hold_s", [0.2, 0.6, 1.4, 2.0])
-def test_a_clip_whose_turn_has_its_own_time_comes_back_at_the_wrong_moment_mostly(hold_s: float) -> None:
-    passed = 0
-    for seed in range(60):
-        visit = Visit(Move.TURN_LEFT)
-        visit.challenge._chance = random.Random(seed)
-        visit.settle()
-        outcome = visit.act(
-            lambda passed_s: (min(20.0, 50 * passed_s, 50 * max(0.8 + hold_s - passed_s, 0)), 0, 0.3)
-        )
-        passed += outcome is Outcome.PASSED
-    assert passed <= 0.6 * 60
-
-
-@pytest.mark.parametrize("back_s", [0.05, BACK_S + 0.2])
-def test_a_turn_that_ends_before_it_may_or_long_after_fails(back_s: float) -> None:
-    visit = Visit(Move.TURN_LEFT)
-    turned(visit)
-    challenge = visit.challenge
-    while challenge.asks is not Move.BACK:
-        visit.see((20, 0, 0.3))
-    at_s = visit.at_s
-    outcomes = [challenge.see(glance(at_s + back_s, (yaw, 0, 0.3)), at_s + back_s) for yaw in (2.0,)]
-    assert outcomes == [Outcome.FAILED]
 
 
 @pytest.mark.parametrize("after", ["the prompt", "the end of the hold"])

@@ -17,7 +17,7 @@ from device.decide.decider import Decider, Sight
 from device.decide.threshold import Approach, door_threshold, in_words, threshold_at
 from device.types import Match, Reason
 from device.vision.embed import LiteRTEmbedder, load_manifest
-from tests.decide.test_decider import make_decider
+from tests.support.doors.deciding import make_decider
 
 CURVE = {1e-3: 0.3, 1e-4: 0.4, 1e-5: 0.5}
 APPROACH = Approach(frames=30, k=3)

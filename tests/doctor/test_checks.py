@@ -20,7 +20,7 @@ from device.errors import ConfigError
 from device.health import BoardState
 from device.lock import drivers
 from device.types import Frame
-from tests.support.doctors_host import RUNNING, STOPPED, MadeUpHost
+from tests.support.machines.doctors_host import RUNNING, STOPPED, MadeUpHost
 
 GREEN, YELLOW, RED = Light.GREEN, Light.YELLOW, Light.RED
 
@@ -134,6 +134,15 @@ def test_a_camera_that_the_door_has_is_left_to_it_and_said_to_be_in_use(setup, m
     assert "14.5 frames a second" in next(eye.check(setup)).text
     machine.journal("07:12:31 heartbeat: frames 9, fps 0.0, is locked true, camera lost true")
     assert next(eye.check(setup)).light is RED
+
+
+def test_a_door_before_another_camera_does_not_have_this_one(setup, machine):
+    config = replace(setup.config, camera=replace(setup.config.camera, source="/dev/video99"))
+    machine.runs(812, "python", "unlock.py", "--demo", "--camera", "clip.mp4")
+    machine.runs(813, "python", "unlock.py", "--camera=rtsp://192.0.2.7/x")
+    assert "in use by the door" not in next(eye.check(replace(setup, config=config))).text
+    machine.runs(814, "python", "unlock.py", "--camera", "/dev/video99")
+    assert "in use by the door (process 814)" in next(eye.check(replace(setup, config=config))).text
 
 
 def test_a_camera_that_another_program_has_names_that_program(setup, machine):
@@ -280,6 +289,8 @@ def test_a_broken_configuration_is_one_finding_and_what_needs_none_goes_on(setup
     found = {name: list(examine(name, broken, "x.toml", setup.host)) for name in CHECKS}
     assert [name for name, each in found.items() if each] == ["configuration", "services", "board"]
     assert found["configuration"][0].advice == "change it"
+    alone = list(examine("disk", broken, "x.toml", setup.host, alone=True))
+    assert [(each.name, each.light) for each in alone] == [("configuration", RED)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from device.enroll.collector import PATIENCE_FRAMES, Collector, Sample, contact_
 from device.protocols import Aligner, Detector, Embedder
 from device.types import FaceDetection, HeadPose, Image
 from device.vision.finder import Finder
-from tests.test_pipeline import LIMITS, aligned, detection
+from tests.support.doors.staged import LIMITS, aligned, detection
 
 IMAGE: Image = np.zeros((480, 640, 3), np.uint8)
 

@@ -7,7 +7,6 @@ import io
 import sqlite3
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,19 +18,9 @@ from device.gallery import backup
 from device.gallery.forget import forget
 from device.gallery.gallery import Gallery
 from device.gallery.lookalike import LookAlike
-from device.numeric.similarity import l2_normalize
 from device.vault import sealing
 from scripts import backup as backup_program
-
-D, MODEL, PASSPHRASE = 16, "mobilefacenet-0123456789ab", "correct horse battery"
-
-
-def units(count: int, seed: int = 0) -> np.ndarray:
-    return l2_normalize(np.random.default_rng(seed).normal(size=(count, D)))
-
-
-def open_gallery(path: Path, *, read_only: bool = False) -> Gallery:
-    return Gallery(path, model_id=MODEL, dimension=D, read_only=read_only)
+from tests.support.galleries import PASSPHRASE, open_gallery, units
 
 
 @pytest.fixture
@@ -275,11 +264,14 @@ def test_a_changed_backup_is_one_line_or_the_very_same(made, data):
     assert "\n" not in told
 
 
-def test_a_passphrase_is_stretched(made):
-    file, _ = made
+def test_a_passphrase_is_stretched(path, tmp_path, secret, full_cost):
+    """RFC 9106: with 64 MiB three passes; and what it opens without them is not the backup."""
+    file = tmp_path / "b.backup"
+    assert run(path, "create", str(file), *secret) == 0
+    assert (backup.PASSES, sealing.MEMORY_KIB) >= (3, 65_536)
+    assert backup.read(file, None, PASSPHRASE)["tables"]["templates"]
     with pytest.raises(GalleryKeyError):
         backup.read(file, None, "x" * 20)
-    assert (backup.PASSES, sealing.MEMORY_KIB) >= (3, 65_536)
 
 
 def test_a_purged_backup_is_overwritten_not_only_unlinked(path, tmp_path):

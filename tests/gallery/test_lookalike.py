@@ -15,7 +15,7 @@ from device.gallery.gallery import Gallery
 from device.gallery.lookalike import LookAlike, look_alikes, own_reach
 from device.gallery.rows import Need
 from device.numeric.similarity import l2_normalize
-from tests.decide.test_decider import make_decider
+from tests.support.doors.deciding import make_decider
 
 D = 8
 DOOR, MARGIN = 0.47, 0.07

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -23,7 +18,7 @@ from device.lock import drivers
 from device.lock.bolt import MAX_OPEN_S, Asker
 from device.lock.claim import set_lgpio_folder
 from device.lock.gpio import GpioLock
-from device.lock.gpiochip import GpiochipLock
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PULSE_S = 0.25
@@ -47,13 +42,6 @@ def assert_waveform(pin, expected):
     # a busy test machine is late, never early: the lower edge is gpiozero's own, the upper one is wide
     for state, (after_s, _) in zip(pin.states, expected, strict=True):
         assert after_s - 0.05 <= state.timestamp <= after_s + 1.0, (pin.states, expected)
-
-
-def wait_until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert condition()
 
 
 def test_grant_is_one_pulse(pins):
@@ -282,108 +270,6 @@ def test_lgpio_writes_into_the_runtime_folder(monkeypatch):
     assert "LG_WD" not in os.environ
 
 
-# --- whole processes: each pin change is one line of a file, written before the process can die
-
-
-CHILD = """
-    import json, os, signal, sys, threading, time
-    from gpiozero.pins.mock import MockFactory, MockPin
-    from device.lock.gpio import GpioLock
-
-    class RecordingPin(MockPin):
-        def _change_state(self, value):
-            changed = super()._change_state(value)
-            if changed:
-                os.write(record, json.dumps([time.monotonic(), self._state]).encode() + b"\\n")
-            return changed
-
-    record = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    lock = GpioLock(pin=17, active_high=True, pulse_s=float(sys.argv[2]),
-                    pin_factory=MockFactory(pin_class=RecordingPin))
-
-    def stop(number, frame):
-        sys.exit(0)
-"""
-
-
-def start_child(tmp_path, pulse_s, body):
-    script = tmp_path / "child.py"
-    script.write_text(textwrap.dedent(CHILD) + textwrap.dedent(body))
-    record = tmp_path / "pin.jsonl"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(
-        [sys.executable, script, record, str(pulse_s)], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    return child, record
-
-
-def states(record):
-    with contextlib.suppress(FileNotFoundError):
-        return [json.loads(line) for line in record.read_text().splitlines()]
-    return []
-
-
-def finish(child):
-    _, errors = child.communicate(timeout=20)
-    return child.returncode, errors
-
-
-def test_sigterm_in_mid_pulse_ends_locked(tmp_path):
-    child, record = start_child(
-        tmp_path,
-        30,
-        """
-        signal.signal(signal.SIGTERM, stop)
-        with lock:
-            lock.unlock()
-            time.sleep(20)
-        """,
-    )
-    wait_until(lambda: states(record), 20)
-    child.send_signal(signal.SIGTERM)
-    assert finish(child) == (0, "")
-    assert [level for _, level in states(record)] == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("way_out", "code"), [("raise RuntimeError('boom')", 1), ("sys.exit(3)", 3), ("pass", 0)]
-)
-def test_end_of_the_program_without_close_ends_locked(tmp_path, way_out, code):
-    child, record = start_child(tmp_path, 30, f"lock.unlock()\n{way_out}\n")
-    assert finish(child)[0] == code
-    assert [level for _, level in states(record)] == [True, False]
-
-
-def test_pulse_ends_while_the_main_thread_hangs_in_c(tmp_path):
-    child, record = start_child(
-        tmp_path,
-        0.3,
-        """
-        import ctypes
-        signal.signal(signal.SIGTERM, stop)
-        lock.unlock()
-        libc = ctypes.CDLL(None)
-        while True:  # a hung driver call: no Python signal handler can run
-            libc.pause()
-        """,
-    )
-    wait_until(lambda: len(states(record)) == 2, 20)
-    child.kill()
-    finish(child)
-    (opened_s, opened), (closed_s, closed) = states(record)
-    assert (opened, closed) == (True, False)
-    assert 0.25 <= closed_s - opened_s < 2
-
-
-def test_sigkill_leaves_the_pin_as_it_was(tmp_path):
-    """Nothing in the process can help here: this is why the service relocks afterwards."""
-    child, record = start_child(tmp_path, 30, "lock.unlock()\ntime.sleep(20)\n")
-    wait_until(lambda: states(record), 20)
-    child.kill()
-    finish(child)
-    assert [level for _, level in states(record)] == [True]
-
-
 # --- the thread that ends a pulse
 
 
@@ -494,76 +380,3 @@ def test_one_askers_bound_does_not_cut_the_other_ones_pulse(pins, monkeypatch):
     wait_until(lambda: not pin.state)
     assert time.monotonic() - pressed_s >= 0.34
     lock.close()
-
-
-# --- Jetson: a double with the surface of gpiod 2.x
-
-
-class FakeRequest:
-    def __init__(self, chip, settings):
-        self.chip, self.settings, self.released = chip, settings, False
-        self.levels = [settings.output_value]
-
-    def set_value(self, line, value):
-        assert not self.released
-        self.levels.append(value)
-
-    def get_value(self, line):
-        assert not self.released
-        return self.levels[-1]
-
-    def release(self):
-        self.released = True
-
-
-def fake_gpiod():
-    module = SimpleNamespace(requests=[])
-    module.line = SimpleNamespace(
-        Value=SimpleNamespace(ACTIVE="active", INACTIVE="inactive"),
-        Direction=SimpleNamespace(OUTPUT="output"),
-    )
-    module.LineSettings = lambda *, direction, output_value, active_low: SimpleNamespace(
-        direction=direction, output_value=output_value, active_low=active_low
-    )
-
-    def request_lines(path, config, consumer):
-        if path != "/dev/gpiochip0":
-            raise FileNotFoundError(2, "No such file or directory")
-        [(line, settings)] = config.items()
-        module.requests.append(FakeRequest((path, line, consumer), settings))
-        return module.requests[-1]
-
-    module.request_lines = request_lines
-    return module
-
-
-def open_jetson(gpiod, chip="/dev/gpiochip0", active_high=True):
-    return GpiochipLock(chip=chip, line=105, active_high=active_high, pulse_s=PULSE_S, gpiod=gpiod)
-
-
-@pytest.mark.parametrize("active_high", [True, False])
-def test_jetson_pulse(active_high):
-    gpiod = fake_gpiod()
-    lock = open_jetson(gpiod, active_high=active_high)
-    [request] = gpiod.requests
-    assert request.chip == ("/dev/gpiochip0", 105, "face-unlock")
-    assert request.settings.active_low is not active_high
-    lock.unlock()
-    wait_until(lambda: lock.is_locked)
-    lock.unlock()
-    lock.close()
-    assert request.levels == ["inactive", "inactive", "active", "inactive", "active", "inactive"]
-    assert request.released
-
-
-def test_jetson_without_chip_is_one_line():
-    with pytest.raises(LockError, match=r"/dev/gpiochip9 line 105: cannot be claimed.*lock\.chip"):
-        open_jetson(fake_gpiod(), chip="/dev/gpiochip9")
-
-
-def test_jetson_double_has_the_surface_of_the_real_module():
-    gpiod = pytest.importorskip("gpiod", reason="gpiod is not installed")
-    if not hasattr(gpiod, "request_lines"):
-        pytest.skip("gpiod 1.x")
-    with pytest.raises(LockError, match="cannot be claimed"):  # the settings are valid, the chip is not there
-        open_jetson(gpiod, chip="/dev/null")

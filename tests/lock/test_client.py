@@ -19,6 +19,7 @@ from device.lock.door import Report
 from device.lock.server import SILENCE_S
 from device.lock.wire import Answer, write_answer
 from tests.support.lock_bench import Process
+from tests.support.waiting import wait_until
 
 NONCE = "ab" * 16
 PULSE_S = 0.6
@@ -39,13 +40,6 @@ def lock(process):
     yield made
     with contextlib.suppress(LockError):
         made.close()
-
-
-def wait_until(condition, seconds=5.0):
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
 
 
 def test_one_pulse(process, lock):

@@ -11,7 +11,8 @@ from gpiozero.pins.mock import MockFactory
 from device.config import Config, KeypadConfig, LivenessConfig, PolicyConfig
 from device.decide.moves import Move
 from device.lock.front import LocalFront, Prompt, raise_alarm
-from device.lock.panel import LONG_S, PATTERNS, SHORT_S
+from device.lock.panel.outputs import LONG_S, PATTERNS, SHORT_S
+from tests.support.waiting import wait_until
 
 PULSES = {"blink": (2, SHORT_S), "turn_left": (1, LONG_S), "turn_right": (2, LONG_S), "nod": (3, SHORT_S)}
 
@@ -30,13 +31,6 @@ def factory():
 
 def open_front(factory, **sections):
     return LocalFront(Config(**sections), pin_factory=factory)
-
-
-def wait_until(condition, seconds=20.0):
-    until_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("move", PULSES)

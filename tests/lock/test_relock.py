@@ -22,7 +22,7 @@ from device.lock.front import LocalFront
 from device.lock.relock import main
 from device.lock.relock import relock as relock_claim
 from scripts.stage.mock_pins import Trace
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 from tests.support.lock_bench import Process
 
 GPIO17 = Claim("gpiozero", "", 17, True)
@@ -58,7 +58,7 @@ EDITS = {
 @pytest.mark.parametrize("edit", EDITS)
 def test_after_sigkill_the_claimed_pin_is_locked_whatever_the_configuration_says(tmp_path, edit):
     process = Process(tmp_path, "[lock]\npulse_s = 30\n")
-    process.pulse()
+    _recognizer = process.pulse()  # while it lives, nobody locks
     process.end(signal.SIGKILL)
     assert process.trace.level  # as a Raspberry Pi keeps it
     config = tmp_path / "config.toml"
@@ -73,7 +73,7 @@ def test_after_sigkill_the_claimed_pin_is_locked_whatever_the_configuration_says
 
 def test_the_next_start_locks_the_pin_of_an_earlier_configuration_first(tmp_path):
     process = Process(tmp_path, "[lock]\npulse_s = 30\n")
-    process.pulse()
+    _recognizer = process.pulse()  # while it lives, nobody locks
     process.end(signal.SIGKILL)
     again = Process(tmp_path, "[lock]\npin = 22\n")
     again.connect()[0].close()

@@ -14,8 +14,7 @@ import pytest
 from device.gallery.gallery import Gallery
 from device.gallery.lookalike import LookAlike
 from scripts import calibrate_threshold
-from tests.conftest import ROOT
-from tests.programs.test_evaluate import benchmark  # noqa: F401
+from tests.support.checkout import ROOT
 from tests.support.tiny_model import write_tiny
 
 TINY = str(ROOT / "tests/data/tiny.json")
@@ -90,7 +89,7 @@ def test_a_measured_curve_is_taken_with_its_own_intervals(gallery, tmp_path, cap
     assert "FMR 1e-05 [2.2e-06, 4e-05] (LFW, of the manifest, 4,000,000 pairs, 95 % by bootstrap" in out
 
 
-def test_the_curve_can_be_measured_anew(benchmark, gallery, capsys):  # noqa: F811
+def test_the_curve_can_be_measured_anew(benchmark, gallery, capsys):
     out = calibrate(capsys, gallery, "--lfw", str(benchmark))
     assert "LFW, measured now" in out
 

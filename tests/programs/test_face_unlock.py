@@ -13,8 +13,8 @@ import pytest
 
 from scripts import face_unlock
 from scripts.repo import write_command_docs
-from tests.conftest import ROOT, run_program
-from tests.programs.test_rules_cli import path, profile  # noqa: F401 - a gallery of two people
+from tests.support.checkout import ROOT, run_program
+from tests.support.galleries import profile, two_people
 
 PATH_OPTIONS = {"--gallery", "--config", "--camera", "--model", "--json", "--yes"}
 
@@ -24,11 +24,16 @@ def call(*arguments: str) -> int:
 
 
 @pytest.fixture
-def options(path: Path) -> list[str]:  # noqa: F811
+def path(tmp_path: Path) -> Path:
+    return two_people(tmp_path)
+
+
+@pytest.fixture
+def options(path: Path) -> list[str]:
     return ["--gallery", str(path), "--config", "/dev/null"]
 
 
-def test_list_show_change_and_remove_do_what_enroll_does(path, options, capsys):  # noqa: F811
+def test_list_show_change_and_remove_do_what_enroll_does(path, options, capsys):
     assert call("list", "--json", *options) == 0
     assert [each["subject_id"] for each in json.loads(capsys.readouterr().out)["subjects"]] == [
         "alice",

@@ -19,8 +19,7 @@ from device.vault.files import replace_private
 from device.vault.kept import KeptLost
 from device.vault.keys import KeyStore
 from scripts import audit, gallery_keys
-from tests.gallery.test_backup import MODEL, D, open_gallery, units
-from tests.gallery.test_gallery import files_of, plain, say
+from tests.support.galleries import MODEL, D, files_of, open_gallery, plain, say, units
 from tests.support.kept import usage_of
 
 

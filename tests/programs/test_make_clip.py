@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from device.vision.camera.pixels import silence_opencv
 from scripts import make_clip
-from tests.conftest import run_program
+from tests.support.checkout import run_program
 
 
 def test_a_clip_decodes_to_its_frames(tmp_path: Path) -> None:
@@ -19,7 +18,7 @@ def test_a_clip_decodes_to_its_frames(tmp_path: Path) -> None:
         "scripts/make_clip.py", str(clip), "nobody:0.4", "tests/data/astronaut.jpg:1", "--fps", "10"
     )
     assert done.returncode == 0, done.stderr
-    silence_opencv()  # FFmpeg reads its level once: later tests in this process expect it silent
+
     capture = cv2.VideoCapture(str(clip))
     frames = []
     while (read := capture.read())[0]:

@@ -14,7 +14,8 @@ from device import build
 from device.gallery.gallery import Gallery
 from device.types import Image
 from scripts import pad_selftest
-from tests.conftest import ROOT, copy_gallery
+from tests.support.checkout import ROOT
+from tests.support.galleries import copy_gallery
 from tests.support.photos import photo
 
 pytestmark = pytest.mark.usefixtures("real_model")

@@ -20,7 +20,7 @@ from device.lock.door import Alarm, DoorState
 from device.lock.wire import Refusal
 from device.types import Is, Reason
 from scripts.face_unlock import COMMANDS
-from tests.conftest import ROOT, run_program
+from tests.support.checkout import ROOT, run_program
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {

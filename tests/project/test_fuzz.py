@@ -31,7 +31,7 @@ from device.vision.embed import LiteRTEmbedder
 from device.vision.liveness import PadScorer
 from device.vision.picture import MAX_SIDE_PX, read_picture
 from scripts import audit as audit_program
-from tests.conftest import copy_gallery
+from tests.support.galleries import copy_gallery
 from tests.support.photos import photo, photo_path
 
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))

@@ -120,7 +120,7 @@ def test_an_old_audit_log_is_whole(old: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("by", ["key", "passphrase"])
 def test_an_old_backup_is_restored(
-    old: Path, tmp_path: Path, by: str, capsys: pytest.CaptureFixture[str]
+    full_cost: None, old: Path, tmp_path: Path, by: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the key in place of a gallery that lost a person; by the passphrase on a new board."""
     (tmp_path / "pass").write_text(f"{PASSPHRASE}\n")

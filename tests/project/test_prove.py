@@ -70,7 +70,7 @@ def test_a_mutant_differs_in_one_place_and_is_a_program():
 
 def test_every_wing_has_mutants_and_tests_that_are_there():
     for wing in WINGS:
-        for path in (ROOT / "device" / wing).glob("*.py"):
+        for path in (ROOT / "device" / wing).rglob("*.py"):
             file = str(path.relative_to(ROOT))
             assert all((ROOT / test).exists() for test in mutants.tests_of(file))
             for mutant in mutants_of(file, path.read_text()):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 SCRIPTS = ROOT / "scripts"
-FOLDERS = ("measure", "prove", "repo", "stage", "train")
+FOLDERS = ("board", "measure", "prove", "repo", "stage", "train")
 NEEDS_TORCH = [
     pytest.mark.train,
     pytest.mark.skipif(find_spec("torch") is None, reason="needs the training tools: make test-train"),

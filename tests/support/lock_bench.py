@@ -18,14 +18,18 @@ from device.config import Config, DoorConfig
 from device.lock import server as lock_server
 from device.lock.door import DoorRule
 from device.lock.gpio import GpioLock
-from device.lock.panel import Outputs
-from device.lock.switches import DoorPins
+from device.lock.panel.outputs import Outputs
+from device.lock.panel.switches import DoorPins
 from device.lock.wire import read_answer
 from scripts.stage.mock_pins import Trace
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 PULSE_S = 0.3
 OLDEST_S = 2.0
+
+
+def levels(pin):
+    return [state.state for state in pin.states]
 
 
 class StuckPin(MockPin):
@@ -182,3 +186,14 @@ class Process:
 
     def levels(self):
         return [level for _, level in self.trace.changes()]
+
+
+def await_level(bolt, wanted, seconds):
+    until_s = time.monotonic() + seconds
+    while bolt.trace.level != wanted:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+SWITCHES = DoorConfig(contact_pin=22, exit_pin=23, tamper_pin=24, alarm_pin=25)

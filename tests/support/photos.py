@@ -6,6 +6,7 @@ matplotlib, Eileen Collins (NASA, 1993) lies in tests/data.
 
 from __future__ import annotations
 
+import zipfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from device.errors import ModelError
 from device.types import Image
-from device.vision.assets import Asset, find_asset
+from device.vision.assets import FACE_DETECTOR, FACE_MESH, Asset, find_asset
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -66,3 +67,25 @@ def on_canvas(image: Image, width: int, height: int, left: int, top: int, scale:
     y, x = max(0, top), max(0, left)
     canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
     return canvas
+
+
+def write_labeled_faces(folder: Path) -> Path:
+    """Write two subjects of six views each as lfw.zip, with two folds of four pairs."""
+    model_file(FACE_DETECTOR), model_file(FACE_MESH)
+    with zipfile.ZipFile(folder / "lfw.zip", "w") as archive:
+        for name in ("astronaut", "hopper"):
+            for i in range(6):
+                view = cv2.resize(
+                    rotated(photo(name), 4 * i - 10), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA
+                )
+                data = cv2.imencode(".png", view[..., ::-1])[1].tobytes()
+                archive.writestr(f"{name}/{name}_{i + 1:04d}.png", data)
+        empty = cv2.imencode(".png", np.full((200, 200, 3), 90, np.uint8))[1].tobytes()
+        archive.writestr("nobody/nobody_0001.png", empty)
+    lines = ["2\t3"]
+    for fold in (0, 1):
+        lines += [f"{name}\t{1 + fold}\t{5 + fold}" for name in ("astronaut", "hopper", "astronaut")]
+        lines += [f"astronaut\t{2 + fold}\thopper\t{3 + fold}", f"hopper\t{4}\tastronaut\t{1 + fold}"]
+        lines += [f"astronaut\t{3}\tnobody\t1"]
+    (folder / "lfw_pairs.txt").write_text("\n".join(lines) + "\n")
+    return folder

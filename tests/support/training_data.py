@@ -1,4 +1,4 @@
-"""Small training data of public-domain portraits, and an ONNX teacher of random weights, for the training tests."""
+"""Small training data of public-domain portraits, an ONNX teacher of random weights, and recipes of short runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,43 @@ from models.networks.mobilefacenet import MobileFaceNet
 from models.pad.teachers import TEACHERS
 from models.training.data import Augment
 from tests.support.photos import photo
+
+RECIPE = """network = "mobilefacenet"
+act = "relu6"
+init = "teacher"
+seed = 3
+batch = 8
+weight_decay = 1e-4
+ema_decay = 0.9
+identity_pull = 0.5
+[[phase]]
+objective = "stagewise"
+samples = 16
+learning_rate = 1e-3
+[[phase]]
+objective = "end_to_end"
+samples = 24
+learning_rate = 1e-3
+[[phase]]
+objective = "clean_target"
+samples = 24
+learning_rate = 1e-3
+"""
+# Distilled first, then classified in batches of two identities with four faces each
+CLASSIFIED = RECIPE.replace('"end_to_end"', '"softmax_triplet"\nfaces_per_identity = 4')
+# The last step: no network and no activation, those are the run's
+LAST_STEP = """init = "run"
+quantization_aware = true
+seed = 4
+batch = 8
+weight_decay = 1e-4
+ema_decay = 0.9
+identity_pull = 0.5
+[[phase]]
+objective = "clean_target"
+samples = 24
+learning_rate = 1e-4
+"""
 
 
 def portraits() -> list[np.ndarray]:

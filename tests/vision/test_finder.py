@@ -14,8 +14,8 @@ from device.vision.align import MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH
 from device.vision.detect import LiteRTDetector
 from device.vision.finder import Finder, Found
+from tests.support.doors.staged import LIMITS, aligned, detection
 from tests.support.photos import model_file, on_canvas, photo
-from tests.test_pipeline import LIMITS, aligned, detection
 
 IMAGE: Image = np.zeros((480, 640, 3), np.uint8)
 PATTERN = -7.0  # what the mesh says of a pattern that the detector took for a face

@@ -16,7 +16,7 @@ import pytest
 
 from device.errors import UsageError
 from device.vision.picture import MAX_SIDE_PX, BadPicture, decode_picture, header_of, read_picture
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 ENDS = (".jpg", ".png", ".webp")
 

@@ -1,6 +1,5 @@
 """Covered, frozen, dark, bright: what a live camera's frames are worth, looked at on the decision."""
 
-# ruff: noqa: F811  (fixtures of other files)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from device.pipeline import Door, handle_frame
 from device.types import Frame, Image, News, Reason, Stop
 from device.vision.scene import BRIGHT, DARK, LOST_FRAMES, SceneRule, SceneWatch, measure
 from tests.support.photos import photo
-from tests.test_pipeline import device, reasons  # noqa: F401  (a fixture)
 
 RULE = SceneRule(min_detail=15, frozen_s=5)
 RANDOM = np.random.default_rng(3)

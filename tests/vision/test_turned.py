@@ -20,9 +20,9 @@ from device.vision.camera.turned import TurnedCamera, turn
 from device.vision.detect import LiteRTDetector
 from device.vision.finder import Finder
 from device.vision.turn_search import ENOUGH, EVERY, TurnSearch
-from tests.conftest import make_clip
+from tests.support.clips import make_clip
+from tests.support.doors.staged import LIMITS
 from tests.support.photos import model_file, photo
-from tests.test_pipeline import LIMITS
 
 CORNERS = np.array([[[1], [2]], [[3], [4]]], np.uint8).repeat(3, axis=2)  # 1 2 over 3 4
 

@@ -19,46 +19,16 @@ from models.training.data import Augment, batches, load_crops  # noqa: E402
 from models.training.loop import Phase, Run, fit, load_recipe  # noqa: E402
 from models.training.runs import INHERITED, load_network, with_inherited  # noqa: E402
 from scripts.train.train import main, take_trunk, with_network  # noqa: E402
-from tests.support.training_data import write_data, write_teacher  # noqa: E402
+from tests.support.training_data import (  # noqa: E402
+    CLASSIFIED,
+    LAST_STEP,
+    RECIPE,
+    write_data,
+    write_teacher,
+)
 
 pytestmark = pytest.mark.train
 ROOT = Path(__file__).parents[3]
-RECIPE = """network = "mobilefacenet"
-act = "relu6"
-init = "teacher"
-seed = 3
-batch = 8
-weight_decay = 1e-4
-ema_decay = 0.9
-identity_pull = 0.5
-[[phase]]
-objective = "stagewise"
-samples = 16
-learning_rate = 1e-3
-[[phase]]
-objective = "end_to_end"
-samples = 24
-learning_rate = 1e-3
-[[phase]]
-objective = "clean_target"
-samples = 24
-learning_rate = 1e-3
-"""
-# Distilled first, then classified in batches of two identities with four faces each
-CLASSIFIED = RECIPE.replace('"end_to_end"', '"softmax_triplet"\nfaces_per_identity = 4')
-# The last step: no network and no activation, those are the run's
-LAST_STEP = """init = "run"
-quantization_aware = true
-seed = 4
-batch = 8
-weight_decay = 1e-4
-ema_decay = 0.9
-identity_pull = 0.5
-[[phase]]
-objective = "clean_target"
-samples = 24
-learning_rate = 1e-4
-"""
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,7 @@ from device.errors import UsageError
 from scripts.evaluate import Embedded
 from scripts.measure import compare_models, group_errors, models_page, models_picture, models_table
 from scripts.measure.models_table import Row, Size
-from tests.conftest import run_without_torch
-from tests.programs.test_evaluate import benchmark  # noqa: F401  a fixture
+from tests.support.checkout import run_without_torch
 from tests.support.tiny_model import write_tiny
 
 ROOT = Path(__file__).parents[3]
@@ -306,7 +305,7 @@ def test_every_embedder_shipped_is_compared_and_nothing_else(tmp_path):
         compare_models.find_manifests([str(tmp_path / "zebra.json")] * 2)
 
 
-def test_a_whole_run_writes_page_and_picture(benchmark, faces, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_whole_run_writes_page_and_picture(benchmark, faces, tmp_path, monkeypatch, capsys):
     """Everything but torch: the fp32 files are left out, which the page then says."""
     models = [str(write_measured(tmp_path, "one")), str(write_measured(tmp_path, "two", side=160))]
     monkeypatch.setattr(compare_models, "find_spec", lambda name: name)

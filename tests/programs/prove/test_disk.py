@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from scripts.prove.disk import Call, Disk, File, has_strace, put_back, read_calls, watched
-from tests.conftest import ROOT
+from tests.support.checkout import ROOT
 
 WATCHED = pytest.mark.skipif(not has_strace(), reason="no strace here, or it may not watch programs")
 HEAD = "import os, sys; from pathlib import Path; f = Path(sys.argv[1]); sys.path.insert(0, sys.argv[2])\n"

@@ -11,54 +11,26 @@ import pytest
 from device.build import build_audit
 from device.journal.verify import Verdict
 from scripts.prove import fail_secure as module
-from scripts.prove.cuts import PROGRAMS, Cuts, Promise, look
-from scripts.prove.disk import has_strace
-from scripts.prove.faults import FAULTS, WHOLE, Fault, Outcome
+from scripts.prove.cuts import Cuts, Promise, look
+from scripts.prove.faults import FAULTS, Fault, Outcome
 from scripts.prove.report import BEGIN, END, table, write_report
 from scripts.prove.stores import Stored, config_of, lost, stored, unaudited
-from tests.conftest import ROOT, copy_gallery, run_program
+from tests.support.checkout import ROOT, run_program
+from tests.support.galleries import copy_gallery
 
 PULSE_S = 0.8
 NOTHING = Fault("nothing", lambda scene: None)
 
 
 def test_one_fault_of_each_kind():
+    """With some seconds more than the bounds, for a busy machine: `make prove` holds these."""
     kinds = [fault for fault in FAULTS if not fault.is_rare]
-    options = ["--faults", str(len(kinds)), "--pulse", str(PULSE_S), "--seed", "7", "--quiet"]
+    options = ["--faults", str(len(kinds)), "--pulse", str(PULSE_S), "--seed", "7", "--quiet", "--slack", "3"]
     done = run_program("scripts/prove/fail_secure.py", *options, timeout_s=170)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith(f"{len(kinds)} faults, 0 violations\n")
     for fault in kinds:
         assert f"| {fault.name} |" in done.stdout
-
-
-def test_one_fault_of_each_kind_on_the_whole_program(real_model):
-    kinds = [fault for fault in WHOLE if has_strace() or not fault.watched]
-    options = [
-        "--faults",
-        str(len(kinds)),
-        "--whole",
-        str(len(kinds)),
-        "--pulse",
-        str(PULSE_S),
-        "--seed",
-        "7",
-    ]
-    # What is tried here is what is stored; the bounds are held by the long run.
-    options += ["--quiet", "--slack", "2"]
-    done = run_program("scripts/prove/fail_secure.py", *options, timeout_s=170)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith(f"{len(kinds)} faults, 0 violations\n")
-    for fault in kinds:
-        assert f"| {fault.name} |" in done.stdout
-
-
-@pytest.mark.skipif(not has_strace(), reason="no strace here, or it may not watch programs")
-def test_the_power_is_cut_at_some_calls_of_each_program(real_model):
-    options = ["--faults", "0", "--cuts", "30", "--seed", "7", "--quiet"]
-    done = run_program("scripts/prove/fail_secure.py", *options, timeout_s=170)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{30 * (len(PROGRAMS) + 1)} cuts, 0 violations" in done.stdout
 
 
 @pytest.fixture
