@@ -50,6 +50,7 @@ class Visit:
     def answer(self, text: str) -> None:
         """Take what the visitor says to the question, or a no later on."""
         with self.changed:
+            self.mirror.note_asked()  # a slow phone needs a moment to load the page with the picture
             self.has_agreed = self.has_agreed or text == "yes"
             self.has_declined = self.has_declined or text == "no"
             self.changed.notify_all()
@@ -57,7 +58,9 @@ class Visit:
     def enter(self, token: str) -> tuple[Answer, str]:
         with self.changed:
             found = self.admittance.enter(token)
-            self.has_agreed = self.has_agreed or (found[0] is Answer.ADMITTED and not self.question)
+            if found[0] is Answer.ADMITTED:  # a second visitor keeps nothing alive
+                self.mirror.note_asked()
+                self.has_agreed = not self.question
             self.changed.notify_all()
         return found
 

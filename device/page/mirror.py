@@ -65,12 +65,16 @@ class Mirror:
         """Show the last view: whoever waits is told, and nothing follows."""
         self._put(told, is_last=True)
 
+    def note_asked(self) -> None:
+        """Count from now how long no browser has asked."""
+        self._asked_s = self._now()
+
     def next_view(self, after: int, wait_s: float) -> View:
         """Return the newest view; wait for one with another number than `after`."""
+        self.note_asked()
         with self._changed:
-            self._asked_s = self._now()
             self._changed.wait_for(lambda: self._view.number != after or self._view.is_last, wait_s)
-            self._asked_s = self._now()
+            self.note_asked()
             return self._view
 
     def taken(self) -> None:

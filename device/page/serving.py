@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -54,7 +55,8 @@ def bind(text: str = "") -> Place:
             (given, port), family=socket.AF_INET6 if address.version == 6 else socket.AF_INET
         )
     except (ValueError, OSError) as fault:
-        cause = getattr(fault, "strerror", None) or "no IP address"
+        number = getattr(fault, "errno", None)
+        cause = os.strerror(number) if number else "no IP address"
         raise UsageError(
             f"--page-at {text or given}: {cause}: expected an address of this machine, such as 127.0.0.1:8080"
         ) from None

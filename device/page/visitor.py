@@ -119,7 +119,8 @@ class PageAudience:
 
     def _end(self, hint: str, **told: object) -> None:
         self._visit.mirror.end(hint=hint, **told)
-        if self._visit.has_agreed and self._visit.mirror.unasked_s < self._away_s:
+        is_there = self._visit.has_agreed and self._visit.mirror.unasked_s < self._away_s
+        if is_there and not self._visit.has_declined:
             self._visit.mirror.wait_until_taken(LAST_WAIT_S)
 
 

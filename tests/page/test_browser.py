@@ -170,3 +170,19 @@ def test_a_client_that_sends_and_reads_nothing_holds_nobody_up(enroll, browser: 
     finally:
         for each in idle:
             each.close()
+
+
+def test_the_cameras_page_shows_what_is_measured_and_ends_with_its_button(
+    browser: Chromium, posing_clip: Path, tmp_path: Path, empty_config: Path
+) -> None:
+    options = ("--camera", str(posing_clip), "--config", str(empty_config), "--page-at", "127.0.0.1:0")
+    program = Paged("scripts/aim.py", *options, folder=tmp_path)
+    try:
+        browser.go(program.address)
+        browser.wait("document.getElementById('value-size')?.textContent.includes('px wide')")
+        browser.wait("document.getElementById('view').src.startsWith('data:image/jpeg')")
+        browser.evaluate("document.querySelector('button[value=no]').click()")
+        code, _, err = program.end()
+        assert (code, program.is_served) == (0, False), err
+    finally:
+        program.close()

@@ -82,11 +82,13 @@ def test_a_wrong_token_is_refused_and_five_of_them_end_the_page() -> None:
 def test_a_second_visitor_is_refused_and_cannot_end_the_first_ones_visit() -> None:
     page = Page()
     first, second = page.visitor(), page.browser()
+    before_s = page.visit.mirror.unasked_s
     for token in [page.visit.admittance.token, *["WRONG"] * MAX_WRONG]:
         answer = page.enter(second, token)
         assert answer.status_code == 403
         assert "good once" in answer.text
     assert not page.visit.is_ended
+    assert page.visit.mirror.unasked_s > before_s  # nor can the second keep alive what the first has left
     assert "code" in second.get("/").text
     assert second.get("/look").status_code == 403
     assert second.post("/answer", data={"answer": "no"}, headers=OWN).status_code == 403
