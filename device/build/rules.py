@@ -1,66 +1,24 @@
 """Config -> what is decided: thresholds, limits, the decider, whom a newcomer looks like."""
 
 from __future__ import annotations
+
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
-from device.access.admission import Admission, AdmissionRule
-from device.access.clock import Clock
-from device.access.lockout import DOUBLINGS, LockoutRule, PinLockout, is_wrong_pins
-from device.access.pin_entry import PinEntry
-from device.access.policy import parse_hours
-from device.access.selftest import capped_mode, is_proven
-from device.config import MODELS, Config, QualityConfig, check_model
-from device.decide.backoff import Count
-from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
+
+from device.access.lockout import LockoutRule
+from device.access.selftest import capped_mode
+from device.config import Config, QualityConfig
+from device.decide.backoff_file import BackoffFile
 from device.decide.decider import Decider, DecisionRule, LivenessRule
 from device.decide.moves import ChallengeRule
 from device.decide.refusals import Refusals
 from device.decide.threshold import Approach, DoorThreshold, door_threshold
-from device.desk.desk import Desk, DeskRule, NoDesk
-from device.desk.line import Line
-from device.desk.opening import Freshness, Opening, OpeningRule
-from device.desk.switches import Switches
-from device.desk.wire import LONGEST_COMMAND
-from device.enroll.collector import Collector
-from device.errors import ConfigError, GalleryKeyError, ModelError, UsageError
 from device.gallery.gallery import Gallery
 from device.gallery.lookalike import LookAlike, Templates, look_alikes
-from device.gallery.seal import generation_path
-from device.gallery.usage import UsageFile
-from device.health import BoardRule, BoardWatch, NoBoard
-from device.journal.audit import Audit, Limits
-from device.journal.trail import AuditTrail
-from device.lock.client import RemoteLock
-from device.lock.front import LocalFront, Prompt, raise_alarm
-from device.lock.panel.keypad import KeypadThread, SerialKeypad
-from device.paths import expand
-from device.pipeline import Door
-from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer
-from device.vault.anchor import AnchorFile
-from device.vault.generation import GenerationFile
-from device.vault.kept import WERE_PLAIN, KeptFile
-from device.vault.keys import KeyRing, KeyStore, LatestKeys, check_bond
-from device.vault.sealing import Sealer
-from device.vision.align import LandmarkAligner, MeshAligner
-from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
-from device.vision.camera.meter import FaceMeter, Metered, NoMeter
-from device.vision.camera.source import open_camera
-from device.vision.camera.turned import TurnedCamera
-from device.vision.detect import open_detector
-from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
-from device.vision.finder import Finder
-from device.vision.intent import IntentRule
-from device.vision.liveness import PadScorer
+from device.protocols import LivenessScorer
+from device.vision.embed import LiteRTEmbedder, Manifest
 from device.vision.quality import QualityLimits
-from device.vision.scene import SceneRule, SceneWatch, Unwatched
-from device.vision.track import Tracker
-from device.vision.turn_search import NoSearch, TurnSearch
-from device.vision.unscored import Unscored
-
 
 SAME_PERSON_FMR = 1e-4  # of one comparison: whether two looks of an enrollment are of one person
 # By how much a look-alike's look may be nearer than the templates are: a decade of the FMR curve
