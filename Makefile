@@ -33,11 +33,11 @@ test-train: .venv-train/ready ## test training and export (CPU torch)
 	OMP_NUM_THREADS=1 $(TRAIN) -m pytest -m train -n 2 --dist loadfile $(ARGS)
 
 prove: .venv/ready ## the proof in short, more fuzzing and some mutants: what .ci/run asks for
-	$(RUN) scripts/prove/fail_secure.py --faults 72 --whole 12 --cuts 8 --pulse 4 --slack 1.5 --quiet
+	$(RUN) scripts/prove/fail_secure.py --faults 72 --whole 12 --cuts 8 --pulse 5.5 --slack 3 --again --quiet
 	FUZZ_EXAMPLES=300 $(RUN) -m pytest -q -n 2 --timeout=0 $(FUZZED)
 	$(RUN) scripts/prove/mutants.py --sample 24 $(ARGS)
 
-prove-long: .venv/ready ## the long proof, the long fuzzing and every mutant (hours; on a machine that does nothing else)
+prove-long: .venv/ready # the long proof, the long fuzzing and every mutant (hours; on a machine that does nothing else)
 	$(RUN) scripts/prove/fail_secure.py --faults 500 --whole 80 --cuts 0 --quiet
 	FUZZ_EXAMPLES=4000 $(RUN) -m pytest -s --timeout=0 $(FUZZED)
 	$(RUN) scripts/prove/mutants.py $(ARGS)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 from device.access.admission import Admission, AdmissionRule
 from device.access.clock import Clock
-from device.access.lockout import DOUBLINGS, LockoutRule, PinLockout, is_wrong_pins
+from device.access.lockout import PinLockout
 from device.access.pin_entry import PinEntry
 from device.access.policy import parse_hours
-from device.access.selftest import capped_mode, is_proven
+from device.access.selftest import is_proven
 from device.build.records import audit_head as audit_head
 from device.build.records import build_audit as build_audit
 from device.build.records import build_gallery as build_gallery
@@ -37,53 +36,40 @@ from device.build.rules import lockout_rule as lockout_rule
 from device.build.rules import look_alike_margin as look_alike_margin
 from device.build.rules import quality_limits as quality_limits
 from device.build.rules import threshold_for as threshold_for
-from device.config import MODELS, Config, QualityConfig, check_model
-from device.decide.backoff import Count
-from device.decide.backoff_file import BEYOND_ANY_CLOCK_S, BackoffFile
-from device.decide.decider import Decider, DecisionRule, LivenessRule
-from device.decide.moves import ChallengeRule
-from device.decide.refusals import Refusals
-from device.decide.threshold import Approach, DoorThreshold, door_threshold
+from device.config import MODELS, Config, check_model
+from device.decide.backoff_file import BackoffFile
 from device.desk.desk import Desk, DeskRule, NoDesk
 from device.desk.line import Line
 from device.desk.opening import Freshness, Opening, OpeningRule
 from device.desk.switches import Switches
 from device.desk.wire import LONGEST_COMMAND
 from device.enroll.collector import Collector
-from device.errors import ConfigError, GalleryKeyError, ModelError, UsageError
+from device.errors import ConfigError, ModelError, UsageError
 from device.gallery.gallery import Gallery
-from device.gallery.lookalike import LookAlike, Templates, look_alikes
-from device.gallery.seal import generation_path
 from device.gallery.usage import UsageFile
 from device.health import BoardRule, BoardWatch, NoBoard
-from device.journal.audit import Audit, Limits
 from device.journal.trail import AuditTrail
 from device.lock.client import RemoteLock
 from device.lock.front import LocalFront, Prompt, raise_alarm
 from device.lock.panel.keypad import KeypadThread, SerialKeypad
 from device.paths import expand
 from device.pipeline import Door
-from device.protocols import Aligner, Camera, Closable, Detector, Front, LivenessScorer
-from device.vault.anchor import AnchorFile
-from device.vault.generation import GenerationFile
-from device.vault.kept import WERE_PLAIN, KeptFile
-from device.vault.keys import KeyRing, KeyStore, LatestKeys, check_bond
-from device.vault.sealing import Sealer
+from device.protocols import Aligner, Camera, Closable, Detector, Front
 from device.vision.align import LandmarkAligner, MeshAligner
 from device.vision.assets import FACE_DETECTOR, FACE_MESH, find_asset
 from device.vision.camera.meter import FaceMeter, Metered, NoMeter
 from device.vision.camera.source import open_camera
 from device.vision.camera.turned import TurnedCamera
 from device.vision.detect import open_detector
-from device.vision.embed import LiteRTEmbedder, Manifest, load_manifest
+from device.vision.embed import LiteRTEmbedder, load_manifest
 from device.vision.finder import Finder
 from device.vision.intent import IntentRule
 from device.vision.liveness import PadScorer
-from device.vision.quality import QualityLimits
 from device.vision.scene import SceneRule, SceneWatch, Unwatched
 from device.vision.track import Tracker
 from device.vision.turn_search import NoSearch, TurnSearch
 from device.vision.unscored import Unscored
+
 WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights"
 
 

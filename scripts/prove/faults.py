@@ -333,6 +333,12 @@ class Outcome:
     unaudited: list[str] = field(default_factory=list)
 
     @property
+    def is_late(self) -> bool:
+        """Whether all that went wrong is a bound of time, which a machine that is busy can miss too."""
+        unasked = any("requests" in text for text in self.wrong)
+        return bool(self.wrong) and not (unasked or self.lost or self.unaudited)
+
+    @property
     def violations(self) -> list[str]:
         told = [*self.wrong, *(f"lost: {text}" for text in self.lost)]
         return [*told, *(f"not in the audit: {text}" for text in self.unaudited)]

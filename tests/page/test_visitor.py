@@ -21,7 +21,7 @@ from device.page.serving import bind, own_address
 from device.page.tokens import MAX_WRONG
 from device.page.visitor import PageAudience, hint_of, pages_of, states_of
 from device.types import HeadPose
-from tests.conftest import run_program
+from tests.support.checkout import run_program
 
 IMAGE = np.full((480, 640, 3), 90, np.uint8)
 BOX = (200.0, 100.0, 150.0, 150.0)

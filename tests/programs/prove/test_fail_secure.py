@@ -68,6 +68,29 @@ def test_a_door_that_does_not_open_is_a_violation(stage, monkeypatch):
     assert stage.run(NOTHING).wrong == []
 
 
+def outcome(wrong=(), lost=(), unaudited=()):
+    return Outcome(NOTHING, True, 1, 9.0, None, 2.7, list(wrong), list(lost), list(unaudited))
+
+
+@pytest.mark.parametrize(
+    ("found", "tries"),
+    [
+        ([outcome(["unlocked for 9.00 s"]), outcome()], 2),
+        ([outcome(["unlocked for 9.00 s"]), outcome(["unlocked for 9.00 s"])], 2),
+        ([outcome(["2 openings, 1 requests"])], 1),
+        ([outcome(lost=["an entry"])], 1),
+        ([outcome(["unlocked for 9.00 s"], unaudited=["a grant"])], 1),
+        ([outcome()], 1),
+    ],
+)
+def test_a_bound_that_is_missed_is_tried_once_more_and_nothing_else_is(monkeypatch, found, tries):
+    left = list(found)
+    monkeypatch.setattr(module.Stage, "run", lambda self, fault: left.pop(0))
+    ended = module.prove([NOTHING], pulse_s=2.2, rng=random.Random(1), quiet=True, slack_s=0, again=True)
+    assert ended == [found[tries - 1]]
+    assert left == []
+
+
 def test_table_and_page_say_what_was_found(tmp_path):
     fault = FAULTS[0]
     outcomes = [
