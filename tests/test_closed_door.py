@@ -212,6 +212,22 @@ def test_the_rules_of_a_person_are_named(visit, profile, said):
     assert told(visit(profile=profile), "approach").startswith(f"approach: {said}")
 
 
+def test_a_wrong_pin_is_named_beside_the_face(visit, actor):
+    person, doors, typed = Person(actor, random.Random(3)), [], []
+
+    def shown(at_s: float, asked: str | None) -> Image:
+        if at_s > 2.5 and not typed:
+            typed.append(at_s)
+            for key in "1111#":
+                doors[0].lock.on_key(key)
+        return person(at_s, asked)
+
+    profile = replace(rules(access="face+pin"), pin_hash=hash_pin("2580"))
+    line = told(visit(shown, profile=profile, change=doors.append), "approach")
+    assert line.startswith("approach: alice, wrong pin, stage judged, advice enter the right PIN")
+    assert "1111" not in line
+
+
 def test_who_is_not_enrolled_is_said_to_be_far_from_everybody(visit):
     line = told(visit(Person(load_actor(photo_path("hopper")), random.Random(3))), "approach")
     assert line.startswith("approach: below threshold, stage compared, closeness far_below")

@@ -54,9 +54,15 @@ class _Approach:
 
     @property
     def reason(self) -> Reason:
-        """Why it came no further: the most frequent reason of the furthest stage; refusals go before open reasons."""
+        """Why it came no further: the most frequent reason of the furthest stage, of two the later one.
+
+        Refusals go before open reasons.
+        """
         sure = [reason for reason, count in self.frames.items() if count >= LUCK] or list(self.frames)
-        return max(sure, key=lambda each: (each.stage, each.has(Is.REFUSAL), self.frames[each]))
+        return max(sure, key=self._weight)
+
+    def _weight(self, reason: Reason) -> tuple[Stage, bool, int, float]:
+        return reason.stage, reason.has(Is.REFUSAL), self.frames[reason], self.last[reason].captured_at_s
 
     @property
     def is_passer_by(self) -> bool:
@@ -95,6 +101,8 @@ class Approaches:
                     "wait_s": decision.wait_s,
                 },
             )
+        if reason is Reason.COOLDOWN and self._approach is not None:
+            self._approach.seen_s = now_s  # whose PIN is awaited is still there
         if reason.stage is Stage.NOBODY or reason is Reason.COOLDOWN:
             return
         if self._approach is None:

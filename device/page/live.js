@@ -37,7 +37,7 @@ function show(told) {
   for (const [key, text] of Object.entries(told.values || {})) say("value-" + key, text);
   for (const [key, state] of Object.entries(told.poses || {})) {
     say("state-" + key, state === "done" ? state : "");
-    byId("pose-" + key)?.toggleAttribute("aria-current", state === "now");
+    byId("pose-" + key)?.setAttribute("aria-current", state === "now" ? "step" : "false");
     for (const id of ["pose-" + key, "arc-" + key]) if (byId(id)) byId(id).setAttribute("class", state);
   }
   if (told.over) document.querySelectorAll("form, #ring").forEach((each) => each.remove());

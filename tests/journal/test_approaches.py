@@ -146,6 +146,15 @@ def test_whoever_is_kept_out_reads_why_while_it_lasts_with_the_cause_of_that_tim
     assert door.told("approach") == []
 
 
+def test_whoever_types_a_pin_is_one_approach_however_long_it_takes() -> None:
+    door = Door()
+    door.see(Reason.CONFIRMING, 3, subject_id="bob").see(Reason.PIN_NEEDED, subject_id="bob")
+    door.see(Reason.COOLDOWN, 60, subject_id="bob").see(Reason.WRONG_PIN, subject_id="bob").away()
+    assert (door.line["reason"], door.line["subject_id"]) == ("wrong_pin", "bob")
+    door.see(Reason.COOLDOWN, 60, subject_id="bob").away()
+    assert len(door.told("approach")) == 1
+
+
 def test_who_is_let_in_or_leaves_within_ten_seconds_was_not_kept_out() -> None:
     door = Door()
     door.see(Reason.CONFIRMING, 90, subject_id="alice").see(Reason.GRANTED, subject_id="alice").away()

@@ -91,6 +91,7 @@ def test_the_poses_fill_the_enrollment_ends_and_the_page_is_gone(enroll, browser
     enrollment = enroll("--page-at", "127.0.0.1:0", "--samples", "5")
     agree(browser, enrollment.address)
     browser.wait("document.querySelectorAll('li.done').length >= 1")
+    assert browser.wait("document.querySelector('li[aria-current=step]')?.id").startswith("pose-")
     assert browser.wait(f"/degrees|Good|Look|Turn|Lift|Lower/.test({HINT}) && {HINT}")
     browser.wait(f"{HINT}.startsWith('Enrolled alice: 5 templates')")
     assert browser.evaluate("document.querySelectorAll('li.done').length") == 5
