@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 # First, since it sets the threads of numpy's libraries, which they read when they are loaded.
 from device.programs import Parser, run
 
-from scripts.benchmark import interleave, median_interval, network_call, pinned, processor  # isort: skip
+from scripts.measure.timed import interleave, median_interval, network_call, pinned, processor  # isort: skip
 
 import cv2
 

@@ -21,9 +21,8 @@ from tests.support.machines.linked_door import CODE, LinkedDoor, LinkProcess
 from tests.support.waiting import wait_until
 
 pytestmark = needs_mosquitto
-COMMAND, STATE, EVENT, ONLINE = (
-    f"face-unlock/front/{name}" for name in ("command", "state", "event", "online")
-)
+FRONT = "face-unlock/front"
+COMMAND, STATE, EVENT, ONLINE = f"{FRONT}/command", f"{FRONT}/state", f"{FRONT}/event", f"{FRONT}/online"
 
 
 class House:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scripts import benchmark
+from scripts.measure import timed
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.json"
@@ -72,7 +73,7 @@ def test_rounds_out_of_range_are_refused():
 def test_interleaving_gives_every_call_its_turn_in_each_round():
     order: list[str] = []
     seconds = benchmark.interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
-    burst = benchmark.BURST + 1
+    burst = timed.BURST + 1
     assert order == (["a"] * burst + ["b"] * burst) * 2
     assert all(len(values) == 2 and (values > 0).all() for values in seconds.values())
 
@@ -99,12 +100,12 @@ def test_ratios_are_taken_round_by_round_and_judged_on_the_right_side():
 
 
 def test_pinning_is_undone():
-    if not hasattr(benchmark.os, "sched_getaffinity"):
+    if not hasattr(timed.os, "sched_getaffinity"):
         pytest.skip("this system has no affinity to set")
-    before = benchmark.os.sched_getaffinity(0)
+    before = timed.os.sched_getaffinity(0)
     with benchmark.pinned():
-        assert len(benchmark.os.sched_getaffinity(0)) == 1
-    assert benchmark.os.sched_getaffinity(0) == before
+        assert len(timed.os.sched_getaffinity(0)) == 1
+    assert timed.os.sched_getaffinity(0) == before
 
 
 def test_the_photograph_fills_a_640x480_frame():
