@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -23,10 +24,13 @@ from tests.support import recorded
 RECORD = json.loads(recorded.RECORD.read_text())
 OLD = recorded.DATA / "release_0_1.zip"
 OLD_MODEL = "mobilefacenet-bff05a9aba37"
-PEOPLE = """\
-Eileen Collins: 1 template, enrolled 2026-11-28T15:59:24Z
-Grace Hopper: 1 template, enrolled 2026-11-28T15:59:25Z
-"""
+ENROLLED = {  # UTC; the list shows the time of this place
+    "Eileen Collins": datetime(2026, 11, 28, 15, 59, 24, tzinfo=timezone.utc),
+    "Grace Hopper": datetime(2026, 11, 28, 15, 59, 25, tzinfo=timezone.utc),
+}
+PEOPLE = "".join(
+    f"{name}: 1 template, enrolled {at.astimezone():%Y-%m-%d %H:%M:%S}\n" for name, at in ENROLLED.items()
+)
 PASSPHRASE = "a long passphrase of today"
 
 
