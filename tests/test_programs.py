@@ -264,14 +264,14 @@ def test_only_this_programs_own_words_come_out_on_stderr():
         "import os, sys; from device.programs import guard_start; guard_start('door')\n"
         "os.write(2, b'Corrupt JPEG data: premature end of data segment'); print('own', file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "own\n")
 
 
 @pytest.mark.parametrize("fault", ["raise ValueError('why')", "import os; os.abort()"])
 def test_a_crash_is_told_all_the_same(fault):
     code = f"from device.programs import guard_start; guard_start('door')\n{fault}\n"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
     assert "why" in done.stderr or "Aborted" in done.stderr
 

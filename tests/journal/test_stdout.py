@@ -39,7 +39,7 @@ def run_child(code, **options):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         check=False,
         **options,
     )
@@ -70,7 +70,7 @@ def test_broken_pipe_does_not_end_the_program():
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -54,7 +54,7 @@ def states(record):
 
 
 def finish(child):
-    _, errors = child.communicate(timeout=20)
+    _, errors = child.communicate(timeout=240)
     return child.returncode, errors
 
 

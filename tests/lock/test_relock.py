@@ -65,7 +65,7 @@ def test_after_sigkill_the_claimed_pin_is_locked_whatever_the_configuration_says
     config.unlink() if EDITS[edit] is None else config.write_text(EDITS[edit])
     command = [sys.executable, str(ROOT / "scripts/stage/mock_pins.py"), str(tmp_path), "relock"]
     command += ["--relock", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "locked: GPIO17\n", "")
     assert process.levels() == [True, False]
     assert not len(Trace(tmp_path / "gpio22.trace"))
@@ -234,7 +234,7 @@ def relock(tmp_path, toml, *, modules="pass", pins="None", **environment):
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         check=False,
     )
 

@@ -105,7 +105,7 @@ def test_the_man_page_is_one_that_man_can_read():
     if shutil.which("man") is None:
         pytest.skip("no man")
     command, environ = ["man", "--warnings", "-l", str(page)], {"MANWIDTH": "80", "PATH": os.environ["PATH"]}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environ)
     assert done.returncode == 0
     assert "warning" not in done.stderr
 
@@ -128,7 +128,7 @@ def test_the_shell_offers_what_there_is(words, offered):
         f"source {write_command_docs.COMPLETION}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; "
         '_face_unlock; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    done = subprocess.run([bash, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([bash, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert offered in done.stdout.split(), done.stderr
 
 

@@ -157,7 +157,7 @@ def test_the_readmes_commands_run_and_show_what_it_says(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=240,
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         told += done.stdout

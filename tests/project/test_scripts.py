@@ -44,7 +44,7 @@ def test_a_program_answers_help_with_what_it_is_for(
 ) -> None:
     if path.suffix == ".sh":
         done = subprocess.run(
-            ["bash", path, "--help"], capture_output=True, text=True, timeout=30, check=True
+            ["bash", path, "--help"], capture_output=True, text=True, timeout=240, check=True
         )
         told = done.stdout
     else:

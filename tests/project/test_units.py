@@ -46,7 +46,7 @@ def value(key, path=UNIT):
 def analyze(*arguments):
     try:
         return subprocess.run(
-            ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+            ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=240, check=False
         )
     except subprocess.TimeoutExpired:
         pytest.skip("systemd-analyze does not answer here")
@@ -307,7 +307,7 @@ def test_sysusers_makes_the_user(tmp_path):
         ["systemd-sysusers", f"--root={tmp_path}", str(SYSTEMD / "face-unlock.sysusers")],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=240,
         check=False,
     )
     if "not permitted" in done.stderr or "Permission denied" in done.stderr:

@@ -22,7 +22,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+def run_program(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a program of the checkout as a person would."""
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
@@ -31,7 +31,7 @@ def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedP
 def run_without_torch(script: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run one of scripts/ as on a machine that has no torch."""
     command = [sys.executable, "-c", HIDE_TORCH, str(ROOT / "scripts" / script), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 ASTRONAUT = str(ROOT / "tests/data/astronaut.jpg")

@@ -83,7 +83,7 @@ class Bench:
         connection.greet()
         return connection
 
-    def step_until(self, condition, seconds=5.0):
+    def step_until(self, condition, seconds=30.0):
         until_s = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until_s, self.log.lines
@@ -152,7 +152,7 @@ class Process:
             env={**os.environ, **environment},
         )
 
-    def connect(self, patience_s=20):
+    def connect(self, patience_s=90):
         until_s = time.monotonic() + patience_s
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -172,7 +172,7 @@ class Process:
     def pulse(self):
         (connection, hello), before = self.connect(), len(self.trace)
         connection.send(f"pulse {hello.nonce} {round(time.monotonic() * 1e6)} 1500".encode())
-        until_s = time.monotonic() + 5
+        until_s = time.monotonic() + 30
         while len(self.trace) == before and time.monotonic() < until_s:
             time.sleep(0.005)
         assert len(self.trace) > before
@@ -181,7 +181,7 @@ class Process:
     def end(self, number=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=120)
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], err
 
     def levels(self):

@@ -148,7 +148,7 @@ def test_a_read_only_gallery(stored: Path, options: list[str]) -> None:
     stored.chmod(0o400)
     program = [sys.executable, "enroll.py", "--name", "bob", "--images", ASTRONAUT, "--no-sheet", *options]
     done = subprocess.run(
-        [*without_override(), *program], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [*without_override(), *program], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
     assert "read-only" in error_of(done, 5)
     stored.chmod(0o600)
@@ -218,7 +218,7 @@ def test_an_interrupted_enrollment_stores_nothing(
         assert process.poll() is None
     time.sleep(0.2)
     process.send_signal(number)
-    rest = process.communicate(timeout=30)[1]
+    rest = process.communicate(timeout=240)[1]
     assert process.returncode == code
     assert "Traceback" not in rest
     assert people(stored) == {"Eileen": 1}

@@ -52,7 +52,7 @@ def pair(tmp_path, enrolled_gallery, person_clip):
 
 
 def finish(recognizer):
-    out, err = recognizer.communicate(timeout=60)
+    out, err = recognizer.communicate(timeout=240)
     return recognizer.returncode, [json.loads(line) for line in out.splitlines()], err
 
 

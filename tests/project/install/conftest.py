@@ -68,7 +68,7 @@ def run(tmp_path, checkout, tools):
             env=given,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 

@@ -104,7 +104,7 @@ class Board(Site):
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.send_signal(number)
-                process.wait(timeout=30)
+                process.wait(timeout=240)
 
 
 class House:
@@ -133,7 +133,7 @@ class House:
         board.start(self.mosquitto)
         return board
 
-    def push(self, *arguments: str, wait_s: float = 60) -> int:
+    def push(self, *arguments: str, wait_s: float = 180) -> int:
         return self.keeper.run("push", *arguments, "--wait", str(wait_s))
 
     def end(self) -> None:

@@ -65,7 +65,7 @@ class Door:
         times = [float(line.split()[0]) for line in self.pins.read_text().splitlines()]
         return [fall - rise for rise, fall in zip(times[::2], times[1::2], strict=False)]
 
-    def wait_until_high(self, patience_s: float = 60) -> None:
+    def wait_until_high(self, patience_s: float = 240) -> None:
         until_s = time.monotonic() + patience_s
         while self.levels()[-1:] != [1]:
             assert self.process is not None
@@ -75,7 +75,7 @@ class Door:
 
     def end(self) -> tuple[int, list[dict[str, Any]], str]:
         assert self.process is not None
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=240)
         # LiteRT tells, now and then, where its memory happened to lie: that is none of the program's words
         err = re.sub(r"^(WARNING: Logging before InitGoogle|[IW]\d{4} ).*\n", "", err, flags=re.MULTILINE)
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], err

@@ -69,7 +69,7 @@ class Mosquitto:
     def end(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=240)
 
     def revoke(self, serials: list[int]) -> None:
         (self.folder / "revoked.pem").write_text(self.authority.revocations(serials, utc_now()))

@@ -232,4 +232,4 @@ class LinkProcess:
     def end(self, number: int = 15) -> None:
         if self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=240)
