@@ -46,7 +46,7 @@ def test_a_frozen_picture_of_the_subject_opens_nothing_until_it_moves(door: Door
 
 
 def test_a_camera_that_freezes_in_mid_pulse_ends_the_pulse(door: Door, person_clip: Path) -> None:
-    door.configure(LONG_PULSE_S, FROZEN)
+    door.configure(LONG_PULSE_S, FROZEN + "[decision]\ncooldown_s = 60\n")
     door.start(
         "--camera", str(person_clip), CAMERA="skip:15 clip:20 frozen:30 clip:2"
     )  # two: no second grant
