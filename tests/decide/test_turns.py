@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from device.decide.challenge import BACK_S, HOLD_S, Outcome
-from device.decide.moves import FAR_DEG, Move
-from tests.support.doors.challenged import Visit, glance, turned
+from device.decide.challenge import BACK_S, HELD, HOLD_S, Outcome
+from device.decide.moves import FAR_DEG, TURN_DEG, Move
+from device.types import Stop
+from tests.support.doors.challenged import RULE, STEP_S, Look, Visit, glance, turned
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,37 @@ def test_a_turn_that_ends_before_it_may_or_long_after_fails(back_s: float) -> No
     at_s = visit.at_s
     outcomes = [challenge.see(glance(at_s + back_s, (yaw, 0, 0.3)), at_s + back_s) for yaw in (2.0,)]
     assert outcomes == [Outcome.FAILED]
+
+
+def failed(look: Look, move: Move, *, is_back_asked: bool = False) -> Stop:
+    """Return why a challenge fails whoever shows one look from the prompt on, or from the sign to come back on."""
+    visit = Visit(move)
+    if is_back_asked:
+        turned(visit)
+        while visit.challenge.asks is not Move.BACK:
+            visit.see((20, 0, 0.3))
+    else:
+        visit.settle()
+    while visit.see(look) is Outcome.RUNNING:
+        pass
+    assert visit.challenge.obstacle is not None
+    return visit.challenge.obstacle
+
+
+@pytest.mark.parametrize(
+    ("stop", "hint", "measured", "limit"),
+    [
+        (failed((20, 0, 0.3), Move.TURN_RIGHT), "other side", 20, TURN_DEG),
+        (failed((20, 0, 0.3), Move.NOD), "turn left where nod", None, None),
+        (failed((FAR_DEG + 3, 0, 0.3), Move.TURN_LEFT_LITTLE), "too far", FAR_DEG + 3, FAR_DEG),
+        (failed((0, 0, 0.3), Move.TURN_LEFT), "too late", RULE.answer_s, RULE.answer_s),
+        (failed((20, 0, 0.3), Move.TURN_LEFT, is_back_asked=True), "not back in time", BACK_S, BACK_S),
+        (failed((2, 0, 0.3), Move.TURN_LEFT, is_back_asked=True), "not held", 2 / TURN_DEG, HELD),
+    ],
+)
+def test_whoever_fails_is_told_what_was_measured_and_the_limit(
+    stop: Stop, hint: str, measured: float | None, limit: float | None
+) -> None:
+    assert hint in stop.hint
+    assert stop.measured == (measured if measured is None else pytest.approx(measured, abs=STEP_S + 0.01))
+    assert stop.limit == limit
