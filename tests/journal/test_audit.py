@@ -66,6 +66,8 @@ def test_programs_that_write_at_the_same_time_make_one_chain(path, monkeypatch):
     ("event", "fields"),
     [
         ("opened", {}),
+        ("unlocked", {}),  # told, not recorded
+        ("held_back", {}),  # recorded under another name
         ("granted", {"similarity": 0.5}),
         ("granted", {"subject": 0.5}),
         ("granted", {"image": b""}),
@@ -77,6 +79,12 @@ def test_only_listed_events_and_fields_exist(audit, path, event, fields):
         audit.append(event, **fields)
     assert not path.exists()
     assert not {"similarity", "score", "threshold", "image", "embedding"} & set(FIELDS)
+
+
+def test_the_end_is_the_last_record_that_is_there(audit, path):
+    assert audit.end() is None
+    fill_audit(audit, 3)
+    assert audit.end().n == records(path)[-1]["n"] == 3
 
 
 def test_a_long_text_is_cut(audit, path):
