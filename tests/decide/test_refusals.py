@@ -339,3 +339,11 @@ def test_no_file_is_a_new_door_and_none_is_made_before_a_refusal(tmp_path: Path)
     door.see(Reason.GRANTED)
     assert (door.left_s, math.isclose(door.now_s, 1000.6)) == (0, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_total_grows_by_one_with_each_refused_approach() -> None:
+    door, totals = Door(), []
+    for _ in range(3):
+        door.fail(1)
+        totals.append(door.refusals.total)
+    assert totals == [1, 2, 3]
