@@ -32,7 +32,7 @@ test: .venv/ready ## test everything that runs on the board
 test-train: .venv-train/ready ## test training and export (CPU torch)
 	OMP_NUM_THREADS=1 $(TRAIN) -m pytest -m train -n 2 --dist loadfile $(ARGS)
 
-prove: .venv/ready ## the proof in short, more fuzzing and some mutants: what .ci/run asks for
+prove: .venv/ready ## the proof in short, more fuzzing and some mutants (a quarter of an hour on a machine that does nothing else)
 	$(RUN) scripts/prove/fail_secure.py --faults 72 --whole 12 --cuts 8 --pulse 5.5 --slack 3 --again --quiet
 	FUZZ_EXAMPLES=300 $(RUN) -m pytest -q -n 2 --timeout=0 $(FUZZED)
 	$(RUN) scripts/prove/mutants.py --sample 24 $(ARGS)
