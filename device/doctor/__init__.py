@@ -1,1 +1,1 @@
-"""What `face-unlock doctor` looks at: one module for each part of a door, each with a `check`."""
+"""`face-unlock doctor`: a board examined part by part, and one approach watched stage by stage."""

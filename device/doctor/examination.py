@@ -40,7 +40,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: the module of device.doctor that has its `check(setup)`; `apart`: in a process of its own.
+    """One check: the module of device.doctor.checks that has its `check(setup)`; `apart`: in a process of its own.
 
     `needs_config`: it says nothing where the configuration cannot be read.
     """
@@ -100,7 +100,7 @@ def examine(
         yield from run_apart(name, command)
         return
     try:
-        yield from import_module(f"device.doctor.{check.module}").check(Setup(config, origin, host))
+        yield from import_module(f"device.doctor.checks.{check.module}").check(Setup(config, origin, host))
     except FaceUnlockError as error:
         yield split_advice(name, error)
     except ModuleNotFoundError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from device.access.selftest import SelfTest, SpeciesCount
 from device.config import Config, LivenessConfig, LockConfig, StatusConfig
-from device.doctor import board, bolt, challenge, configuration, disk, eye, serial, services, visits
+from device.doctor.checks import board, bolt, challenge, configuration, disk, eye, serial, services, visits
 from device.doctor.examination import CHECKS, Setup, examine, run_apart
 from device.doctor.finding import Finding, Light
 from device.errors import ConfigError

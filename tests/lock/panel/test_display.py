@@ -12,7 +12,7 @@ from gpiozero.pins.mock import MockFactory
 
 from device.config import Config, LivenessConfig
 from device.decide.moves import Move
-from device.doctor.challenge import ways_to_tell
+from device.doctor.checks.challenge import ways_to_tell
 from device.lock.panel import display
 from device.lock.panel.display import TEXTS, Display, drawn, open_display
 from device.lock.panel.outputs import Outputs

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from device.address import mask_address
 from device.build import build_camera, build_finder
+from device.doctor.checks.visits import last_heartbeat
 from device.doctor.examination import Setup
 from device.doctor.finding import Finding, green, red, split_advice, yellow
-from device.doctor.visits import last_heartbeat
 from device.errors import CameraError, FaceUnlockError
 from device.numeric.geometry import CROP_SIZE_PX
 from device.protocols import Camera

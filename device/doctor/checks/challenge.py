@@ -8,9 +8,9 @@ from contextlib import closing
 from device.access.selftest import SelfTest, capped_mode, is_proven
 from device.build import open_any_gallery, shipped_manifest
 from device.config import Config
+from device.doctor.checks.services import is_installed
 from device.doctor.examination import Setup
 from device.doctor.finding import Finding, green, red, yellow
-from device.doctor.services import is_installed
 from device.errors import FaceUnlockError
 from device.lock.panel.outputs import prompt_pins
 from device.moment import in_local_time

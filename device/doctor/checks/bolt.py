@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from device.doctor.checks.services import is_installed
 from device.doctor.examination import Setup, unseen
 from device.doctor.finding import Finding, green, red, yellow
-from device.doctor.services import is_installed
 from device.lock.claim import claim_of, recorded_claims
 from device.paths import expand
 

@@ -15,10 +15,10 @@ from typing import Any
 from device.build import open_any_gallery, outside_audit_path
 from device.config import Config
 from device.console import describe
+from device.doctor.checks.services import is_installed
 from device.doctor.examination import Setup, unseen
 from device.doctor.finding import Finding, Light, green
 from device.doctor.host import Host
-from device.doctor.services import is_installed
 from device.errors import FaceUnlockError
 from device.journal.verify import read_lines
 from device.moment import in_utc
