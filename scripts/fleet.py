@@ -2,6 +2,7 @@
 
 at the keeper, in whose gallery everybody is enrolled (docs/owner/many_doors.md):
 python scripts/fleet.py init --host BROKER       keys, certificates, and what the broker and Home Assistant need
+python scripts/fleet.py renew [--host BROKER]    the same certificates and files anew, or for another address
 python scripts/fleet.py add-door front           writes front.door: carry it there, then delete it
 python scripts/fleet.py give alice front back    alice may use these doors; `take` is its opposite
 python scripts/fleet.py push                     sign, seal, lay down at the broker, and wait for the doors
@@ -24,18 +25,16 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from device.access.pin import hash_pin
 from device.build import (
     build_audit,
-    build_gallery,
     build_judge,
     build_switches,
-    manifest_path,
     open_any_gallery,
 )
 from device.config import Config
@@ -46,23 +45,20 @@ from device.fleet.authority import utc_now
 from device.fleet.envelope import EnvelopeBroken
 from device.fleet.folder import (
     BROKER,
-    OWN,
-    client_access,
-    folder_of,
     read_bundle,
     write,
-    write_broker,
     write_client,
 )
-from device.fleet.keeper import HOME, KEEPER, Keeper
+from device.fleet.keeper import HOME, Keeper
+from device.fleet.office import Office
 from device.fleet.post import Post
 from device.fleet.records import Ack
 from device.fleet.table import Row, people, progress, table
-from device.link.broker import Access
-from device.programs import Parser, ask_secret, configured, run, stop_signals_raise
+from device.link.broker import ADDRESS, is_host
+from device.programs import Parser, ask_secret, check_told, configured, run, stop_signals_raise
 from device.vault.files import replace_private
-from device.vision.embed import load_manifest
 
+PORT, LONGEST_WAIT_S = 8883, 3_600
 LINK_FOLDER = Path("/var/lib/face-unlock-link")  # of face-unlock-link.service
 
 
@@ -76,8 +72,10 @@ def command_line() -> Parser:
     purposes = "; ".join(f"{name}: {purpose}" for name, (purpose, _, _, _) in COMMANDS.items())
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=purposes)
     parser.add_argument("names", nargs="*", metavar="NAME", help="door, file, or person and doors")
-    parser.add_argument("--host", metavar="HOST", help="init: the broker's address, as doors will reach it")
-    parser.add_argument("--port", type=int, default=8883, metavar="N", help="init: its port (8883)")
+    parser.add_argument(
+        "--host", metavar="HOST", help="init, renew: the broker's address, as doors will reach it"
+    )
+    parser.add_argument("--port", type=int, metavar="N", help=f"init, renew: its port ({PORT})")
     parser.add_argument(
         "--wait", type=float, default=30.0, metavar="S", help="push: for the doors' answers (30)"
     )
@@ -104,8 +102,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if not least <= len(args.names) <= most:
         expected = f"{least} to {most}" if most < MANY else f"at least {least}"
         parser.error(f"{args.command}: expected {expected} names, received {len(args.names)}: see --help")
-    if "host" in takes and args.host is None:
+    if args.command == "init" and args.host is None:
         parser.error("init: expected --host BROKER, received none")
+    if args.host is not None and not is_host(args.host):
+        parser.error(f"--host: expected a name or an IP address, received {args.host[:60]!r}")
+    if args.port is not None and not 1 <= args.port <= 65535:
+        parser.error(f"--port: expected 1 to 65535, received {args.port}")
+    if not 0 <= args.wait <= LONGEST_WAIT_S:
+        parser.error(f"--wait: expected 0 to {LONGEST_WAIT_S} seconds, received {args.wait:g}")
     return args
 
 
@@ -114,51 +118,26 @@ def act(args: argparse.Namespace) -> int:
         return COMMANDS[args.command][1](configured(args), args)
 
 
-class Office:
-    """The keeper at work: its gallery is open, and closed at the end."""
-
-    def __init__(self, config: Config) -> None:
-        self.folder = folder_of(config.gallery_path)
-        manifest = load_manifest(manifest_path(config.model))
-        self._undo = ExitStack()
-        self.gallery = self._undo.enter_context(build_gallery(config, manifest, read_only=False))
-        self.manifest, self.model_id = manifest, manifest.model_id
-
-    def __enter__(self) -> Office:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._undo.close()
-
-    @property
-    def keeper(self) -> Keeper:
-        return Keeper(self.gallery, self.model_id)
-
-    def post(self) -> Post:
-        """Visit the broker; UsageError where this is no keeper."""
-        self.keeper  # noqa: B018
-        return Post(Access.read(self.folder / OWN))
-
-
 def init(config: Config, args: argparse.Namespace) -> int:
     """Make the keeper's keys, the authority, and what broker and Home Assistant need."""
     with Office(config) as office:
-        keeper = Keeper.found(office.gallery, office.model_id, args.host, args.port, utc_now())
-        authority, now = keeper.authority, utc_now()
-        write_broker(
-            office.folder / BROKER,
-            authority,
-            authority.server(args.host, now),
-            authority.revocations([], now),
-        )
-        for user, name in ((KEEPER, OWN), (HOME, HOME)):
-            access = client_access(authority, keeper.address, user, authority.client(user, now))
-            write_client(office.folder / name, access)
-    print(f"{office.folder}: written. Next:")
-    print(
-        f"  {office.folder / BROKER}/* to /etc/mosquitto/face-unlock/ at the broker (systemd/mosquitto/README.md)"
-    )
-    print("  scripts/fleet.py add-door NAME, for each door")
+        Keeper.found(office.gallery, office.model_id, args.host, args.port or PORT, utc_now())
+        office.hand_out()
+    print("  (systemd/mosquitto/README.md has the commands)")
+    print("  fleet add-door NAME, for each door")
+    return 0
+
+
+def renew(config: Config, args: argparse.Namespace) -> int:
+    """Write certificates and files anew: they were lost, are old, or the broker has another address."""
+    with Office(config) as office:
+        host, port = office.keeper.address
+        office.keeper.move(args.host or host, args.port or port)
+        build_audit(config, demo=False).record("fleet", reason="renewed")
+        office.hand_out()
+        print(f"  {office.folder / HOME}/* to Home Assistant: the certificate it has is refused from then on")
+    if (args.host or host, args.port or port) != (host, port):
+        print(f"  at each door: host and port in {LINK_FOLDER}/{ADDRESS}, then restart face-unlock-link")
     return 0
 
 
@@ -187,9 +166,13 @@ def revoke_door(config: Config, args: argparse.Namespace) -> int:
             f"{door}: revoked. Its certificate is refused once {revoked} lies at the broker, and that was restarted:"
         )
         print(f"  sudo cp {revoked} /etc/mosquitto/face-unlock/ && sudo systemctl restart mosquitto")
-        with office.post() as post:
-            post.collect()
-            post.clear(door, whole=True)
+        (office.folder / f"{door}.door").unlink(missing_ok=True)
+        try:
+            with office.post() as post:
+                post.collect()
+                post.clear(door, whole=True)
+        except LinkError as fault:
+            raise LinkError(f"{fault}; the next push takes away what lies there for {door}") from None
     print(f"{door}: nothing lies at the broker for it any more")
     return 0
 
@@ -250,6 +233,7 @@ def status(config: Config, args: argparse.Namespace) -> int:
         post.collect()
         rows = rows_of(office.keeper, post, office.keeper.doors)
     print(table(rows, utc_now()))
+    check_told()
     return 0 if all(row.in_sync for row in rows) else 1
 
 
@@ -258,7 +242,7 @@ def take_in(config: Config, args: argparse.Namespace) -> int:
     path = Path(args.names[0])
     with Office(config) as office:
         judge = build_judge(config, office.gallery, office.manifest)
-        data = path.read_bytes()
+        data = submission.read(path)
         door, name = submission.take_in(office.gallery, office.keeper, data, office.model_id, judge)
         alias, count = office.gallery.profile(name).alias, len(office.gallery.templates(name))
     build_audit(config, demo=False).record("enrolled", subject=alias, templates=count)
@@ -281,13 +265,18 @@ def join(config: Config, args: argparse.Namespace) -> int:
     bundle = read_bundle(Path(args.names[0]))
     door = bundle["member"]["door"]
     with open_any_gallery(config, read_only=False) as gallery:
-        gallery.set_fleet("member", bundle["member"])
+        gallery.change_fleet("member", lambda known: joined(known, bundle["member"]))
     write_client(args.link_folder, bundle["access"])
     print(f"this board is door {door!r}. Next, in /etc/face-unlock/config.toml:\n")
     print(f'[link]\nsocket = "/run/face-unlock-link/link.sock"\nname = "{door}"\n')
     print("then sudo systemctl enable --now face-unlock-link face-unlock-fleet")
     print("     sudo systemctl restart face-unlock")
     return 0
+
+
+def joined(known: dict[str, Any], member: dict[str, Any]) -> dict[str, Any]:
+    """Return what a door is to know; one that joins twice with one file forgets nothing of what it heard."""
+    return known if known.get("secret") == member["secret"] else member
 
 
 def submit(config: Config, args: argparse.Namespace) -> int:
@@ -305,6 +294,7 @@ def code(config: Config, args: argparse.Namespace) -> int:
     """Print the line of the configuration that lets a code open from outside."""
     pin = ask_secret("code", twice=True, instead="the code in one line of stdin")
     print(f'open_code = "{hash_pin(pin)}"')
+    check_told()
     return 0
 
 
@@ -343,6 +333,7 @@ Deed = Callable[[Config, argparse.Namespace], int]
 # Of each command: what it does, who does it, how many names it takes at least and at most, and its options by `dest`.
 COMMANDS: dict[str, tuple[str, Deed, tuple[int, int], set[str]]] = {
     "init": ("keys, certificates, what the broker needs", init, (0, 0), {"host", "port"}),
+    "renew": ("certificates and files anew", renew, (0, 0), {"host", "port"}),
     "add-door": ("write the file of a new door", add_door, (1, 1), set()),
     "revoke-door": ("a door was stolen or sold", revoke_door, (1, 1), set()),
     "give": ("a person may use doors", give, (2, MANY), set()),

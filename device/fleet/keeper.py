@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -41,6 +41,7 @@ from device.link.topics import SUCCESSION as SUCCESSION_TOPIC
 
 KEEPER, HOME = "keeper", "homeassistant"  # users at the broker; no door may be named so
 ROLE = "keeper"
+Known = dict[str, Any]  # what the gallery keeps of a keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,6 @@ class Keeper:
     @classmethod
     def found(cls, gallery: Gallery, model_id: str, host: str, port: int, now: datetime) -> Keeper:
         """Make the keeper's keys and the house's authority; UsageError where there is a fleet already."""
-        if gallery.fleet(ROLE):
-            raise UsageError(
-                "this gallery has a fleet already: expected one without: see scripts/fleet.py status"
-            )
         authority = Authority.new(now)
         known = {
             "host": host,
@@ -83,7 +80,16 @@ class Keeper:
             "doors": {},
             "revoked": [],
         }
-        gallery.set_fleet(ROLE, known)
+
+        def found(before: Known) -> Known:
+            if before:
+                raise UsageError(
+                    "this gallery has a fleet already: expected one without: scripts/fleet.py status shows it, "
+                    "scripts/fleet.py renew writes its files anew"
+                )
+            return known
+
+        gallery.change_fleet(ROLE, found)
         return cls(gallery, model_id)
 
     @property
@@ -117,15 +123,20 @@ class Keeper:
         """Return what a new door has to know, its secret keys with it, which are kept nowhere else."""
         if not DOOR_NAME.fullmatch(door) or door in (KEEPER, HOME):
             raise UsageError(
-                f"door {door[:40]!r}: expected 1 to 32 small letters, digits and hyphens: use another name"
-            )
-        if door in self._known["doors"]:
-            raise UsageError(
-                f"door {door!r} is there already: revoke it first (scripts/fleet.py revoke-door {door})"
+                f"door {door[:40]!r}: expected 1 to 32 small letters, digits and hyphens, and neither {KEEPER!r} nor "
+                f"{HOME!r}, which are users of the broker: use another name"
             )
         credential, secret = self.authority.client(door, now), new_box_key()
         about = {"box": box_public(secret).hex(), "serial": credential.serial, "people": [], "sequence": 0}
-        self._keep(doors={**self._known["doors"], door: about})
+
+        def added(known: Known) -> Known:
+            if door in known["doors"]:
+                raise UsageError(
+                    f"door {door!r} is there already: revoke it first (scripts/fleet.py revoke-door {door})"
+                )
+            return {**known, "doors": {**known["doors"], door: about}}
+
+        self._change(added)
         member = {
             "door": door,
             "secret": secret.hex(),
@@ -138,28 +149,57 @@ class Keeper:
             "access": client_access(self.authority, self.address, door, credential),
         }
 
+    def issue(self, user: str, now: datetime) -> dict[str, Any]:
+        """Return a new access to the broker for the keeper or Home Assistant, and revoke the one of before."""
+        credential = self.authority.client(user, now)
+
+        def issued(known: Known) -> Known:
+            users = known.get("users", {})
+            before = [users[user]] if user in users else []
+            users = {**users, user: credential.serial}
+            return {**known, "users": users, "revoked": [*known["revoked"], *before]}
+
+        self._change(issued)
+        return client_access(self.authority, self.address, user, credential)
+
+    def move(self, host: str, port: int) -> None:
+        """Note that the broker has another address."""
+        self._change(lambda known: {**known, "host": host, "port": port})
+
     def revoke_door(self, door: str) -> None:
         """Give nothing to a door any more, and let the broker refuse it."""
-        serial = self._door(door)["serial"]
-        left = {name: about for name, about in self._known["doors"].items() if name != door}
-        self._keep(doors=left, revoked=[*self._known["revoked"], serial])
+
+        def revoked(known: Known) -> Known:
+            serial = door_in(known, door)["serial"]
+            left = {name: about for name, about in known["doors"].items() if name != door}
+            return {**known, "doors": left, "revoked": [*known["revoked"], serial]}
+
+        self._change(revoked)
 
     def assign(self, subject_id: str, doors: list[str], *, gives: bool) -> None:
         """Let a person of this gallery use doors, or no longer."""
         alias = self._gallery.profile(subject_id).alias
-        changed = dict(self._known["doors"])
-        for door in doors:
-            people = [each for each in self._door(door)["people"] if each != alias]
-            changed[door] = {**self._door(door), "people": [*people, alias] if gives else people}
-        self._keep(doors=changed)
+
+        def assigned(known: Known) -> Known:
+            changed = dict(known["doors"])
+            for door in doors:
+                people = [each for each in door_in(known, door)["people"] if each != alias]
+                changed[door] = {**changed[door], "people": [*people, alias] if gives else people}
+            return {**known, "doors": changed}
+
+        self._change(assigned)
 
     def rotate(self) -> None:
         """Sign with a new key from now on; the old one vouches for it, once, also to doors that are away."""
-        old, new = self._signing, new_signing_key()
+        new = new_signing_key()
         public = signing_public(new)
-        signature = sign(public, context_of(SUCCESSION, ""), old)
-        step = {"key": public.hex(), "signature": signature.hex()}
-        self._keep(signing=new.hex(), succession=[*self._known["succession"], step])
+
+        def rotated(known: Known) -> Known:
+            signature = sign(public, context_of(SUCCESSION, ""), bytes.fromhex(known["signing"]))
+            step = {"key": public.hex(), "signature": signature.hex()}
+            return {**known, "signing": new.hex(), "succession": [*known["succession"], step]}
+
+        self._change(rotated)
 
     def letters(
         self, door: str, acks: Mapping[str, Ack], now: datetime, *, overtake: bool = False
@@ -170,15 +210,21 @@ class Keeper:
             acks: what the doors answered last; guests' entries elsewhere are taken from them.
             overtake: go beyond a sequence that the door has and this keeper never signed.
         """
-        about, seen = self._door(door), acks.get(door, Ack()).seen
-        if seen > about["sequence"] and not overtake:
-            raise UsageError(
-                f"door {door!r} has heard of manifest {seen}, this keeper signed {about['sequence']} at most: a second "
-                "copy of this keeper is at work, or this one was restored from a backup: settle which one leads, then "
-                "push --overtake there"
-            )
-        sequence = max(seen, about["sequence"]) + 1
-        self._keep(doors={**self._known["doors"], door: {**about, "sequence": sequence}})
+        seen = acks.get(door, Ack()).seen
+
+        def counted(known: Known) -> Known:
+            about = door_in(known, door)
+            if seen > about["sequence"] and not overtake:
+                raise UsageError(
+                    f"door {door!r} has heard of manifest {seen}, this keeper signed {about['sequence']} at most: a "
+                    "second copy of this keeper is at work, or this one was restored from a backup: settle which one "
+                    "leads, then push --overtake there"
+                )
+            sequence = max(seen, about["sequence"]) + 1
+            return {**known, "doors": {**known["doors"], door: {**about, "sequence": sequence}}}
+
+        self._change(counted)
+        sequence = self.sequence(door)
         records = {self._id(door, record.profile.alias): record for record in self._records(door, acks)}
         texts = {each: replace_id(record, each).text() for each, record in records.items()}
         versions = {each: version_of(text) for each, text in texts.items()}
@@ -250,13 +296,8 @@ class Keeper:
         steps = self._known["succession"]
         return b"".join(bytes.fromhex(step["key"] + step["signature"]) for step in steps)
 
-    def _door(self, door: str) -> dict[str, Any]:
-        known = self._known["doors"].get(door)
-        if known is None:
-            raise UsageError(
-                f"door {door[:40]!r}: expected one of {', '.join(self.doors) or 'none, add one first'}"
-            )
-        return dict(known)
+    def _door(self, door: str) -> Known:
+        return door_in(self._known, door)
 
     @property
     def _signing(self) -> bytes:
@@ -266,9 +307,18 @@ class Keeper:
     def _box(self) -> bytes:
         return bytes.fromhex(self._known["box"])
 
-    def _keep(self, **changed: Any) -> None:
-        self._known = {**self._known, **changed}
-        self._gallery.set_fleet(ROLE, self._known)
+    def _change(self, make: Callable[[Known], Known]) -> None:
+        """Change what is kept, as it is now: a push at night and an admin in the morning may work at once."""
+        self._known = self._gallery.change_fleet(ROLE, make)
+
+
+def door_in(known: Known, door: str) -> Known:
+    """Return what is kept of a door; UsageError where there is none."""
+    about = known["doors"].get(door)
+    if about is None:
+        there = ", ".join(sorted(known["doors"])) or "none, add one first"
+        raise UsageError(f"door {door[:40]!r}: expected one of {there}")
+    return dict(about)
 
 
 def check_size(door: str, letters: Sequence[Letter]) -> None:

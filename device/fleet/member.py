@@ -134,7 +134,10 @@ class Member:
 
     def report(self) -> Ack:
         """Return what this door answers the keeper."""
-        self._known = self._gallery.fleet(ROLE)  # a backup may have been restored meanwhile
+        known = self._gallery.fleet(ROLE)  # a backup may have been restored meanwhile
+        if known.get("secret") != self._known["secret"]:  # or this door has joined anew
+            self._wanted, self._records, self._refused, self.is_behind = None, {}, "", True
+        self._known = known
         profiles = self._profiles = self._from_keeper()
         people = self._people(profiles)
         wanted = self._wanted.people if self._wanted is not None else self._known.get("people", {})
@@ -258,7 +261,6 @@ class Member:
             alike = self._judge(record.templates, own)
             arrivals.append(Arrival(record.subject_id, record.templates, profile, alike))
         known = {
-            **self._known,
             "sequence": manifest.sequence,
             "renewed": manifest.at,
             "people": dict(manifest.people),
@@ -266,8 +268,7 @@ class Member:
         }
         for arrival in arrivals:
             self._audit.record("enrolled", subject=arrival.profile.alias, templates=len(arrival.templates))
-        self._gallery.take_over(arrivals, known)
-        self._known = known
+        self._known = self._gallery.take_over(arrivals, self._changed(known))
         self._records = {each: w for each, w in self._records.items() if each not in due}
         self._profiles = self._from_keeper()
         return len(arrivals)
@@ -292,5 +293,15 @@ class Member:
         return bytes.fromhex(self._known[name])
 
     def _keep(self, **changed: Any) -> None:
-        self._known = {**self._known, **changed}
-        self._gallery.set_fleet(ROLE, self._known)
+        self._known = self._gallery.change_fleet(ROLE, self._changed(changed))
+
+    def _changed(self, changed: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """Return what writes these values; GalleryError where this door has joined another fleet meanwhile."""
+        secret = self._known["secret"]
+
+        def write(known: dict[str, Any]) -> dict[str, Any]:
+            if known.get("secret") != secret:
+                raise GalleryError("this door has joined anew")
+            return {**known, **changed}
+
+        return write

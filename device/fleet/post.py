@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 from device.errors import LinkError
 from device.fleet.keeper import Letter
 from device.link.broker import Access, Broker, Message
-from device.link.topics import ACK, GALLERY, ROOT, topic
+from device.link.discovery import discovery_topic
+from device.link.topics import ACK, GALLERY, MANIFEST, ONLINE, ROOT, STATE, SUCCESSION, topic
+from device.vault.files import hold
 
 CONNECT_S, QUIET_S = (
     20.0,
     1.0,
 )  # until the broker is reached; without a message for so long, all that lies there came
 PUBLISH_S = 20.0
+LAID = (MANIFEST, SUCCESSION, ACK, STATE, ONLINE)  # what lies at the broker for a door, beside its records
+TURN_S = 120.0  # for another command's visit
 
 
 class Post:
-    """One visit to the broker; a context manager."""
+    """One visit to the broker; a context manager.
+
+    The broker ends the connection of a user who connects a second time, so visits wait for each other.
+    """
 
     def __init__(self, access: Access) -> None:
-        self._access = access
-        self._broker = Broker(access, subscriptions=[(f"{ROOT}/+/{ACK}", 1), (f"{ROOT}/+/{GALLERY}/+", 1)])
+        self._access, self._undo = access, ExitStack()
         self.acks: dict[str, bytes] = {}  # by door, sealed
         self._lies: set[str] = set()  # topics of records
 
     def __enter__(self) -> Post:
-        try:
+        with ExitStack() as undo:
+            turn = os.open(self._access.folder, os.O_RDONLY)
+            undo.callback(os.close, turn)
+            try:
+                hold(turn, self._access.folder, TURN_S)
+            except OSError:
+                raise LinkError(
+                    f"another fleet command visits the broker for more than {TURN_S:g} s: wait until it ends"
+                ) from None
+            subscriptions = [(f"{ROOT}/+/{ACK}", 1), (f"{ROOT}/+/{GALLERY}/+", 1)]
+            self._broker = Broker(self._access, subscriptions=subscriptions)
+            undo.callback(self._broker.close)
             self._await(lambda: self._broker.is_up, CONNECT_S)
-        except BaseException:
-            self._broker.close()
-            raise
+            self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._broker.close()
+        self._undo.close()
 
     def collect(self) -> None:
         """Read what lies at the broker."""
@@ -50,18 +67,19 @@ class Post:
         self.clear(door, keeping=names)
 
     def clear(self, door: str, keeping: Sequence[str] = (), *, whole: bool = False) -> None:
-        """Take away the records of a door but some; `whole`: all that the keeper ever laid there."""
+        """Take away the records of a door but some; `whole`: all of it, also what Home Assistant is shown."""
         for name in sorted(self._lies):
             if name.startswith(f"{topic(door)}/") and name not in keeping:
                 self._publish(name, b"")
                 self._lies.discard(name)
-        for name in ("manifest", "succession") if whole else ():
-            self._publish(topic(door, name), b"")
+        for name in [topic(door, each) for each in LAID] + [discovery_topic(door)] if whole else []:
+            self._publish(name, b"")
 
     def clear_others(self, doors: Sequence[str]) -> None:
         """Take away what lies there for doors that are no longer: the broker was down when they were revoked."""
-        for door in {name.split("/")[1] for name in self._lies} - set(doors):
+        for door in {*(name.split("/")[1] for name in self._lies), *self.acks} - set(doors):
             self.clear(door, whole=True)
+            self.acks.pop(door, None)
 
     def listen(self, seconds: float) -> Iterator[None]:
         """Yield after each answer of a door that comes, for so long."""
@@ -74,9 +92,9 @@ class Post:
     def _take(self, message: Message) -> bool:
         """Note an answer, or where a record lies; True for an answer."""
         _, door, kind, *_ = [*message.topic.split("/"), "", ""]
-        if kind == ACK:
+        if kind == ACK and message.payload:
             self.acks[door] = message.payload
-        elif message.payload:
+        elif kind == GALLERY and message.payload:
             self._lies.add(message.topic)
         return kind == ACK
 

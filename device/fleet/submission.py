@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,14 @@ def submit(gallery: Gallery, subject_id: str, model_id: str) -> bytes:
     secret, other = bytes.fromhex(member["secret"]), bytes.fromhex(member["keeper_box"])
     head = b"face-unlock submission 1 " + member["door"].encode() + b"\n"
     return head + answer(record.text(), context_of(SUBMISSION, member["door"]), secret=secret, other=other)
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a submission's file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path") from None
 
 
 def take_in(gallery: Gallery, keeper: Keeper, data: bytes, model_id: str, judge: Judge) -> tuple[str, str]:

@@ -40,6 +40,7 @@ VIRAMA = 9  # its combining class
 ROTATION_S = 0.1  # from one file of a rotated key to the next
 
 Self = TypeVar("Self", bound="Gallery")
+FleetChange = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def check_subject_id(text: str) -> str:
@@ -230,14 +231,17 @@ class Gallery:
         """Return what device/fleet keeps here of one role, `keeper` or `member`; nothing where it keeps nothing."""
         return dict(self._store.state().fleet.get(role, {}))
 
-    def set_fleet(self, role: str, known: dict[str, Any]) -> None:
-        """Keep that, in place of what was."""
+    def change_fleet(self, role: str, make: FleetChange) -> dict[str, Any]:
+        """Keep and return what `make` makes of that, in one transaction: other programs change it as well."""
         with self._store.changing("change") as change:
+            known = make(dict(change.state.fleet.get(role, {})))
             change.state = replace(change.state, fleet={**change.state.fleet, role: known})
+        return known
 
-    def take_over(self, arrivals: Sequence[Arrival], member: dict[str, Any]) -> None:
+    def take_over(self, arrivals: Sequence[Arrival], make: FleetChange) -> dict[str, Any]:
         """Store people who come from a keeper, and what this door knows of it: all in one transaction, or nothing."""
         with self._store.changing("take people into") as change:
+            known = make(dict(change.state.fleet.get("member", {})))
             rows = change.rows
             for each in arrivals:
                 name = check_subject_id(each.subject_id)
@@ -250,9 +254,10 @@ class Gallery:
                 rows.store_profile(name, each.profile)
                 rows.store_look_alikes(name, each.look_alikes)
                 change.state = change.state.remembering(name)
-            change.state = replace(change.state, fleet={**change.state.fleet, "member": member})
+            change.state = replace(change.state, fleet={**change.state.fleet, "member": known})
         if arrivals:
             self._store.scrub()
+        return known
 
     def profiles(self) -> dict[str, Profile]:
         """Return what is kept of each enrolled subject beside the templates."""

@@ -7,8 +7,10 @@ is gone. paho connects anew without a clean start unless told each time, so it i
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import queue
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from device.desk.wire import LONGEST_RECORD
 from device.errors import LinkError
 
 ADDRESS, CA, CERTIFICATE, KEY = "link.json", "ca.pem", "client.pem", "client.key"
+LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")  # of a host's name
 KEEPALIVE_S = 20
 RECONNECT_S = (1, 60)
 QUEUE = 256  # messages that wait for this process
@@ -46,7 +49,10 @@ class Access:
         """Read what scripts/fleet.py join put into a folder."""
         try:
             known = json.loads((folder / ADDRESS).read_text(encoding="utf-8"))
-            return cls(str(known["host"]), int(known["port"]), str(known["user"]), folder)
+            access = cls(str(known["host"]), int(known["port"]), str(known["user"]), folder)
+            if not is_host(access.host) or not 1 <= access.port <= 65535:
+                raise ValueError
+            return access
         except OSError as error:
             raise LinkError(
                 f"{folder / ADDRESS}: {error.strerror}: run scripts/fleet.py join at this door first"
@@ -74,6 +80,14 @@ class Message:
     topic: str
     payload: bytes
     retained: bool
+
+
+def is_host(text: str) -> bool:
+    """Say whether a text is an IP address, or a name that networks and certificates can carry."""
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return len(text) <= 253 and all(map(LABEL.fullmatch, text.split(".")))
 
 
 class Broker:

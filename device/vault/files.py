@@ -76,16 +76,16 @@ def _draft(path: Path, make: Callable[[], bytes]) -> Iterator[Path]:
         os.close(folder)
 
 
-def hold(descriptor: int, path: Path) -> None:
+def hold(descriptor: int, path: Path, timeout_s: float = HOLD_TIMEOUT_S) -> None:
     """Keep other programs out of an open file or folder until it is closed; OSError where one does not let go."""
-    until_s = time.monotonic() + HOLD_TIMEOUT_S
+    until_s = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() > until_s:
-                raise OSError(f"another program holds {path} for more than {HOLD_TIMEOUT_S:g} s") from None
+                raise OSError(f"another program holds {path} for more than {timeout_s:g} s") from None
             time.sleep(0.01)
 
 

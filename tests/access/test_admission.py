@@ -30,7 +30,7 @@ def test_who_came_from_a_keeper_needs_the_pin_after_a_week_and_is_refused_after_
     door: Door, days: int, reason: str
 ) -> None:
     renewed = (NOW - timedelta(days=days)).isoformat()
-    door.gallery.set_fleet("member", {"renewed": renewed})
+    door.gallery.change_fleet("member", lambda _: {"renewed": renewed})
     door.enroll("bob")
     profile = Profile(pin_hash=PIN_HASH, fleet_id="f")
     door.gallery.enroll("alice", np.eye(4, dtype=np.float32)[:1], replace=True, profile=profile)
@@ -45,7 +45,8 @@ def test_who_came_from_a_keeper_needs_the_pin_after_a_week_and_is_refused_after_
 
 
 def test_who_came_from_a_keeper_without_a_pin_is_refused_where_it_would_be_needed(door: Door) -> None:
-    door.gallery.set_fleet("member", {"renewed": (NOW - timedelta(days=8)).isoformat()})
+    old = {"renewed": (NOW - timedelta(days=8)).isoformat()}
+    door.gallery.change_fleet("member", lambda _: old)
     profile = Profile(fleet_id="f")
     door.gallery.enroll("alice", np.eye(4, dtype=np.float32)[:1], replace=True, profile=profile)
     assert door.face("alice").reason is Reason.NO_PIN

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.doors.house import House
+from tests.support.doors.letters import make_pair
 
 
 @pytest.fixture
@@ -21,3 +23,9 @@ def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
     yield make
     for house in made:
         house.end()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[SimpleNamespace]:
+    with make_pair(tmp_path) as made:
+        yield made

@@ -6,10 +6,8 @@ import os
 import random
 import resource
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,52 +18,9 @@ from device.access.lease import Lease
 from device.access.policy import Policy
 from device.access.profile import Profile
 from device.build import build_switches
-from device.fleet.__main__ import build_member
-from device.fleet.member import Member
-from device.gallery.gallery import Gallery
-from device.vision.embed import load_manifest
 from scripts import fleet
-from tests.support.doors.house import TINY, Site, face
-
-
-def member_of(site: Site, judge=lambda *_: []) -> tuple[Member, Gallery]:
-    gallery = site.open()
-    made = build_member(site.config, gallery, load_manifest(Path(site.config.model)))
-    return made, gallery
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[SimpleNamespace]:
-    """A keeper and a member without a broker between: what a broker could do is done by hand."""
-    keeper, door = Site(tmp_path / "keeper", "keeper"), Site(tmp_path / "front", "front")
-    assert keeper.run("init", "--host", "broker.example") == 0
-    assert keeper.run("add-door", "front") == 0
-    bundle = str(keeper.folder / "gallery.db.fleet/front.door")
-    assert door.run("join", bundle, "--link-folder", str(door.link_folder)) == 0
-    made, gallery = member_of(door)
-    with keeper.open() as opened:
-        yield SimpleNamespace(
-            site=keeper, door=door, gallery=gallery, member=made, opened=opened,
-            keeper=fleet.Keeper(opened, load_manifest(Path(TINY)).model_id),
-        )  # fmt: skip
-    gallery.close()
-
-
-def deliver(pair: SimpleNamespace, letters, order=lambda letters: letters) -> list[str]:
-    told = [pair.member.take(letter.levels, letter.body) for letter in order(list(letters))]
-    pair.member.step(time.monotonic())
-    return told
-
-
-def letters_of(pair: SimpleNamespace, *names: str, at: datetime | None = None):
-    for number, name in enumerate(names):
-        pair.opened.enroll(name, face(number), replace=True)
-        pair.keeper.assign(name, ["front"], gives=True)
-    return pair.keeper.letters("front", {}, at or datetime.now(timezone.utc))
-
-
-def names(pair: SimpleNamespace) -> list[str]:
-    return [each.subject_id for each in pair.gallery.subjects()]
+from tests.support.doors.house import face
+from tests.support.doors.letters import deliver, letters_of, member_of, names
 
 
 @pytest.mark.parametrize("order", [lambda each: each, lambda each: each[::-1], lambda each: each * 3])
@@ -113,7 +68,7 @@ def test_a_lower_sequence_is_refused_and_the_same_one_with_other_content_is_a_co
     assert pair.member.report().reason == "older_manifest"
     deliver(pair, new)
     assert pair.member.report().in_sync
-    pair.opened.set_fleet("keeper", state)  # a second copy of the keeper, as it was
+    pair.opened.change_fleet("keeper", lambda _: state)  # a second copy of the keeper, as it was
     other = fleet.Keeper(pair.opened, pair.keeper._model_id)
     assert "conflict" in deliver(pair, other.letters("front", {}, datetime.now(timezone.utc)))
     assert names(pair) == ["alice"]

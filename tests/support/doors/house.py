@@ -114,11 +114,11 @@ class House:
         self.folder = folder
         self.keeper = Site(folder / "keeper", "keeper")
         self.boards: dict[str, Board] = {}
-        assert self.keeper.run("init", "--host", "127.0.0.1", "--port", "0") == 0
+        assert self.keeper.run("init", "--host", "127.0.0.1") == 0
         with self.keeper.open() as gallery:
-            known = gallery.fleet("keeper")
             self.mosquitto = Mosquitto(folder / "broker", fleet.Keeper(gallery, "tiny").authority)
-            gallery.set_fleet("keeper", {**known, "port": self.mosquitto.port})
+            port = self.mosquitto.port
+            gallery.change_fleet("keeper", lambda known: {**known, "port": port})
         self.mosquitto.start()
         own = self.keeper.folder / "gallery.db.fleet/keeper/link.json"
         own.write_text(json.dumps({"host": "127.0.0.1", "port": self.mosquitto.port, "user": "keeper"}))

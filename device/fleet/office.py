@@ -1,0 +1,53 @@
+"""The keeper's office: its gallery, its folder, and its visits to the broker."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from device.build import build_gallery, manifest_path
+from device.config import Config
+from device.fleet.authority import utc_now
+from device.fleet.folder import BROKER, OWN, folder_of, write_broker, write_client
+from device.fleet.keeper import HOME, KEEPER, Keeper
+from device.fleet.post import Post
+from device.link.broker import ADDRESS, Access
+from device.vision.embed import load_manifest
+
+
+class Office:
+    """The keeper at work: its gallery is open, and closed at the end."""
+
+    def __init__(self, config: Config) -> None:
+        self.folder = folder_of(config.gallery_path)
+        manifest = load_manifest(manifest_path(config.model))
+        self._undo = ExitStack()
+        self.gallery = self._undo.enter_context(build_gallery(config, manifest, read_only=False))
+        self.manifest, self.model_id = manifest, manifest.model_id
+
+    def __enter__(self) -> Office:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    @property
+    def keeper(self) -> Keeper:
+        return Keeper(self.gallery, self.model_id)
+
+    def post(self) -> Post:
+        """Visit the broker; UsageError where this is no keeper. One from a backup makes its own access anew."""
+        keeper = self.keeper
+        if not (self.folder / OWN / ADDRESS).exists():
+            write_client(self.folder / OWN, keeper.issue(KEEPER, utc_now()))
+        return Post(Access.read(self.folder / OWN))
+
+    def hand_out(self) -> None:
+        """Write what broker, keeper and Home Assistant need."""
+        keeper, now = self.keeper, utc_now()
+        for user, name in ((KEEPER, OWN), (HOME, HOME)):
+            write_client(self.folder / name, keeper.issue(user, now))
+        server = keeper.authority.server(keeper.address[0], now)
+        revoked = keeper.authority.revocations(keeper.revoked, now)
+        write_broker(self.folder / BROKER, keeper.authority, server, revoked)
+        print(f"{self.folder}: written. Next:")
+        print(f"  {self.folder / BROKER}/* to /etc/mosquitto/face-unlock/ at the broker, then restart it")
