@@ -222,6 +222,7 @@ class Watch:
             uptime_s=now_s - self._started_s,
             is_locked=self._door.lock.is_locked,
             camera_lost=self._lost,
+            link=self._door.desk.link,
         )
         self._beat_s, self._frames_at_beat = now_s, self._frames
 

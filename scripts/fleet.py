@@ -38,6 +38,7 @@ from device.build import (
     open_any_gallery,
 )
 from device.config import Config
+from device.desk.credentials import ADDRESS, FOLDER, is_host
 from device.desk.wire import FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON
 from device.errors import LinkError, UsageError
 from device.fleet import submission
@@ -54,12 +55,10 @@ from device.fleet.office import Office
 from device.fleet.post import Post
 from device.fleet.records import Ack
 from device.fleet.table import Row, people, progress, table
-from device.link.broker import ADDRESS, is_host
 from device.programs import Parser, ask_secret, check_told, configured, run, stop_signals_raise
 from device.vault.files import replace_private
 
 PORT, LONGEST_WAIT_S = 8883, 3_600
-LINK_FOLDER = Path("/var/lib/face-unlock-link")  # of face-unlock-link.service
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,9 +84,9 @@ def command_line() -> Parser:
     parser.add_argument(
         "--link-folder",
         type=Path,
-        default=LINK_FOLDER,
+        default=FOLDER,
         metavar="DIR",
-        help=f"join: the link's ({LINK_FOLDER})",
+        help=f"join: the link's ({FOLDER})",
     )
     parser.share("--gallery", "--model", "--config")
     return parser
@@ -137,7 +136,7 @@ def renew(config: Config, args: argparse.Namespace) -> int:
         office.hand_out()
         print(f"  {office.folder / HOME}/* to Home Assistant: the certificate it has is refused from then on")
     if (args.host or host, args.port or port) != (host, port):
-        print(f"  at each door: host and port in {LINK_FOLDER}/{ADDRESS}, then restart face-unlock-link")
+        print(f"  at each door: host and port in {FOLDER}/{ADDRESS}, then restart face-unlock-link")
     return 0
 
 
@@ -207,7 +206,8 @@ def push(config: Config, args: argparse.Namespace) -> int:
         post.clear_others(keeper.doors)
         acks = acks_of(keeper, post)
         for door in doors:
-            post.lay(door, keeper.letters(door, acks, utc_now(), overtake=args.overtake))
+            lies = post.lies(door)
+            post.lay(door, keeper.letters(door, acks, utc_now(), overtake=args.overtake, lies=lies))
             laid = people(len(keeper.people_at(door)))
             print(f"{door}: manifest {keeper.sequence(door)}, {laid}, laid down")
             audit.record("fleet", reason="pushed", door=door, count=keeper.sequence(door))

@@ -12,7 +12,18 @@ from device.access.profile import Profile
 from device.desk.line import Line
 from device.desk.opening import Freshness, Opening
 from device.desk.switches import Off, Switches
-from device.desk.wire import LOCK, OPEN, PERSON_OFF, PERSON_ON, Packet, Request, read_request
+from device.desk.wire import (
+    AWAY,
+    CONNECTING,
+    LINKS,
+    LOCK,
+    OPEN,
+    PERSON_OFF,
+    PERSON_ON,
+    Packet,
+    Request,
+    read_request,
+)
 from device.errors import GalleryError
 from device.journal.damper import Damper
 from device.journal.trail import AuditTrail
@@ -74,7 +85,7 @@ class Desk:
         self._audit, self._profiles, self._now_s = audit, profiles, now_s
         self._refusals: Damper[str] = Damper()
         self._turned_s = self._listed_s = self._opened_s = self._off_s = float("-inf")
-        self._off = Off()
+        self._off, self._link = Off(), CONNECTING
         self._people: dict[str, str] = {}  # alias -> name, of those who have a switch
         self._told: list[Packet] = []
         line.greeting = self._greeting
@@ -86,6 +97,9 @@ class Desk:
             return
         self._turned_s = now_s
         for packet in self._line.exchange():
+            if "link" in packet:
+                self._hear(packet)
+                continue
             yield from self._answer(read_request(packet.get("command")), now_s)
         for reason, count in self._refusals.quiet(now_s):
             yield "outside_refused", {"reason": reason, "count": count}
@@ -94,6 +108,11 @@ class Desk:
                 self._line.put(packet)
             self._told = about
 
+    @property
+    def link(self) -> str:
+        """How the link stands with the broker: one of LINKS."""
+        return self._link if self._line.is_up else AWAY
+
     def face_opened(self) -> None:
         """Note that a face has the bolt now: a pulse of hers is not for others to end."""
         self._opened_s = float("-inf")
@@ -101,6 +120,11 @@ class Desk:
     def close(self) -> None:
         """Hang up."""
         self._line.close()
+
+    def _hear(self, packet: Packet) -> None:
+        """Note how the link stands with the broker; what is no word of LINKS is none."""
+        word = packet.get("link")
+        self._link = word if isinstance(word, str) and word in LINKS else CONNECTING
 
     def _answer(self, request: Request | None, now_s: float) -> Iterator[News]:
         refusal = MALFORMED if request is None else self._freshness.doubt(request) or self._do(request, now_s)
@@ -136,7 +160,7 @@ class Desk:
         return ""
 
     def _greeting(self) -> list[Packet]:
-        self._listed_s = float("-inf")
+        self._listed_s, self._link = float("-inf"), CONNECTING
         self._told = self._about(self._now_s())
         return self._told
 
@@ -177,6 +201,8 @@ class Desk:
 
 class NoDesk:
     """What stands for the desk of a door without a link."""
+
+    link: str | None = None
 
     def step(self) -> Iterator[News]:
         yield from ()

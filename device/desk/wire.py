@@ -6,6 +6,7 @@
     from the fleet      {"kind": "fleet", ...}       whether this door has the keeper's set (device/fleet)
                         {"kind": "ack", "body": ...} the same for the keeper, sealed; base64
     to the door         {"command": "..."}           as it came from the broker
+                        {"link": "..."}              how the link stands with the broker: one of LINKS
     to the fleet        {"topic": "...", "body": ...}  as it came; base64
 
 Neither end trusts the other: a packet that is too long or no object is none, and every value is looked at where it is
@@ -29,6 +30,18 @@ LONGEST_PACKET = 150_000  # bytes: such a record in base64, and its topic
 OPEN, LOCK = "open", "lock"
 FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON = "face_off", "face_on", "person_off", "person_on"
 DEEDS = (OPEN, LOCK, FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON)
+CONNECTING, CONNECTED, EXPIRING = "connecting", "connected", "expiring"
+UNREACHABLE, UNTRUSTED, REFUSED, LOST, AWAY = "unreachable", "untrusted", "refused", "lost", "away"
+LINKS = {
+    CONNECTING: "looks for the broker",
+    CONNECTED: "connected to the broker",
+    EXPIRING: "connected to the broker, with a certificate that ends within 60 days",
+    UNREACHABLE: "the broker cannot be reached",
+    UNTRUSTED: "the broker's certificate is not believed: another house's, or over, or this board's clock is wrong",
+    REFUSED: "the broker refuses this door's certificate: it was revoked, is over, or of another house",
+    LOST: "the connection to the broker broke",
+    AWAY: "the link does not run",  # said by the door itself
+}
 NONCE = re.compile(r"[0-9A-Za-z_-]{8,64}")
 
 

@@ -60,6 +60,7 @@ CHECKS: dict[str, Check] = {
     "challenge": Check("challenge"),
     "clock": Check("clock"),
     "serial": Check("serial"),
+    "link": Check("link"),
     "disk": Check("disk"),
     "board": Check("board", needs_config=False),
     "approaches": Check("visits"),

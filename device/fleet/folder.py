@@ -12,9 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
+from device.desk.credentials import ADDRESS, CA, CERTIFICATE, KEY, Access
 from device.errors import LinkError, UsageError
 from device.fleet.authority import Authority, Credential
-from device.link.broker import ADDRESS, CA, CERTIFICATE, KEY, Access
 from device.vault.files import replace_private, sync_folder
 
 SHIPPED_ACL = Path(__file__).resolve().parents[2] / "systemd/mosquitto/acl"
@@ -44,11 +46,12 @@ def write(path: Path, text: str) -> None:
 def write_client(folder: Path, access: dict[str, Any]) -> Access:
     """Write what a client of the broker needs; `access` is as a new door's file has it."""
     address = {key: access[key] for key in ("host", "port", "user")}
-    write(folder / ADDRESS, json.dumps(address) + "\n")
+    ends = x509.load_pem_x509_certificate(access["certificate"].encode()).not_valid_after_utc
+    write(folder / ADDRESS, json.dumps({**address, "ends": ends.isoformat()}) + "\n")
     write(folder / CA, access["ca"])
     write(folder / CERTIFICATE, access["certificate"])
     write(folder / KEY, access["key"])
-    return Access(folder=folder, **address)
+    return Access(folder=folder, ends=ends, **address)
 
 
 def client_access(
@@ -78,10 +81,16 @@ def read_bundle(path: Path) -> dict[str, Any]:
         known = json.loads(path.read_text(encoding="utf-8"))
         if known[TITLE] != 1 or not {"door", "secret", "keeper", "keeper_box"} <= set(known["member"]):
             raise ValueError
-        return {"member": known["member"], "access": dict(known["access"])}
+        access = known["access"]
+        x509.load_pem_x509_certificate(access["certificate"].encode())
+        if not all(isinstance(access[key], str) for key in ("host", "user", "ca", "key")):
+            raise ValueError
+        if not isinstance(access["port"], int):
+            raise ValueError
+        return {"member": known["member"], "access": access}
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
             f"{path}: expected the file that scripts/fleet.py add-door wrote, received another: check the name"
         ) from None

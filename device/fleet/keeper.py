@@ -5,6 +5,7 @@ So an ordinary backup (scripts/backup.py) holds all that a lost keeper needs. No
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +47,10 @@ Known = dict[str, Any]  # what the gallery keeps of a keeper
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What is to lie at the broker for one door, retained: the levels of its topic below the door, and the envelope."""
+    """What is to lie at the broker for one door, retained: the levels of its topic below the door, and the envelope.
+
+    `body` b"": it lies there already, as this keeper laid it down.
+    """
 
     levels: tuple[str, ...]
     body: bytes
@@ -197,16 +201,25 @@ class Keeper:
         def rotated(known: Known) -> Known:
             signature = sign(public, context_of(SUCCESSION, ""), bytes.fromhex(known["signing"]))
             step = {"key": public.hex(), "signature": signature.hex()}
-            return {**known, "signing": new.hex(), "succession": [*known["succession"], step]}
+            doors = {door: {**about, "laid": {}} for door, about in known["doors"].items()}
+            return {**known, "doors": doors, "signing": new.hex(), "succession": [*known["succession"], step]}
 
         self._change(rotated)
 
     def letters(
-        self, door: str, acks: Mapping[str, Ack], now: datetime, *, overtake: bool = False
+        self,
+        door: str,
+        acks: Mapping[str, Ack],
+        now: datetime,
+        *,
+        overtake: bool = False,
+        lies: Mapping[str, str] | None = None,
     ) -> list[Letter]:
         """Return all that is to lie at the broker for a door, the manifest last, under the next sequence.
 
         Args:
+            lies: the digest of each record that lies there, by its id; what did not change is not sent again, for a
+                broker writes all it has with each message.
             acks: what the doors answered last; guests' entries elsewhere are taken from them.
             overtake: go beyond a sequence that the door has and this keeper never signed.
         """
@@ -229,14 +242,33 @@ class Keeper:
         texts = {each: replace_id(record, each).text() for each, record in records.items()}
         versions = {each: version_of(text) for each, text in texts.items()}
         manifest = Manifest(sequence, now.isoformat(), self._model_id, versions)
-        letters = [
-            Letter((GALLERY, each), self._seal(text, RECORD, door, each)) for each, text in texts.items()
-        ]
+        laid, there = self._door(door).get("laid", {}), lies or {}
+        letters = []
+        for each, text in texts.items():
+            stays = each in there and laid.get(each) == tag_of(versions[each], there[each])
+            letters.append(Letter((GALLERY, each), b"" if stays else self._seal(text, RECORD, door, each)))
+        self._note(door, versions, letters, there)
         if self._known["succession"]:
             letters.insert(0, Letter((SUCCESSION_TOPIC,), self._succession()))
         letters.append(Letter((MANIFEST_TOPIC,), self._seal(manifest.text(), MANIFEST, door)))
         check_size(door, letters)
         return letters
+
+    def _note(
+        self, door: str, versions: Mapping[str, str], letters: Sequence[Letter], there: Mapping[str, str]
+    ) -> None:
+        """Keep of each record what was laid down, to know it again there; what did not arrive is not known again."""
+        tags = {}
+        for letter in letters:
+            each = letter.levels[1]
+            tags[each] = tag_of(versions[each], digest_of(letter.body) if letter.body else there[each])
+
+        def noted(known: Known) -> Known:
+            about = {**door_in(known, door), "laid": tags}
+            return {**known, "doors": {**known["doors"], door: about}}
+
+        if tags != self._door(door).get("laid", {}):
+            self._change(noted)
 
     def read_ack(self, door: str, body: bytes) -> Ack:
         """Open what a door answered; EnvelopeBroken where it is not this door's."""
@@ -319,6 +351,16 @@ def door_in(known: Known, door: str) -> Known:
         there = ", ".join(sorted(known["doors"])) or "none, add one first"
         raise UsageError(f"door {door[:40]!r}: expected one of {there}")
     return dict(about)
+
+
+def digest_of(body: bytes) -> str:
+    """Return what an envelope that lies at the broker is known by."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def tag_of(version: str, digest: str) -> str:
+    """Return the mark of a record's content and the envelope that carries it."""
+    return hashlib.sha256(f"{version} {digest}".encode()).hexdigest()[:16]
 
 
 def check_size(door: str, letters: Sequence[Letter]) -> None:

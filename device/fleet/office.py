@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from device.build import build_gallery, manifest_path
 from device.config import Config
+from device.desk.credentials import ADDRESS, Access
 from device.fleet.authority import utc_now
 from device.fleet.folder import BROKER, OWN, folder_of, write_broker, write_client
 from device.fleet.keeper import HOME, KEEPER, Keeper
 from device.fleet.post import Post
-from device.link.broker import ADDRESS, Access
 from device.vision.embed import load_manifest
 
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
+from device.desk.credentials import Access
 from device.errors import LinkError
-from device.fleet.keeper import Letter
-from device.link.broker import Access, Broker, Message
+from device.fleet.keeper import Letter, digest_of
+from device.link.broker import Broker, Message
 from device.link.discovery import discovery_topic
 from device.link.topics import ACK, GALLERY, MANIFEST, ONLINE, ROOT, STATE, SUCCESSION, topic
 from device.vault.files import hold
@@ -32,7 +33,7 @@ class Post:
     def __init__(self, access: Access) -> None:
         self._access, self._undo = access, ExitStack()
         self.acks: dict[str, bytes] = {}  # by door, sealed
-        self._lies: set[str] = set()  # topics of records
+        self._lies: dict[str, str] = {}  # topic of each record, and the digest of its envelope
 
     def __enter__(self) -> Post:
         with ExitStack() as undo:
@@ -59,11 +60,17 @@ class Post:
         while (message := self._broker.message(QUIET_S)) is not None:
             self._take(message)
 
+    def lies(self, door: str) -> dict[str, str]:
+        """Return the digest of each record that lies there for a door, by its id."""
+        below = f"{topic(door, GALLERY)}/"
+        return {name.removeprefix(below): each for name, each in self._lies.items() if name.startswith(below)}
+
     def lay(self, door: str, letters: Sequence[Letter]) -> None:
         """Lay down what is for a door, and take away the records that are no longer."""
         names = [topic(door, *letter.levels) for letter in letters]
         for name, letter in zip(names, letters, strict=True):
-            self._publish(name, letter.body)
+            if letter.body:
+                self._publish(name, letter.body)
         self.clear(door, keeping=names)
 
     def clear(self, door: str, keeping: Sequence[str] = (), *, whole: bool = False) -> None:
@@ -71,7 +78,7 @@ class Post:
         for name in sorted(self._lies):
             if name.startswith(f"{topic(door)}/") and name not in keeping:
                 self._publish(name, b"")
-                self._lies.discard(name)
+                self._lies.pop(name, None)
         for name in [topic(door, each) for each in LAID] + [discovery_topic(door)] if whole else []:
             self._publish(name, b"")
 
@@ -95,7 +102,9 @@ class Post:
         if kind == ACK and message.payload:
             self.acks[door] = message.payload
         elif kind == GALLERY and message.payload:
-            self._lies.add(message.topic)
+            self._lies[message.topic] = digest_of(message.payload)
+        elif kind == GALLERY:
+            self._lies.pop(message.topic, None)
         return kind == ACK
 
     def _publish(self, name: str, body: bytes) -> None:
@@ -104,15 +113,15 @@ class Post:
                 f"broker {self._access.host}: took nothing for {PUBLISH_S:g} s: look at its log, then push again"
             )
         if body and f"/{GALLERY}/" in name:
-            self._lies.add(name)
+            self._lies[name] = digest_of(body)
 
     def _await(self, condition: Callable[[], bool], seconds: float) -> None:
-        until_s, news = time.monotonic() + seconds, "no answer"
+        until_s, said = time.monotonic() + seconds, "no answer"
         while not condition():
-            news = self._broker.news() or news
+            said = news.text if (news := self._broker.news()) else said
             if time.monotonic() > until_s:
                 raise LinkError(
-                    f"broker {self._access.host}:{self._access.port}: {news} for {seconds:g} s: check its address, "
+                    f"broker {self._access.host}:{self._access.port}: {said} for {seconds:g} s: check its address, "
                     "that it runs, and its certificates"
                 )
             time.sleep(0.05)

@@ -39,6 +39,7 @@ FIELDS: dict[str, type] = {
     "camera": str,
     "lock": str,
     "door": str,
+    "link": str,
     "advice": str,
     "count": int,
     "subjects": int,

@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from device import __version__
+from device.desk.credentials import Access
 from device.journal.status import StatusLog, stdout_writer
 from device.journal.systemd import Notifier
-from device.link.broker import Access, Broker
+from device.link.broker import Broker
 from device.link.discovery import OFFLINE_TEXT
 from device.link.hub import Hub
 from device.link.link import Link
@@ -57,7 +58,7 @@ def act(args: argparse.Namespace) -> int:
             will=(topic(access.user, ONLINE), OFFLINE_TEXT),
         )
         undo.callback(broker.close)
-        link = Link(access.user, hub, broker, status)
+        link = Link(access.user, hub, broker, status, access.ends)
         undo.callback(link.close)
         status.event("started", version=__version__)
         notifier.ready(f"link of {access.user} to {access.host}:{access.port}")

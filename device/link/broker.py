@@ -7,70 +7,27 @@ is gone. paho connects anew without a clean start unless told each time, so it i
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import json
 import queue
-import re
-import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.client import MQTT_LOG_ERR
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from device.desk.credentials import Access
 from device.desk.wire import LONGEST_RECORD
-from device.errors import LinkError
+from device.link.standing import Standing, connected, failed, lost, refused
 
-ADDRESS, CA, CERTIFICATE, KEY = "link.json", "ca.pem", "client.pem", "client.key"
-LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")  # of a host's name
 KEEPALIVE_S = 20
 RECONNECT_S = (1, 60)
 QUEUE = 256  # messages that wait for this process
 PATIENCE_S = (
     5.0  # for room among them; what is dropped then lies at the broker, and comes with the next connection
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Where the broker is, and who this is to it: the user that its certificate names."""
-
-    host: str
-    port: int
-    user: str
-    folder: Path
-
-    @classmethod
-    def read(cls, folder: Path) -> Access:
-        """Read what scripts/fleet.py join put into a folder."""
-        try:
-            known = json.loads((folder / ADDRESS).read_text(encoding="utf-8"))
-            access = cls(str(known["host"]), int(known["port"]), str(known["user"]), folder)
-            if not is_host(access.host) or not 1 <= access.port <= 65535:
-                raise ValueError
-            return access
-        except OSError as error:
-            raise LinkError(
-                f"{folder / ADDRESS}: {error.strerror}: run scripts/fleet.py join at this door first"
-            ) from None
-        except (ValueError, KeyError, TypeError):
-            raise LinkError(f"{folder / ADDRESS}: is damaged: run scripts/fleet.py join again") from None
-
-    def tls(self) -> ssl.SSLContext:
-        """Return TLS that knows this house's authority alone, and shows this door's certificate."""
-        try:
-            context = ssl.create_default_context(cafile=str(self.folder / CA))
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
-            context.load_cert_chain(str(self.folder / CERTIFICATE), str(self.folder / KEY))
-        except OSError as error:  # ssl's own errors are some
-            raise LinkError(
-                f"{self.folder}: its certificates cannot be used: {error}: run scripts/fleet.py join again"
-            ) from None
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +39,21 @@ class Message:
     retained: bool
 
 
-def is_host(text: str) -> bool:
-    """Say whether a text is an IP address, or a name that networks and certificates can carry."""
-    try:
-        return bool(ipaddress.ip_address(text))
-    except ValueError:
-        return len(text) <= 253 and all(map(LABEL.fullmatch, text.split(".")))
+class _Client(mqtt.Client):
+    """A client that keeps why its last try to connect failed."""
+
+    fault: BaseException | None = None
+
+    def reconnect(self) -> MQTTErrorCode:
+        self.fault = None
+        try:
+            return super().reconnect()
+        except OSError as fault:
+            self.fault = fault
+            raise
+        except ValueError as fault:  # a name that IDNA does not know would end paho's thread for good
+            self.fault = fault
+            raise OSError(str(fault)) from fault
 
 
 class Broker:
@@ -103,14 +69,16 @@ class Broker:
     ) -> None:
         self._subscriptions = subscriptions
         self._queue: queue.Queue[Message] = queue.Queue(QUEUE)
-        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=access.user, protocol=mqtt.MQTTv5)
+        self._log = ""  # what paho wrote last about a fault
+        self._news: queue.SimpleQueue[Standing] = queue.SimpleQueue()
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id=access.user, protocol=mqtt.MQTTv5)
         self._client.tls_set_context(access.tls())
         self._client.reconnect_delay_set(*RECONNECT_S)
         self._client.on_connect = self._on_connect
-        self._client.on_connect_fail = lambda *_: self._news.put("cannot be reached")
+        self._client.on_connect_fail = lambda *_: self._news.put(failed(self._client.fault))
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
+        self._client.on_log = self._on_log
         if will is not None:
             self._client.will_set(*will, qos=1, retain=True)
         session = Properties(PacketTypes.CONNECT)
@@ -152,8 +120,8 @@ class Broker:
         except queue.Empty:
             return None
 
-    def news(self) -> str | None:
-        """Return what became of the connection, in words; None where nothing did."""
+    def news(self) -> Standing | None:
+        """Return what became of the connection; None where nothing did."""
         try:
             return self._news.get_nowait()
         except queue.Empty:
@@ -168,10 +136,10 @@ class Broker:
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
         if reason.is_failure:
-            self._news.put(f"refuses: {reason}")
+            self._news.put(refused(str(reason)))
             return
         self._subscribe(client)
-        self._news.put("connected")
+        self._news.put(connected())
 
     def _subscribe(self, client: mqtt.Client) -> None:
         for name, qos in self._subscriptions:
@@ -182,10 +150,16 @@ class Broker:
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
-        self._news.put(f"lost: {reason}")
+        self._news.put(lost(str(reason), self._log))
+        self._log = ""
+
+    def _on_log(self, _client: mqtt.Client, _data: Any, level: int, text: str) -> None:
+        if level == MQTT_LOG_ERR:
+            self._log = text
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         if len(message.payload) <= LONGEST_RECORD:
-            with contextlib.suppress(queue.Full):  # the broker waits meanwhile: this is its thread
+            # Full: the broker waits meanwhile, this is its thread. A topic that is no UTF-8 is nobody's, and ends none.
+            with contextlib.suppress(queue.Full, UnicodeDecodeError):
                 kept = Message(message.topic, bytes(message.payload), bool(message.retain))
                 self._queue.put(kept, timeout=PATIENCE_S)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import json
 import time
+from datetime import datetime, timezone
 from typing import Any
 
-from device.desk.wire import LONGEST_COMMAND, Packet, pack, unpack
+from device.desk.credentials import SOON
+from device.desk.wire import CONNECTED, CONNECTING, EXPIRING, LONGEST_COMMAND, Packet, pack, unpack
 from device.journal.status import StatusLog
 from device.link.broker import Broker, Message
 from device.link.discovery import (
@@ -29,10 +31,17 @@ COMMANDS = (20, 1.0)  # more commands within so many seconds are dropped
 
 
 class Link:
-    """One door's link; `step` is called again and again."""
+    """One door's link; `step` is called again and again.
 
-    def __init__(self, door: str, hub: Hub, broker: Broker, status: StatusLog) -> None:
+    Args:
+        ends: when its certificate does; None: nobody knows.
+    """
+
+    def __init__(
+        self, door: str, hub: Hub, broker: Broker, status: StatusLog, ends: datetime | None = None
+    ) -> None:
         self._door, self._hub, self._broker, self._status = door, hub, broker, status
+        self._ends, self._standing, self._told_door = ends, CONNECTING, ""
         self._hello: Packet | None = None
         self._state: Packet | None = None
         self._fleet: Packet | None = None
@@ -46,8 +55,9 @@ class Link:
     def step(self) -> None:
         """Carry what there is."""
         while (news := self._broker.news()) is not None:
-            self._status.event("broker", error=news)
-            if news == "connected":
+            self._status.event("broker", reason=news.word, error=news.text)
+            self._standing = news.word
+            if news.word == CONNECTED:
                 self._told.clear()
         for role, packet in self._hub.step(WAIT_S):
             self._take(role, packet)
@@ -60,6 +70,7 @@ class Link:
         if not self._hub.has("fleet"):
             self._waiting.clear()
         self._tell(time.monotonic())
+        self._tell_door()
 
     def close(self) -> None:
         """Say that this door is away."""
@@ -74,7 +85,7 @@ class Link:
         elif role == "fleet" and kind == "ack":
             self._ack = unpack(packet.get("body"))
         elif role == "door" and kind == "hello" and packet.get("door") == self._door:
-            self._hello = packet
+            self._hello, self._told_door = packet, ""
         elif role == "door" and kind == "state":
             self._state = packet
         elif role == "door" and kind == "event" and (event := event_message(packet)) is not None:
@@ -122,6 +133,14 @@ class Link:
         self._publish(discovery_topic(self._door), _json(self._discovery(self._hello)))
         in_sync = self._fleet.get("in_sync") is True if self._fleet is not None else None
         self._publish(topic(self._door, STATE), _json(state_message(self._state, in_sync)))
+
+    def _tell_door(self) -> None:
+        """Tell the door how this link stands with the broker."""
+        word = self._standing
+        if word == CONNECTED and self._ends is not None and self._ends - datetime.now(timezone.utc) < SOON:
+            word = EXPIRING
+        if word != self._told_door and self._hello is not None and self._hub.send("door", {"link": word}):
+            self._told_door = word
 
     def _discovery(self, hello: Packet) -> dict[str, Any]:
         """Return the discovery message; a component that is gone is named once more, empty, which removes it."""

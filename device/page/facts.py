@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from device.access.keeping import keeping
 from device.access.selftest import is_proven
 from device.enroll.rules import remarks, rules_of
 from device.gallery.gallery import Gallery
@@ -59,14 +60,8 @@ def people(gallery: Gallery, now: datetime) -> list[dict[str, Any]]:
 
 def keeper_line(gallery: Gallery) -> str:
     """Say whether this door has all that its keeper signed, "" where it has no keeper."""
-    known = gallery.fleet("member")
-    if not known:
-        return ""
-    at = str(known.get("renewed") or "")[:16].replace("T", " ")
-    if not at:
-        return "nothing came from the keeper yet"
-    is_whole = known.get("sequence") == known.get("seen") and not known.get("left_out")
-    return f"{'in sync' if is_whole else 'not in sync'}, with what the keeper signed at {at} UTC"
+    known = keeping(gallery.fleet("member"))
+    return known.line if known is not None else ""
 
 
 def selftest_line(gallery: Gallery, liveness_id: str | None) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from device.desk.wire import LINKS
 from device.health import BoardState
 from device.page.markup import document, table
 
@@ -58,6 +59,8 @@ def state_rows(told: Mapping[str, Any], board: BoardState, now: datetime) -> Ite
     elif late_s > SILENT_BEATS * float(facts.get("heartbeat_s", 30.0)):
         yield "Silent", f"the door has said nothing for {late_s:.0f} s: sudo systemctl status face-unlock"
     yield "Camera", camera_words(newest(events, "camera_lost", "camera_back"), beat)
+    if isinstance(link := beat.get("link"), str) and link in LINKS:
+        yield "Link", LINKS[link]
     if keeper := facts.get("keeper"):
         yield "Keeper", str(keeper)
     yield "Self-test", str(facts.get("selftest", "not known"))

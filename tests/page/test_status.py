@@ -128,6 +128,26 @@ def test_the_bolt_and_the_camera_are_as_they_were_told_last(tmp_path: Path) -> N
     assert "9.9 pictures a second" in text
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("connected", "<dd>connected to the broker</dd>"),
+        ("refused", "refuses this door"),
+        ("away", "does not run"),
+    ],
+)
+def test_the_link_is_as_the_last_heartbeat_told(tmp_path: Path, word: str, said: str) -> None:
+    text = page(written(tmp_path / "a.json", line("ready"), line("heartbeat", fps=9.0, link=word)))
+    assert "<dt>Link</dt>" in text
+    assert said in text
+
+
+@pytest.mark.parametrize("fields", [{}, {"link": "<b>bogus</b>"}])
+def test_a_door_without_a_link_has_no_row_of_one(tmp_path: Path, fields: dict[str, object]) -> None:
+    text = page(written(tmp_path / "a.json", line("ready"), line("heartbeat", fps=9.0, **fields)))
+    assert "<dt>Link</dt>" not in text
+
+
 def test_a_door_that_says_nothing_any_more_is_said_to_be_silent(tmp_path: Path) -> None:
     told = written(tmp_path / "status.json", line("started", version="1.2"), line("ready", is_locked=True))
     now = datetime.now(timezone.utc)

@@ -219,7 +219,7 @@ def test_the_link_alone_has_a_network_and_sees_nothing_of_the_door():
 
 
 def test_link_and_fleet_start_only_at_a_door_that_joined():
-    from device.link.broker import ADDRESS
+    from device.desk.credentials import ADDRESS
 
     for path in (LINK, FLEET):
         assert value("ConditionPathExists", path) == f"/var/lib/face-unlock-link/{ADDRESS}"

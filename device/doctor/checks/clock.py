@@ -33,9 +33,12 @@ def check(setup: Setup) -> Iterator[Finding]:
 
 
 def people_with_times(config: Config) -> list[str]:
-    """List whose rules need the time of day; none where the gallery cannot be read."""
+    """List whose rules or lease need the time of day; none where the gallery cannot be read."""
     try:
         with closing(open_any_gallery(config, read_only=True)) as gallery:
-            return sorted(name for name, each in gallery.profiles().items() if each.policy.needs_clock)
+            profiles = gallery.profiles().items()
+            return sorted(
+                name for name, each in profiles if each.policy.needs_clock or each.fleet_id is not None
+            )
     except FaceUnlockError:
         return []

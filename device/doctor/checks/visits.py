@@ -50,6 +50,9 @@ class Heartbeat:
     age_s: float
     fps: float
     camera_lost: bool
+    link: str = (
+        ""  # how the link stands with the broker: one of device.desk.wire.LINKS, "" where there is none
+    )
 
 
 def check(setup: Setup) -> Iterator[Finding]:
@@ -136,4 +139,6 @@ def last_heartbeat(host: Host) -> Heartbeat | None:
     told = lines[-1]
     rate = re.search(r"fps ([\d.]+)", told.text)
     lost = "camera lost true" in told.text
-    return Heartbeat(max(0.0, time.time() - told.at_s), float(rate[1]) if rate else 0.0, lost)
+    link = re.search(r"link (\w+)", told.text)
+    age_s = max(0.0, time.time() - told.at_s)
+    return Heartbeat(age_s, float(rate[1]) if rate else 0.0, lost, link[1] if link else "")

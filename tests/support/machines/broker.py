@@ -13,10 +13,11 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
+from cryptography import x509
 from paho.mqtt.enums import CallbackAPIVersion
 
+from device.desk.credentials import ADDRESS, CA, CERTIFICATE, KEY
 from device.fleet.authority import Authority, Credential, utc_now
-from device.link.broker import ADDRESS, CA, CERTIFICATE, KEY
 from tests.support.checkout import ROOT
 from tests.support.waiting import wait_until
 
@@ -92,7 +93,9 @@ def write_access(folder: Path, mosquitto: Mosquitto, user: str, credential: Cred
     """Write what a link or a client of the broker needs, and return the folder."""
     credential = credential or mosquitto.authority.client(user, utc_now())
     folder.mkdir(exist_ok=True)
-    (folder / ADDRESS).write_text(json.dumps({"host": "127.0.0.1", "port": mosquitto.port, "user": user}))
+    ends = x509.load_pem_x509_certificate(credential.certificate.encode()).not_valid_after_utc
+    about = {"host": "127.0.0.1", "port": mosquitto.port, "user": user, "ends": ends.isoformat()}
+    (folder / ADDRESS).write_text(json.dumps(about))
     (folder / CA).write_text(mosquitto.authority.certificate)
     (folder / CERTIFICATE).write_text(credential.certificate)
     (folder / KEY).write_text(credential.key)
