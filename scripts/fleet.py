@@ -40,10 +40,9 @@ from device.build import (
 from device.config import Config
 from device.desk.credentials import ADDRESS, FOLDER, is_host
 from device.desk.wire import FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON
-from device.errors import LinkError, UsageError
+from device.errors import GalleryError, LinkError, UsageError
 from device.fleet import submission
 from device.fleet.authority import utc_now
-from device.fleet.envelope import EnvelopeBroken
 from device.fleet.folder import (
     BROKER,
     read_bundle,
@@ -51,11 +50,11 @@ from device.fleet.folder import (
     write_client,
 )
 from device.fleet.keeper import HOME, Keeper
-from device.fleet.office import Office
+from device.fleet.office import Office, dated
 from device.fleet.post import Post
 from device.fleet.records import Ack
 from device.fleet.table import Row, people, progress, table
-from device.programs import Parser, ask_secret, check_told, configured, run, stop_signals_raise
+from device.programs import Parser, ask_secret, check_told, complain, configured, run, stop_signals_raise
 from device.vault.files import replace_private
 
 PORT, LONGEST_WAIT_S = 8883, 3_600
@@ -120,7 +119,7 @@ def act(args: argparse.Namespace) -> int:
 def init(config: Config, args: argparse.Namespace) -> int:
     """Make the keeper's keys, the authority, and what broker and Home Assistant need."""
     with Office(config) as office:
-        Keeper.found(office.gallery, office.model_id, args.host, args.port or PORT, utc_now())
+        Keeper.found(office.gallery, office.model_id, args.host, args.port or PORT, dated())
         office.hand_out()
     print("  (systemd/mosquitto/README.md has the commands)")
     print("  fleet add-door NAME, for each door")
@@ -131,6 +130,7 @@ def renew(config: Config, args: argparse.Namespace) -> int:
     """Write certificates and files anew: they were lost, are old, or the broker has another address."""
     with Office(config) as office:
         host, port = office.keeper.address
+        dated()
         office.keeper.move(args.host or host, args.port or port)
         build_audit(config, demo=False).record("fleet", reason="renewed")
         office.hand_out()
@@ -145,7 +145,7 @@ def add_door(config: Config, args: argparse.Namespace) -> int:
     [door] = args.names
     with Office(config) as office:
         path = office.folder / f"{door}.door"
-        write(path, json.dumps(office.keeper.add_door(door, utc_now())) + "\n")
+        write(path, json.dumps(office.keeper.add_door(door, dated())) + "\n")
     print(
         f"{path}: carry it to the door (scp), run `sudo scripts/fleet.py join {path.name}` there, then delete both"
     )
@@ -198,33 +198,45 @@ def assign(config: Config, names: list[str], *, gives: bool) -> int:
 
 
 def push(config: Config, args: argparse.Namespace) -> int:
-    """Lay down what each door is to have, and show how far they come; 1 where one did not arrive."""
+    """Lay down what each door is to have, and show how far they come; 1 where one did not arrive.
+
+    A door for which nothing can be signed, as a stolen one could bring about, keeps nothing from the others.
+    """
     with Office(config) as office, office.post() as post:
         keeper, audit = office.keeper, build_audit(config, demo=False)
-        doors = args.names or keeper.doors
+        doors, code = [], 0
+        for door in args.names or keeper.doors:
+            keeper.sequence(door)  # it is one
         post.collect()
         post.clear_others(keeper.doors)
         acks = acks_of(keeper, post)
-        for door in doors:
-            lies = post.lies(door)
-            post.lay(door, keeper.letters(door, acks, utc_now(), overtake=args.overtake, lies=lies))
+        for door in args.names or keeper.doors:
+            try:
+                letters = keeper.letters(door, acks, dated(), overtake=args.overtake, lies=post.lies(door))
+            except (UsageError, GalleryError) as fault:
+                complain(f"fleet: {fault}")
+                code = fault.exit_code
+                continue
+            post.lay(door, letters)
+            doors.append(door)
             laid = people(len(keeper.people_at(door)))
             print(f"{door}: manifest {keeper.sequence(door)}, {laid}, laid down")
             audit.record("fleet", reason="pushed", door=door, count=keeper.sequence(door))
         told = dict.fromkeys(doors, "")
-        for _ in post.listen(args.wait):
+        for _ in post.listen(args.wait if doors else 0.0):
             rows = rows_of(keeper, post, doors)
             for row in rows:
                 if told[row.door] != progress(row) and row.ack and row.ack.seen >= row.sequence:
                     told[row.door] = progress(row)
                     print(f"  {progress(row)}", flush=True)
             if all(row.in_sync for row in rows):
-                return 0
+                return code
         missing = [row.door for row in rows_of(keeper, post, doors) if not row.in_sync]
-    print(
-        f"not in sync yet: {', '.join(missing)}: it lies at the broker, and they take it when they are back"
-    )
-    return 1
+    if missing:
+        print(
+            f"not in sync yet: {', '.join(missing)}: it lies at the broker, and they take it when they are back"
+        )
+    return code or int(bool(missing))
 
 
 def status(config: Config, args: argparse.Namespace) -> int:
@@ -318,7 +330,7 @@ def acks_of(keeper: Keeper, post: Post) -> dict[str, Ack]:
     for door, body in post.acks.items():
         try:
             found[door] = keeper.read_ack(door, body)
-        except (EnvelopeBroken, UsageError):
+        except (LinkError, UsageError):
             continue
     return found
 

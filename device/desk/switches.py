@@ -8,6 +8,7 @@ face counts as switched off.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from device.access.profile import Profile
 from device.desk.wire import FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON, Request
@@ -16,6 +17,10 @@ from device.vault.kept import KeptFile, KeptLost
 
 MOST_PEOPLE = 1_000
 LOOSENS = (FACE_ON, PERSON_ON)
+
+
+class TooMany(Exception):
+    """More people than a door has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,15 @@ class Switches:
 
     def turn(self, deed: str, alias: str = "") -> str:
         """Switch, and return "", or why it cannot be kept."""
+        try:
+            self._kept.update(lambda: self._turned(deed, alias))
+        except TooMany:
+            return "too_many"
+        except GalleryError:
+            return "not_recorded"
+        return ""
+
+    def _turned(self, deed: str, alias: str) -> dict[str, Any]:
         off = self.off()
         everybody = {FACE_OFF: True, FACE_ON: False}.get(deed, off.everybody)
         people = {
@@ -72,9 +86,5 @@ class Switches:
             PERSON_ON: off.people - {alias},
         }.get(deed, off.people)
         if len(people) > MOST_PEOPLE:
-            return "too_many"
-        try:
-            self._kept.write({"everybody": everybody, "people": sorted(people)})
-        except GalleryError:
-            return "not_recorded"
-        return ""
+            raise TooMany
+        return {"everybody": everybody, "people": sorted(people)}

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from datetime import datetime
 
+from device.access.clock import RELEASED
 from device.build import build_gallery, manifest_path
 from device.config import Config
 from device.desk.credentials import ADDRESS, Access
+from device.errors import UsageError
 from device.fleet.authority import utc_now
 from device.fleet.folder import BROKER, OWN, folder_of, write_broker, write_client
 from device.fleet.keeper import HOME, KEEPER, Keeper
 from device.fleet.post import Post
 from device.vision.embed import load_manifest
+
+
+def dated() -> datetime:
+    """Return the time for what is signed here; UsageError where this machine's clock cannot be right."""
+    now = utc_now()
+    if now < RELEASED:
+        raise UsageError(
+            f"this machine's clock: expected {RELEASED:%Y-%m-%d} or later, received {now:%Y-%m-%d %H:%M}: set it, for "
+            "doors count from when something was signed"
+        )
+    return now
 
 
 class Office:
@@ -43,7 +57,7 @@ class Office:
 
     def hand_out(self) -> None:
         """Write what broker, keeper and Home Assistant need."""
-        keeper, now = self.keeper, utc_now()
+        keeper, now = self.keeper, dated()
         for user, name in ((KEEPER, OWN), (HOME, HOME)):
             write_client(self.folder / name, keeper.issue(user, now))
         server = keeper.authority.server(keeper.address[0], now)

@@ -89,8 +89,9 @@ class Post:
             self.acks.pop(door, None)
 
     def listen(self, seconds: float) -> Iterator[None]:
-        """Yield after each answer of a door that comes, for so long."""
+        """Yield for what was answered until now, and after each answer of a door that comes, for so long."""
         until_s = time.monotonic() + seconds
+        yield
         while (left_s := until_s - time.monotonic()) > 0:
             message = self._broker.message(min(left_s, 0.2))
             if message is not None and self._take(message):
@@ -114,6 +115,8 @@ class Post:
             )
         if body and f"/{GALLERY}/" in name:
             self._lies[name] = digest_of(body)
+        while (message := self._broker.message()) is not None:  # answers, before they are too many to wait
+            self._take(message)
 
     def _await(self, condition: Callable[[], bool], seconds: float) -> None:
         until_s, said = time.monotonic() + seconds, "no answer"

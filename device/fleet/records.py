@@ -89,6 +89,10 @@ class Manifest:
             raise LinkError("a manifest of the keeper makes no sense: is it of a newer release?") from None
 
 
+def is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack:
     """What a door answers: `sequence` is applied, `seen` the newest it heard of; `reason` "": it has the whole set.
@@ -112,6 +116,18 @@ class Ack:
     def in_sync(self) -> bool:
         return not self.reason and self.seen == self.sequence > 0
 
+    @property
+    def is_sane(self) -> bool:
+        """Whether every value is one that a door counts or says: a stolen door may answer anything."""
+        counts = (self.sequence, self.seen, self.people, self.wanted, self.missing)
+        words = (self.hash, self.reason, self.model_id, self.version, self.at)
+        entries = self.entries.items() if isinstance(self.entries, dict) else [("", -1)]
+        return (
+            all(map(is_count, counts))
+            and all(isinstance(word, str) and len(word) <= 100 and word.isprintable() for word in words)
+            and all(is_count(count) for _, count in entries)
+        )
+
     def text(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
@@ -120,6 +136,9 @@ class Ack:
         """Read an answer; fields of a newer release are left out."""
         try:
             known: dict[str, Any] = json.loads(text)
-            return cls(**{key: known[key] for key in cls.__dataclass_fields__ if key in known})
+            ack = cls(**{key: known[key] for key in cls.__dataclass_fields__ if key in known})
+            if not ack.is_sane:
+                raise ValueError
+            return ack
         except FAULTS:
             raise LinkError("an answer of a door makes no sense: is it of a newer release?") from None

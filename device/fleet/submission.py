@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from device.access.profile import Profile
 from device.errors import UsageError
 from device.fleet.envelope import SUBMISSION, EnvelopeBroken, answer, context_of
 from device.fleet.keeper import Keeper
@@ -47,6 +48,12 @@ def read(path: Path) -> bytes:
         raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path") from None
 
 
+def of_here(profile: Profile) -> Profile:
+    """Return rules, PINs and consent of a profile; its alias and what it needs are for this gallery to say."""
+    kept = {"retain_until", "policy", "pin_hash", "duress_hash"}
+    return Profile(**{key: getattr(profile, key) for key in kept})
+
+
 def take_in(gallery: Gallery, keeper: Keeper, data: bytes, model_id: str, judge: Judge) -> tuple[str, str]:
     """Enroll whom a door submitted, and return the door and the name; a conflict is a UsageError that shows both."""
     head = HEAD.match(data)
@@ -75,5 +82,5 @@ def take_in(gallery: Gallery, keeper: Keeper, data: bytes, model_id: str, judge:
         raise UsageError(
             f"{name!r} looks too much like {', '.join(unsafe)}: enroll both here, with more samples"
         )
-    gallery.enroll(name, record.templates, replace=False, look_alikes=alike, profile=record.profile)
+    gallery.enroll(name, record.templates, replace=False, look_alikes=alike, profile=of_here(record.profile))
     return door, name

@@ -143,8 +143,10 @@ class Broker:
 
     def _subscribe(self, client: mqtt.Client) -> None:
         for name, qos in self._subscriptions:
-            # 2: nothing that lies there; the flag of what comes stays as it was sent.
-            options = SubscribeOptions(qos=qos, retainAsPublished=True, retainHandling=0 if qos else 2)
+            # 2: nothing that lies there; the flag of what comes stays as it was sent; one's own does not come back.
+            options = SubscribeOptions(
+                qos=qos, noLocal=True, retainAsPublished=True, retainHandling=0 if qos else 2
+            )
             client.subscribe(name, options=options)
 
     def _on_disconnect(

@@ -101,16 +101,37 @@ class Hub:
         peer.close()
 
 
+def is_served(address: Path) -> bool:
+    """Say whether a program listens at a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.setblocking(False)  # one that accepts nobody is there as well
+        try:
+            probe.connect(str(address))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
 def listen(address: Path) -> socket.socket:
     """Listen where owner and group may connect, in place of what an earlier run left."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     before = os.umask(0o117)
     try:
         if address.is_socket():
+            if is_served(address):
+                raise LinkError(
+                    f"{address}: expected no other link there, found one at work: stop it first, as by systemctl stop "
+                    "face-unlock-link"
+                )
             address.unlink()
         listener.bind(str(address))
         listener.listen(4)
         listener.setblocking(False)
+    except LinkError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         raise LinkError(

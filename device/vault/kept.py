@@ -13,7 +13,7 @@ from typing import Any
 
 from device.errors import GalleryError, GallerySealError
 from device.vault.anchor import AnchorFile
-from device.vault.files import replace_private
+from device.vault.files import update_private
 from device.vault.sealing import SealBroken, Sealer, place_of
 
 NAMES = ("usage", "wrong_pins", "refusals", "switches")  # the files are named after them
@@ -53,17 +53,27 @@ class KeptFile:
 
     def write(self, values: dict[str, Any]) -> None:
         """Store values, on the disk before this returns; GalleryError where that fails."""
+        self.update(lambda: values)
+
+    def update(self, make: Callable[[], dict[str, Any]]) -> None:
+        """Do the same with what `make` makes of what it reads, while other programs that update it wait."""
         if self._read_only:
             return
         sealer, anchor = self._keys()
+        count = 0
+
+        def sealed() -> bytes:
+            nonlocal count
+            values = make()
+            try:
+                before, _ = self._content(sealer)
+            except KeptLost:
+                before = 0
+            count = max(before, anchor.read().writes.get(self.name, 0)) + 1
+            return sealer.seal(json.dumps({"writes": count, "values": values}).encode(), place_of(self.name))
+
         try:
-            before, _ = self._content(sealer)
-        except KeptLost:
-            before = 0
-        count = max(before, anchor.read().writes.get(self.name, 0)) + 1
-        sealed = sealer.seal(json.dumps({"writes": count, "values": values}).encode(), place_of(self.name))
-        try:
-            replace_private(self.path, sealed)
+            update_private(self.path, sealed)
         except OSError as error:
             raise GalleryError(
                 f"{self.path}: cannot be written: {error.strerror or error}: check the disk and the rights"
