@@ -39,13 +39,14 @@ fi
 
 # First, and with the program still there: stopping relocks the door.
 BEHIND="face-unlock-board.service face-unlock-link.service face-unlock-fleet.service face-unlock-page.socket face-unlock-page.service"
-for unit in face-unlock.service face-unlock-lock.service $BEHIND; do
+for unit in face-unlock.service face-unlock-lock.service $BEHIND face-unlock-live.socket; do
     if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
         run_live systemctl disable --now "$unit"
     fi
     run rm -f "$ROOT/etc/systemd/system/$unit"
     run rm -rf "$ROOT/etc/systemd/system/$unit.d"
 done
+run rm -f "$ROOT/etc/systemd/system/face-unlock-live@.service"
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
 run rm -f "$ROOT/usr/local/bin/face-unlock" "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
