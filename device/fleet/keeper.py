@@ -16,7 +16,7 @@ from device.access.profile import Profile
 from device.config import DOOR_NAME
 from device.desk.wire import LONGEST_RECORD
 from device.errors import GalleryError, UsageError
-from device.fleet.authority import Authority
+from device.fleet.authority import Authority, Credential, checked_host
 from device.fleet.envelope import (
     ACK,
     MANIFEST,
@@ -32,12 +32,13 @@ from device.fleet.envelope import (
     sign,
     signing_public,
 )
-from device.fleet.folder import TITLE, client_access
+from device.fleet.folder import TITLE, client_access, page_access
 from device.fleet.records import Ack, Manifest, Record, version_of
 from device.gallery.gallery import Gallery
 from device.link.topics import GALLERY
 from device.link.topics import MANIFEST as MANIFEST_TOPIC
 from device.link.topics import SUCCESSION as SUCCESSION_TOPIC
+from device.page.viewers import VIEWER
 
 KEEPER, HOME = "keeper", "homeassistant"  # users at the broker; no door may be named so
 ROLE = "keeper"
@@ -113,8 +114,12 @@ class Keeper:
         names = self._gallery.aliases()
         return sorted(names[alias] for alias in self._door(door)["people"] if alias in names)
 
-    def add_door(self, door: str, now: datetime) -> dict[str, Any]:
-        """Return what a new door has to know, its secret keys with it, which are kept nowhere else."""
+    def add_door(self, door: str, now: datetime, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what a new door has to know, its secret keys with it, which are kept nowhere else.
+
+        Args:
+            names: by which browsers reach its status page, beside its own name.
+        """
         if not DOOR_NAME.fullmatch(door) or door in (KEEPER, HOME):
             raise UsageError(
                 f"door {door[:40]!r}: expected 1 to 32 small letters, digits and hyphens: use another name"
@@ -136,7 +141,32 @@ class Keeper:
             TITLE: 1,
             "member": member,
             "access": client_access(self.authority, self.address, door, credential),
+            "page": page_access(self.authority, [door, f"{door}.local", *map(checked_host, names)], now),
         }
+
+    def add_viewer(self, name: str, now: datetime) -> Credential:
+        """Return what somebody shows who may look at the doors' status pages."""
+        if not DOOR_NAME.fullmatch(name):
+            raise UsageError(
+                f"viewer {name[:40]!r}: expected 1 to 32 small letters, digits and hyphens: use another name"
+            )
+        known = self._known.get("viewers", {})
+        if name in known:
+            raise UsageError(
+                f"viewer {name!r} is there already: revoke it first (scripts/fleet.py revoke-viewer {name})"
+            )
+        credential = self.authority.client(f"{VIEWER}{name}", now)
+        self._keep(viewers={**known, name: credential.serial})
+        return credential
+
+    def revoke_viewer(self, name: str) -> None:
+        """Put a viewer's certificate among the revoked ones."""
+        known = dict(self._known.get("viewers", {}))
+        if name not in known:
+            raise UsageError(
+                f"viewer {name[:40]!r}: expected one of {', '.join(sorted(known)) or 'none, there are none'}"
+            )
+        self._keep(revoked=[*self._known["revoked"], known.pop(name)], viewers=known)
 
     def revoke_door(self, door: str) -> None:
         """Give nothing to a door any more, and let the broker refuse it."""

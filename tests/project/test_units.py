@@ -27,7 +27,10 @@ PAGE = SYSTEMD / "face-unlock-page.service"
 PAGE_SOCKET = SYSTEMD / "face-unlock-page.socket"
 LIVE = SYSTEMD / "face-unlock-live@.service"
 LIVE_SOCKET = SYSTEMD / "face-unlock-live.socket"
-UNITS = [UNIT, BOLT, BOARD, LINK, FLEET, PAGE, LIVE]
+PAGE_TLS = SYSTEMD / "face-unlock-page-tls.service"
+PAGE_TLS_SOCKET = SYSTEMD / "face-unlock-page-tls.socket"
+SOCKETS = [PAGE_SOCKET, LIVE_SOCKET, PAGE_TLS_SOCKET]
+UNITS = [UNIT, BOLT, BOARD, LINK, FLEET, PAGE, PAGE_TLS, LIVE]
 MOST_EXPOSURE = 15  # tenths
 
 needs_systemd = pytest.mark.skipif(
@@ -58,7 +61,7 @@ def analyze(*arguments):
 @pytest.fixture(params=UNITS, ids=lambda path: path.name)
 def unit(tmp_path, request):
     """Each unit as it would be on a board, beside the other one, with an interpreter that is there."""
-    for each in [*UNITS, PAGE_SOCKET, LIVE_SOCKET]:
+    for each in [*UNITS, *SOCKETS]:
         text = each.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable)
         (tmp_path / each.name).write_text(text)
     return tmp_path / request.param.name
@@ -156,6 +159,12 @@ def test_the_pages_of_enrollments_are_asked_for_by_the_recognizers_user_alone():
     assert value("Group", LIVE) != value("Group")  # it reads nothing of the door, its status neither
 
 
+def test_both_status_pages_are_one_but_for_who_may_reach_them():
+    own = {"Description", "Requires", "ConditionPathExists", "ExecStart"}
+    pages = [{line for line in settings(path) if line[0] not in own} for path in (PAGE, PAGE_TLS)]
+    assert pages[0] == pages[1]
+
+
 def test_where_memory_runs_out_the_bolt_is_killed_last():
     assert value("OOMScoreAdjust", BOLT) == "-900"
     assert "OOMScoreAdjust" not in [key for key, _ in settings(UNIT)]
@@ -202,8 +211,10 @@ def test_the_commands_of_the_units_are_understood():
     from device.lock import relock
     from device.page import status, window
     from device.vault import board
+    from scripts import fleet as scripts_fleet
 
     assert str(status.parse(value("ExecStart", PAGE).split()[3:]).file) == value("ExecStart").split()[-1]
+    assert status.parse(value("ExecStart", PAGE_TLS).split()[3:]).tls == scripts_fleet.PAGE_FOLDER
     assert value("ExecStart", LIVE).split()[1:] == ["-m", "device.page.live"]
     assert value("ListenStream", LIVE_SOCKET) == str(window.UNIT_SOCKET)
     assert link.command_line().parse_args(value("ExecStart", LINK).split()[3:]).folder
@@ -291,7 +302,7 @@ def test_a_camera_is_found_lost_before_the_watchdog_bites():
     assert float(value("WatchdogSec")) > patience_s + 5
 
 
-@pytest.mark.parametrize("path", [*UNITS, PAGE_SOCKET, LIVE_SOCKET], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*UNITS, *SOCKETS], ids=lambda path: path.name)
 def test_every_line_has_a_reason_in_the_readme(path):
     readme = (SYSTEMD / "README.md").read_text()
     for key, given in settings(path):

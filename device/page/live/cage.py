@@ -17,7 +17,7 @@ import struct
 import sys
 from pathlib import Path
 
-OWN_USER, NOBODY = "face-unlock-page", "nobody"
+OWN_USER, NOBODY = "face-unlock-live", "nobody"
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
 LANDLOCK_CREATE, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT = (
     444,
