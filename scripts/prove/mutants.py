@@ -44,7 +44,7 @@ TESTS = {
     "device/decide/challenge.py": ["tests/decide/test_challenge.py", "tests/decide/test_turns.py"],
     "device/access/admission.py": ["tests/access"],
     "device/access/pin_entry.py": ["tests/access/test_pin.py"],
-    "device/vault/files.py": ["tests/vault"],
+    "device/vault/files.py": ["tests/vault/test_files.py"],
     "device/vault/board.py": ["tests/vault/test_board.py", "tests/vault/test_board_identity.py"],
     "device/journal/audit.py": ["tests/journal"],
     "device/journal/events.py": ["tests/journal"],

@@ -58,6 +58,21 @@ def test_an_approach_is_refused_once_however_many_frames_it_has(reason: Reason) 
     assert door.see(reason, 50) == 1
 
 
+def test_the_eighth_look_that_is_turned_away_is_a_refusal() -> None:
+    door = Door()
+    assert [door.see(Reason.BELOW_THRESHOLD) for _ in range(8)] == [0] * 7 + [1]
+
+
+@pytest.mark.parametrize("reason", [Reason.BELOW_THRESHOLD, Reason.CONFIRMING])
+def test_one_look_and_away_is_a_refusal_after_eight_times(reason: Reason) -> None:
+    """Looks are carried over, and none is counted twice; what is forgotten in the meantime is less than one."""
+    door, counts = Door(), []
+    for _ in range(9):
+        door.see(reason)
+        counts.append(door.see(Reason.NO_FACE, 21))
+    assert counts == [0] * 8 + [1]
+
+
 def test_whoever_stays_is_another_approach_after_ten_seconds() -> None:
     door = Door()
     assert door.see(Reason.BELOW_THRESHOLD, 95) == 1
