@@ -15,6 +15,7 @@ from device.vault.files import (
     create_private,
     erase,
     hold,
+    make_folder,
     replace_private,
     sync_folder,
     update_private,
@@ -22,7 +23,7 @@ from device.vault.files import (
 
 
 def test_a_new_file_and_its_folder_are_the_owners_alone(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "key"
+    path = tmp_path / "var" / "state" / "key"
     create_private(path)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -106,13 +107,11 @@ WRITES = {
 def test_the_name_of_a_file_outlives_a_power_cut_and_no_descriptor_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write
 ) -> None:
-    synced: list[str] = []
-    fsync = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda number: (synced.append(os.readlink(f"/proc/self/fd/{number}")), fsync(number))
-    )
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
     write(tmp_path / "key")
-    assert synced[-1] == str(tmp_path)
+    assert [each.name.removesuffix(".new") for each in synced] in (["key", tmp_path.name], [tmp_path.name])
+    assert synced[0].name.startswith("key") == (write not in (create_private, sync_folder))
     opened = {each.resolve() for each in Path("/proc/self/fd").iterdir()}
     assert not [each for each in opened if each.is_relative_to(tmp_path)]
 
@@ -127,3 +126,44 @@ def test_what_root_makes_belongs_to_the_owner_of_its_folder(
     create_private(tmp_path / "key")
     folder = tmp_path.stat()
     assert given == ([(folder.st_uid, folder.st_gid)] if handed_over else [])
+
+
+def test_what_is_erased_is_zeros_on_the_disk_before_it_is_gone(tmp_path: Path) -> None:
+    """A second name of the same file shows what is left on the disk."""
+    path, other = tmp_path / "key", tmp_path / "other"
+    path.write_bytes(b"secret")
+    other.hardlink_to(path)
+    erase(path)
+    assert not path.exists()
+    assert other.read_bytes() == bytes(6)
+
+
+def test_an_update_is_made_of_what_is_there_and_only_while_nobody_else_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "count"
+    path.write_bytes(b"1")
+    update_private(path, lambda: path.read_bytes() + b"2")
+    assert path.read_bytes() == b"12"
+    monkeypatch.setattr(files, "time", Clock())
+    other = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for write in (replace_private, add_private):
+            with pytest.raises(OSError, match="another program holds"):
+                write(path, b"3")
+    finally:
+        os.close(other)
+    assert path.read_bytes() == b"12"
+
+
+@pytest.mark.parametrize("write", [create_private, lambda path: replace_private(path, b"")])
+def test_no_umask_takes_rights_away_or_adds_some(tmp_path: Path, write) -> None:
+    folder = tmp_path / "state"
+    before = os.umask(0o777)
+    try:
+        make_folder(folder / "key")
+        write(folder / "key")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (folder, folder / "key")] == [0o700, 0o600]
