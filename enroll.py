@@ -160,7 +160,7 @@ def audience_of(args: argparse.Namespace) -> AbstractContextManager[Audience]:
     """Open the page on which the person looks at the enrollment, if one was asked for."""
     if not (args.page or args.page_at):
         return nullcontext(NoAudience())
-    from device.page.serving import bind  # a web server is loaded for a page alone
+    from device.page.place import bind  # what draws and codes is loaded for a page alone
     from device.page.visitor import PageAudience
 
     return PageAudience(bind(args.page_at or ""))

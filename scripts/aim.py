@@ -26,9 +26,9 @@ from device.build import build_camera, build_finder, build_search
 from device.config import Config
 from device.errors import UsageError
 from device.page.invitation import invitation
-from device.page.live import Visit, live_app
 from device.page.mounting import Mounting, mounting_page
-from device.page.serving import Serving, bind
+from device.page.place import bind
+from device.page.window import Window
 
 CROP_PX = 112  # of the aligned face; nothing compares it
 START_WAIT_S = 300.0
@@ -55,26 +55,35 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def act(args: argparse.Namespace) -> int:
     with stop_signals_raise():
         config = configured(args)
-        place, visit = bind(args.page_at or ""), Visit(view=mounting_page())
-        app = live_app(visit, is_own=place.is_own, is_secure=place.tls is not None)
-        with closing(Serving(app, place)):
-            print(invitation(place, visit.admittance.token), file=sys.stderr, flush=True)
-            visit.wait_for_start(START_WAIT_S)
-            if not visit.has_agreed:
-                raise UsageError(f"nobody opened the page within {START_WAIT_S:g} s: start it again")
-            show(config, visit)
+        place = bind(args.page_at or "")
+        with closing(Window(place, view=mounting_page())) as window:
+            print(invitation(place, window.token, window.fingerprint), file=sys.stderr, flush=True)
+            window.wait_for_start(START_WAIT_S)
+            if not window.has_agreed:
+                raise UsageError(why_nobody(window))
+            show(config, window)
         return 0
 
 
-def show(config: Config, visit: Visit) -> None:
+def why_nobody(window: Window) -> str:
+    """Say why nobody looks."""
+    if window.is_guessed_at:
+        return "five wrong codes were tried on the page: start it again"
+    cause = window.loss if window.is_lost else f"nobody opened the page within {START_WAIT_S:g} s"
+    return f"{cause}: start it again"
+
+
+def show(config: Config, window: Window) -> None:
     """Show the camera until the visitor has seen enough."""
     with closing(build_finder(config, CROP_PX)) as finder, closing(build_camera(config)) as camera:
-        mounting = Mounting(visit, finder=finder, search=build_search(config, finder), config=config)
+        mounting = Mounting(window, finder=finder, search=build_search(config, finder), config=config)
         for frame in camera.frames():
             mounting.see(frame)
             if mounting.is_over:
                 break
-    visit.mirror.end(hint="Ended: nothing was stored.")
+    window.end(hint="Ended: nothing was stored.")
+    if window.is_lost:
+        raise UsageError(f"{window.loss}: start it again")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ python scripts/fleet.py give alice front back    alice may use these doors; `tak
 python scripts/fleet.py push                     sign, seal, lay down at the broker, and wait for the doors
 python scripts/fleet.py status                   a table of the doors; 1 where one is not in sync
 python scripts/fleet.py revoke-door front        it was stolen or sold
+python scripts/fleet.py viewer anna              writes anna.p12: whoever has it may look at the doors' status pages
+python scripts/fleet.py revoke-viewer anna       she may no longer
 python scripts/fleet.py rotate                   sign with a new key from now on, then push
 python scripts/fleet.py take-in alice.person     enroll whom a second admin submitted
 
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,19 +47,19 @@ from device.errors import GalleryError, LinkError, UsageError
 from device.fleet import submission
 from device.fleet.authority import utc_now
 from device.fleet.folder import (
-    BROKER,
     read_bundle,
     write,
     write_client,
+    write_page,
+    write_viewer,
 )
 from device.fleet.keeper import HOME, Keeper
-from device.fleet.office import Office, dated
-from device.fleet.post import Post
-from device.fleet.records import Ack
-from device.fleet.table import Row, people, progress, table
+from device.fleet.office import Office, acks_of, dated, rows_of
+from device.fleet.table import people, progress, table
 from device.programs import Parser, ask_secret, check_told, complain, configured, run, stop_signals_raise
 from device.vault.files import replace_private
 
+PAGE_FOLDER = Path("/var/lib/face-unlock-page")  # of face-unlock-page-tls.service
 PORT, LONGEST_WAIT_S = 8883, 3_600
 
 
@@ -79,6 +82,20 @@ def command_line() -> Parser:
     )
     parser.add_argument(
         "--overtake", action="store_true", help="push: lead on after a restore, or against another keeper"
+    )
+    parser.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="add-door: by which browsers reach its status page, beside NAME and NAME.local; may be repeated",
+    )
+    parser.add_argument(
+        "--page-folder",
+        type=Path,
+        default=PAGE_FOLDER,
+        metavar="DIR",
+        help=f"join: the status page's ({PAGE_FOLDER})",
     )
     parser.add_argument(
         "--link-folder",
@@ -145,7 +162,7 @@ def add_door(config: Config, args: argparse.Namespace) -> int:
     [door] = args.names
     with Office(config) as office:
         path = office.folder / f"{door}.door"
-        write(path, json.dumps(office.keeper.add_door(door, dated())) + "\n")
+        write(path, json.dumps(office.keeper.add_door(door, dated(), args.at)) + "\n")
     print(
         f"{path}: carry it to the door (scp), run `sudo scripts/fleet.py join {path.name}` there, then delete both"
     )
@@ -159,8 +176,7 @@ def revoke_door(config: Config, args: argparse.Namespace) -> int:
         keeper = office.keeper
         keeper.revoke_door(door)
         build_audit(config, demo=False).record("fleet", reason="revoked", door=door)
-        revoked = office.folder / BROKER / "revoked.pem"
-        write(revoked, keeper.authority.revocations(keeper.revoked, utc_now()))
+        revoked = office.write_revoked()
         print(
             f"{door}: revoked. Its certificate is refused once {revoked} lies at the broker, and that was restarted:"
         )
@@ -173,6 +189,28 @@ def revoke_door(config: Config, args: argparse.Namespace) -> int:
         except LinkError as fault:
             raise LinkError(f"{fault}; the next push takes away what lies there for {door}") from None
     print(f"{door}: nothing lies at the broker for it any more")
+    return 0
+
+
+def viewer(config: Config, args: argparse.Namespace) -> int:
+    """Write what lets a person look at the doors' status pages, and print its password once."""
+    [name] = args.names
+    with Office(config) as office:
+        path, password = office.folder / f"{name}.p12", secrets.token_urlsafe(12)
+        write_viewer(path, name, office.keeper.authority, office.keeper.add_viewer(name, utc_now()), password)
+    print(f"{path}: take it into {name}'s browser, with the password {password}, then delete it")
+    return 0
+
+
+def revoke_viewer(config: Config, args: argparse.Namespace) -> int:
+    """Let the doors refuse a viewer, once they have the list."""
+    [name] = args.names
+    with Office(config) as office:
+        office.keeper.revoke_viewer(name)
+        revoked = office.write_revoked()
+    print(f"{name}: revoked. A door refuses that certificate once {revoked} lies in its {PAGE_FOLDER}:")
+    print(f"  sudo install -o face-unlock-page -m 600 revoked.pem {PAGE_FOLDER}")
+    print("  sudo systemctl stop face-unlock-page-tls.service")
     return 0
 
 
@@ -279,6 +317,8 @@ def join(config: Config, args: argparse.Namespace) -> int:
     with open_any_gallery(config, read_only=False) as gallery:
         gallery.change_fleet("member", lambda known: joined(known, bundle["member"]))
     write_client(args.link_folder, bundle["access"])
+    if bundle["page"] is not None:
+        write_page(args.page_folder, bundle["page"])
     print(f"this board is door {door!r}. Next, in /etc/face-unlock/config.toml:\n")
     print(f'[link]\nsocket = "/run/face-unlock-link/link.sock"\nname = "{door}"\n')
     print("then sudo systemctl enable --now face-unlock-link face-unlock-fleet")
@@ -324,37 +364,23 @@ def switch(config: Config, args: argparse.Namespace) -> int:
     return 0
 
 
-def acks_of(keeper: Keeper, post: Post) -> dict[str, Ack]:
-    """Open what the doors answered; what is not theirs is none."""
-    found = {}
-    for door, body in post.acks.items():
-        try:
-            found[door] = keeper.read_ack(door, body)
-        except (LinkError, UsageError):
-            continue
-    return found
-
-
-def rows_of(keeper: Keeper, post: Post, doors: list[str]) -> list[Row]:
-    acks = acks_of(keeper, post)
-    return [Row(door, keeper.sequence(door), acks.get(door)) for door in doors]
-
-
 MANY = 1_000
 Deed = Callable[[Config, argparse.Namespace], int]
 # Of each command: what it does, who does it, how many names it takes at least and at most, and its options by `dest`.
 COMMANDS: dict[str, tuple[str, Deed, tuple[int, int], set[str]]] = {
     "init": ("keys, certificates, what the broker needs", init, (0, 0), {"host", "port"}),
     "renew": ("certificates and files anew", renew, (0, 0), {"host", "port"}),
-    "add-door": ("write the file of a new door", add_door, (1, 1), set()),
+    "add-door": ("write the file of a new door", add_door, (1, 1), {"at"}),
     "revoke-door": ("a door was stolen or sold", revoke_door, (1, 1), set()),
+    "viewer": ("somebody may look at status pages", viewer, (1, 1), set()),
+    "revoke-viewer": ("somebody may look no longer", revoke_viewer, (1, 1), set()),
     "give": ("a person may use doors", give, (2, MANY), set()),
     "take": ("a person may use doors no longer", take, (2, MANY), set()),
     "push": ("tell the doors, or some of them", push, (0, MANY), {"overtake", "wait"}),
     "status": ("a table of the doors", status, (0, 0), set()),
     "rotate": ("sign with a new key", rotate, (0, 0), set()),
     "take-in": ("enroll whom a door submitted", take_in, (1, 1), set()),
-    "join": ("at a door: make it one of the fleet", join, (1, 1), {"link_folder"}),
+    "join": ("at a door: make it one of the fleet", join, (1, 1), {"link_folder", "page_folder"}),
     "submit": ("at a door: a person for the keeper", submit, (1, 1), set()),
     "code": ("at a door: a code that opens from outside", code, (0, 0), set()),
     "switch-off": ("at a door: keep faces out", switch, (0, 1), set()),

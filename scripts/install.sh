@@ -131,8 +131,10 @@ check_python() {
 # The link and the fleet start only at a door that joined one (scripts/fleet.py join).
 UNITS="face-unlock.service face-unlock-lock.service"
 LINKED="face-unlock-link.service face-unlock-fleet.service"
-# The status page is asked for at its socket, which the owner enables.
-PAGE="face-unlock-page.socket face-unlock-page.service"
+# The status page is asked for at its socket, which the owner enables; an enrollment asks for its page at a socket too,
+# which is the recognizer's alone, and behind which nothing runs until then.
+PAGE="face-unlock-page.socket face-unlock-page.service face-unlock-page-tls.socket face-unlock-page-tls.service"
+LIVE="face-unlock-live.socket"
 stop_service() {
     RUNNING=''
     if [ -n "$DRY_RUN" ]; then say "+ systemctl stop $UNITS (what is running)"; fi
@@ -218,10 +220,13 @@ install_user() {
     run mkdir -p "$ROOT/var/lib/face-unlock"
     run chmod 700 "$ROOT/var/lib/face-unlock"
     run_live chown face-unlock:face-unlock "$ROOT/var/lib/face-unlock"
-    # What `fleet.py join` writes there as root is then the link's own.
+    # What `fleet.py join` writes there as root is then the link's own, and the page's.
     run mkdir -p "$ROOT/var/lib/face-unlock-link"
     run chmod 700 "$ROOT/var/lib/face-unlock-link"
     run_live chown face-unlock-link:face-unlock-link "$ROOT/var/lib/face-unlock-link"
+    run mkdir -p "$ROOT/var/lib/face-unlock-page"
+    run chmod 700 "$ROOT/var/lib/face-unlock-page"
+    run_live chown face-unlock-page:face-unlock-page "$ROOT/var/lib/face-unlock-page"
 }
 
 install_config() {
@@ -292,13 +297,14 @@ seal_gallery() {
 
 install_service() {
     # the board's is started by the recognizer
-    for unit in $UNITS $LINKED $PAGE face-unlock-board.service; do
+    for unit in $UNITS $LINKED $PAGE $LIVE face-unlock-live@.service face-unlock-board.service; do
         run install -D -m 644 "$HERE/systemd/$unit" "$ROOT/etc/systemd/system/$unit"
     done
     run_live systemctl daemon-reload
-    run_live systemctl try-restart face-unlock-page.service
+    run_live systemctl try-restart face-unlock-page.service face-unlock-page-tls.service
     # shellcheck disable=SC2086  # a list of words
-    run_in_root systemctl enable $UNITS
+    run_in_root systemctl enable $UNITS $LIVE
+    run_live systemctl restart $LIVE
     if [ -n "$DRY_RUN" ]; then say "+ systemctl start $UNITS (what was running)"; fi
     if [ -n "$RUNNING" ]; then
         trap - EXIT

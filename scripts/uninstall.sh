@@ -38,14 +38,15 @@ if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
 fi
 
 # First, and with the program still there: stopping relocks the door.
-BEHIND="face-unlock-board.service face-unlock-link.service face-unlock-fleet.service face-unlock-page.socket face-unlock-page.service"
-for unit in face-unlock.service face-unlock-lock.service $BEHIND; do
+BEHIND="face-unlock-board.service face-unlock-link.service face-unlock-fleet.service face-unlock-page.socket face-unlock-page.service face-unlock-page-tls.socket face-unlock-page-tls.service"
+for unit in face-unlock.service face-unlock-lock.service $BEHIND face-unlock-live.socket; do
     if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
         run_live systemctl disable --now "$unit"
     fi
     run rm -f "$ROOT/etc/systemd/system/$unit"
     run rm -rf "$ROOT/etc/systemd/system/$unit.d"
 done
+run rm -f "$ROOT/etc/systemd/system/face-unlock-live@.service"
 run_live systemctl daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
 run rm -f "$ROOT/usr/local/bin/face-unlock" "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
@@ -56,9 +57,9 @@ run rm -rf "$ROOT/run/face-unlock-lock" "$ROOT/run/face-unlock-board" "$ROOT/run
 run rm -rf "$ROOT/opt/face-unlock"
 
 if [ -n "$PURGE" ]; then
-    run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/lib/face-unlock-link" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
+    run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/lib/face-unlock-link" "$ROOT/var/lib/face-unlock-page" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
     run rm -f "$ROOT/etc/credstore.encrypted/gallery.key"
-    for user in face-unlock-page face-unlock-lock face-unlock face-unlock-link; do
+    for user in face-unlock-live face-unlock-page face-unlock-lock face-unlock face-unlock-link; do
         if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
     done
     say "removed, with the gallery, the configuration and the users"
@@ -67,9 +68,10 @@ else
     keep() { if [ -n "$DRY_RUN" ] || [ -e "$ROOT$1" ]; then say "  $ROOT$1  $2"; fi; }
     keep /var/lib/face-unlock "the gallery, its key, the audit"
     keep /var/lib/face-unlock-link "this door's certificate at the broker"
+    keep /var/lib/face-unlock-page "what its status page shows to viewers"
     keep /etc/face-unlock "the configuration"
     keep /etc/credstore.encrypted/gallery.key "the sealed key"
     keep /var/cache/face-unlock "MediaPipe's networks"
-    say "  the users face-unlock, face-unlock-lock, face-unlock-link and face-unlock-page"
+    say "  the users face-unlock, face-unlock-lock, face-unlock-link, face-unlock-page and face-unlock-live"
 fi
 say "Not this script's: packages of apt (python3-venv, python3-lgpio, python3-picamera2 ...), backups elsewhere"

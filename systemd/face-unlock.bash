@@ -19,7 +19,7 @@ _face_unlock() {
         backup) words="--passphrase-file --no-passphrase --yes --gallery --config create restore purge" ;;
         keys) words="--output --gallery --config show seal rotate bind unbind accept extend retire" ;;
         aim) words="--page-at --camera --config" ;;
-        fleet) words="--host --port --wait --overtake --link-folder --gallery --model --config init renew add-door revoke-door give take push status rotate take-in join submit code switch-off switch-on" ;;
+        fleet) words="--host --port --wait --overtake --at --page-folder --link-folder --gallery --model --config init renew add-door revoke-door viewer revoke-viewer give take push status rotate take-in join submit code switch-off switch-on" ;;
         demo) words="--picture --seconds --model --config" ;;
         *) words="" ;;
     esac

@@ -7,7 +7,7 @@ door write below `face-unlock/NAME/` alone. A door that was stolen is put on the
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from device.desk.credentials import is_host
+from device.errors import UsageError
 
 YEARS = timedelta(days=3650)
 BACKDATED = timedelta(days=1)  # a board without a battery may think it is yesterday
@@ -53,12 +56,13 @@ class Authority:
 
     def server(self, host: str, now: datetime) -> Credential:
         """Return what the broker at a host shows."""
-        names: list[x509.GeneralName] = [x509.DNSName("localhost")]
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
-        except ValueError:
-            names.append(x509.DNSName(host))
+        names = [x509.DNSName("localhost"), _general(host)]
         return self._issue(host, ExtendedKeyUsageOID.SERVER_AUTH, now, x509.SubjectAlternativeName(names))
+
+    def page(self, names: Sequence[str], now: datetime) -> Credential:
+        """Return what a door's status page shows, under each of its names and addresses."""
+        known = x509.SubjectAlternativeName([_general(name) for name in names])
+        return self._issue(names[0], ExtendedKeyUsageOID.SERVER_AUTH, now, known)
 
     def client(self, user: str, now: datetime) -> Credential:
         """Return what a user of the broker shows."""
@@ -113,6 +117,23 @@ def _builder(
         x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
     )
     return builder.serial_number(x509.random_serial_number())
+
+
+def _general(host: str) -> x509.GeneralName:
+    """Return an address or a name as a certificate has it."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def checked_host(text: str) -> str:
+    """Return a name or an address as a browser sends it; UsageError where it is none."""
+    if is_host(text):
+        return str(_general(text).value).lower()
+    raise UsageError(
+        f"--at {text[:60]!r}: expected an address or a name, such as 192.168.1.7 or front.lan: no port, no https://"
+    )
 
 
 def _name(user: str) -> x509.Name:

@@ -5,19 +5,17 @@ So an ordinary backup (scripts/backup.py) holds all that a lost keeper needs. No
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from device.access.profile import Profile
 from device.config import DOOR_NAME
-from device.desk.wire import LONGEST_RECORD
 from device.errors import GalleryError, UsageError
-from device.fleet.authority import Authority
+from device.fleet.authority import Authority, Credential, checked_host
 from device.fleet.envelope import (
     ACK,
     MANIFEST,
@@ -33,27 +31,18 @@ from device.fleet.envelope import (
     sign,
     signing_public,
 )
-from device.fleet.folder import TITLE, client_access
+from device.fleet.folder import TITLE, client_access, page_access
+from device.fleet.letters import Letter, check_size, digest_of, tag_of
 from device.fleet.records import Ack, Manifest, Record, version_of
 from device.gallery.gallery import Gallery
 from device.link.topics import GALLERY
 from device.link.topics import MANIFEST as MANIFEST_TOPIC
 from device.link.topics import SUCCESSION as SUCCESSION_TOPIC
+from device.page.viewers import VIEWER
 
 KEEPER, HOME = "keeper", "homeassistant"  # users at the broker; no door may be named so
 ROLE = "keeper"
 Known = dict[str, Any]  # what the gallery keeps of a keeper
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """What is to lie at the broker for one door, retained: the levels of its topic below the door, and the envelope.
-
-    `body` b"": it lies there already, as this keeper laid it down.
-    """
-
-    levels: tuple[str, ...]
-    body: bytes
 
 
 class Keeper:
@@ -123,8 +112,12 @@ class Keeper:
         names = self._gallery.aliases()
         return sorted(names[alias] for alias in self._door(door)["people"] if alias in names)
 
-    def add_door(self, door: str, now: datetime) -> dict[str, Any]:
-        """Return what a new door has to know, its secret keys with it, which are kept nowhere else."""
+    def add_door(self, door: str, now: datetime, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what a new door has to know, its secret keys with it, which are kept nowhere else.
+
+        Args:
+            names: by which browsers reach its status page, beside its own name.
+        """
         if not DOOR_NAME.fullmatch(door) or door in (KEEPER, HOME):
             raise UsageError(
                 f"door {door[:40]!r}: expected 1 to 32 small letters, digits and hyphens, and neither {KEEPER!r} nor "
@@ -151,6 +144,7 @@ class Keeper:
             TITLE: 1,
             "member": member,
             "access": client_access(self.authority, self.address, door, credential),
+            "page": page_access(self.authority, [door, f"{door}.local", *map(checked_host, names)], now),
         }
 
     def issue(self, user: str, now: datetime) -> dict[str, Any]:
@@ -169,6 +163,37 @@ class Keeper:
     def move(self, host: str, port: int) -> None:
         """Note that the broker has another address."""
         self._change(lambda known: {**known, "host": host, "port": port})
+
+    def add_viewer(self, name: str, now: datetime) -> Credential:
+        """Return what somebody shows who may look at the doors' status pages."""
+        if not DOOR_NAME.fullmatch(name):
+            raise UsageError(
+                f"viewer {name[:40]!r}: expected 1 to 32 small letters, digits and hyphens: use another name"
+            )
+        credential = self.authority.client(f"{VIEWER}{name}", now)
+
+        def added(known: Known) -> Known:
+            viewers = known.get("viewers", {})
+            if name in viewers:
+                raise UsageError(
+                    f"viewer {name!r} is there already: revoke it first (scripts/fleet.py revoke-viewer {name})"
+                )
+            return {**known, "viewers": {**viewers, name: credential.serial}}
+
+        self._change(added)
+        return credential
+
+    def revoke_viewer(self, name: str) -> None:
+        """Put a viewer's certificate among the revoked ones."""
+
+        def revoked(known: Known) -> Known:
+            viewers = dict(known.get("viewers", {}))
+            if name not in viewers:
+                there = ", ".join(sorted(viewers)) or "none, there are none"
+                raise UsageError(f"viewer {name[:40]!r}: expected one of {there}")
+            return {**known, "revoked": [*known["revoked"], viewers.pop(name)], "viewers": viewers}
+
+        self._change(revoked)
 
     def revoke_door(self, door: str) -> None:
         """Give nothing to a door any more, and let the broker refuse it."""
@@ -351,27 +376,6 @@ def door_in(known: Known, door: str) -> Known:
         there = ", ".join(sorted(known["doors"])) or "none, add one first"
         raise UsageError(f"door {door[:40]!r}: expected one of {there}")
     return dict(about)
-
-
-def digest_of(body: bytes) -> str:
-    """Return what an envelope that lies at the broker is known by."""
-    return hashlib.sha256(body).hexdigest()
-
-
-def tag_of(version: str, digest: str) -> str:
-    """Return the mark of a record's content and the envelope that carries it."""
-    return hashlib.sha256(f"{version} {digest}".encode()).hexdigest()[:16]
-
-
-def check_size(door: str, letters: Sequence[Letter]) -> None:
-    """Refuse a set that broker and link would not carry."""
-    longest = max(letters, key=lambda letter: len(letter.body))
-    if len(longest.body) > LONGEST_RECORD:
-        what = "the manifest: too many people" if longest.levels == (MANIFEST_TOPIC,) else "one person"
-        raise UsageError(
-            f"door {door!r}: expected at most {LONGEST_RECORD} bytes a message, received {len(longest.body)} for "
-            f"{what}: take people from this door, or enroll them with --replace and fewer samples"
-        )
 
 
 def replace_id(record: Record, fleet_id: str) -> Record:

@@ -1,19 +1,23 @@
-"""The keeper's office: its gallery, its folder, and its visits to the broker."""
+"""Office: the keeper at work: its gallery is open, and its folder and the broker are at hand."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
 
 from device.access.clock import RELEASED
 from device.build import build_gallery, manifest_path
 from device.config import Config
 from device.desk.credentials import ADDRESS, Access
-from device.errors import UsageError
+from device.errors import LinkError, UsageError
 from device.fleet.authority import utc_now
-from device.fleet.folder import BROKER, OWN, folder_of, write_broker, write_client
+from device.fleet.folder import BROKER, OWN, folder_of, write, write_broker, write_client
 from device.fleet.keeper import HOME, KEEPER, Keeper
 from device.fleet.post import Post
+from device.fleet.records import Ack
+from device.fleet.table import Row
+from device.page.viewers import REVOKED
 from device.vision.embed import load_manifest
 
 
@@ -65,3 +69,25 @@ class Office:
         write_broker(self.folder / BROKER, keeper.authority, server, revoked)
         print(f"{self.folder}: written. Next:")
         print(f"  {self.folder / BROKER}/* to /etc/mosquitto/face-unlock/ at the broker, then restart it")
+
+    def write_revoked(self) -> Path:
+        """Write the list of what is revoked, and return where it is."""
+        path, keeper = self.folder / BROKER / REVOKED, self.keeper
+        write(path, keeper.authority.revocations(keeper.revoked, utc_now()))
+        return path
+
+
+def acks_of(keeper: Keeper, post: Post) -> dict[str, Ack]:
+    """Open what the doors answered; what is not theirs is none."""
+    found = {}
+    for door, body in post.acks.items():
+        try:
+            found[door] = keeper.read_ack(door, body)
+        except (LinkError, UsageError):
+            continue
+    return found
+
+
+def rows_of(keeper: Keeper, post: Post, doors: list[str]) -> list[Row]:
+    acks = acks_of(keeper, post)
+    return [Row(door, keeper.sequence(door), acks.get(door)) for door in doors]

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from device.desk.credentials import Access
 from device.errors import LinkError
-from device.fleet.keeper import Letter, digest_of
+from device.fleet.letters import Letter, digest_of
 from device.link.broker import Broker, Message
 from device.link.discovery import discovery_topic
 from device.link.topics import ACK, GALLERY, MANIFEST, ONLINE, ROOT, STATE, SUCCESSION, topic

@@ -86,6 +86,11 @@ def is_loopback_host(host: str) -> bool:
     return name in ("localhost", "127.0.0.1", "[::1]")
 
 
+def is_own(host: str, is_tls: bool, given: str) -> bool:
+    """Say whether a Host header means the page at `host`; on this machine alone a tunnel may end at another port."""
+    return given == host if is_tls else is_loopback_host(given)
+
+
 async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of a small form; what is larger, or no form, has none."""
     body = b""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import segno
 
-from device.page.serving import Place
+from device.page.place import Place
 
 
-def invitation(place: Place, token: str) -> str:
+def invitation(place: Place, token: str, fingerprint: str) -> str:
     """Return what the terminal shows: address, code, and the same to be photographed.
 
     The token stands behind the mark that a browser does not send: a server's log, or whoever previews the address, has
@@ -15,11 +15,9 @@ def invitation(place: Place, token: str) -> str:
     """
     address = f"{place.address}#{token}"
     lines = [f"open {address}", f"or {place.address} with the code {spaced(token)}; it is good once"]
-    if place.tls is None:
+    if not place.is_tls:
         return "\n".join([*lines, "only from this machine, or by ssh -L"])
-    lines.append(
-        f"the browser warns, for nobody vouches for this certificate: SHA-256 {place.fingerprint[:23]}..."
-    )
+    lines.append(f"the browser warns, for nobody vouches for this certificate: SHA-256 {fingerprint[:23]}...")
     return "\n".join([qr_code(address), *lines])
 
 

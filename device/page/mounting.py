@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from device.config import Config
 from device.doctor.stages import quality_rows
-from device.page.live import Visit
 from device.page.markup import view
+from device.page.window import Window
 from device.types import Frame, Stop
 from device.vision.finder import Finder, Found
 from device.vision.intent import IntentRule, lacks_intent
@@ -48,14 +48,14 @@ class Mounting:
 
     def __init__(
         self,
-        visit: Visit,
+        window: Window,
         *,
         finder: Finder,
         search: TurnSearch,
         config: Config,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._visit, self._finder, self._search, self._config = visit, finder, search, config
+        self._window, self._finder, self._search, self._config = window, finder, search, config
         self._intent = IntentRule(near_share=config.intent.near_share, max_yaw_deg=config.intent.max_yaw_deg)
         self._now = now
         self._times: deque[float] = deque()
@@ -64,7 +64,7 @@ class Mounting:
     @property
     def is_over(self) -> bool:
         """Say whether the visitor ended it, or went away."""
-        return self._visit.is_ended or self._visit.mirror.unasked_s > AWAY_S
+        return self._window.is_ended or self._window.unasked_s > AWAY_S
 
     def see(self, frame: Frame) -> None:
         """Look at a frame, and show it where it is time for another."""
@@ -74,9 +74,9 @@ class Mounting:
         stop = self._objection(found, frame.image.shape[1])
         if stop is None and (not self._smallest_px or found.width_px < self._smallest_px):
             self._smallest_px = found.width_px
-        if self._visit.mirror.is_due():
+        if self._window.is_due():
             hint = self._search.advice or (stop.hint if stop is not None else GOOD)
-            self._visit.mirror.show(
+            self._window.show(
                 frame.image,
                 found.box,
                 hint=hint[:1].upper() + hint[1:],

@@ -2,6 +2,7 @@
 
     python -m device.page.status --file /run/face-unlock/status.json     with a socket of systemd
     python -m device.page.status --file status.json --socket page.sock   with one of its own
+    python -m device.page.status --file status.json --tls FOLDER         for viewers in the network
 
 It ends by itself when nobody has looked for a while; systemd starts it again for the next look.
 """
@@ -49,8 +50,14 @@ class Looks:
         return time.monotonic() - self.last_s > idle_s
 
 
-def status_app(path: Path, *, sys_folder: Path = Path("/sys"), looks: Looks | None = None) -> ASGIApp:
-    """Return the application of a status page that reads the snapshot at `path`."""
+def status_app(
+    path: Path,
+    *,
+    sys_folder: Path = Path("/sys"),
+    looks: Looks | None = None,
+    is_own: Callable[[str], bool] = is_loopback_host,
+) -> ASGIApp:
+    """Return the application of a status page that reads the snapshot at `path`; `is_own` judges Host headers."""
 
     async def home(request: Request) -> Response:
         if looks is not None:
@@ -63,7 +70,7 @@ def status_app(path: Path, *, sys_folder: Path = Path("/sys"), looks: Looks | No
 
     pages: Mapping[str, Callable[[Request], Awaitable[Response]]] = {"/": home, "/page.css": style}
     routes = [Route(address, page, methods=["GET"]) for address, page in pages.items()]
-    return Guard(Starlette(routes=routes), is_own=is_loopback_host)
+    return Guard(Starlette(routes=routes), is_own=is_own)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,18 +86,35 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="listen here; without it at systemd's socket"
     )
+    parser.add_argument(
+        "--tls",
+        type=Path,
+        metavar="FOLDER",
+        help="speak TLS, to viewers of the fleet alone; of fleet.py join",
+    )
     return parser.parse_args(arguments)
 
 
 def act(args: argparse.Namespace, idle_s: float = IDLE_S) -> int:
     looks = Looks(time.monotonic())
-    app = status_app(args.file, looks=looks)
-    server = uvicorn.Server(uvicorn.Config(app, **LIMITS))  # type: ignore[arg-type]
+    server = uvicorn.Server(config_of(args, looks))
     with stop_signals_raise(), listening(args.socket, os.environ) as bound:
         threading.Thread(target=end_when_idle, args=(server, looks, idle_s), daemon=True).start()
         with contextlib.suppress(SystemExit):  # SIGTERM: it did what it should
             server.run(sockets=[bound])
     return 0
+
+
+def config_of(args: argparse.Namespace, looks: Looks) -> uvicorn.Config:
+    """Return how to serve: as it is where ssh encrypts, else with TLS for viewers."""
+    if args.tls is None:
+        return uvicorn.Config(status_app(args.file, looks=looks), **LIMITS)  # type: ignore[arg-type]
+    from device.page.viewers import Entrance, ViewersOnly  # a page by ssh pays for no TLS
+
+    entrance = Entrance.read(args.tls)
+    app = status_app(args.file, looks=looks, is_own=entrance.is_own)
+    tls = {"ssl_context_factory": lambda *_: entrance.tls, "http": ViewersOnly}
+    return uvicorn.Config(app, **{**LIMITS, **tls})  # type: ignore[arg-type]
 
 
 def end_when_idle(server: uvicorn.Server, looks: Looks, idle_s: float) -> None:

@@ -12,11 +12,11 @@ from types import TracebackType
 
 from device.enroll.collector import POSES, Sample, Verdict, contact_sheet
 from device.errors import EnrollmentError
+from device.page.drawing import as_data_address
 from device.page.invitation import invitation
-from device.page.live import Visit, live_app
 from device.page.markup import question, view
-from device.page.mirror import as_data_address
-from device.page.serving import Place, Serving
+from device.page.place import Place
+from device.page.window import Started, Window, start
 from device.types import Image
 
 START_WAIT_S = 300.0  # for somebody to come and agree
@@ -38,6 +38,7 @@ class PageAudience:
     Args:
         place: where the page is; it is closed with the audience.
         tell: prints a line at the terminal.
+        start_page: starts the page's process.
     """
 
     writes_sheet = False
@@ -47,14 +48,14 @@ class PageAudience:
         place: Place,
         *,
         tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        start_page: Callable[[], Started] = start,
         start_wait_s: float = START_WAIT_S,
         away_s: float = AWAY_S,
     ) -> None:
-        self.place, self._tell = place, tell
+        self.place, self._tell, self._start_page = place, tell, start_page
         self._start_wait_s, self._away_s = start_wait_s, away_s
         self._samples = 0
-        self._visit = Visit()
-        self._serving: Serving | None = None
+        self._opened: Window | None = None
 
     def __enter__(self) -> PageAudience:
         return self
@@ -69,30 +70,29 @@ class PageAudience:
     def welcome(self, name: str, samples: int, until: datetime | None) -> None:
         """Print the address, and wait until the person has agreed there."""
         self._samples = samples
-        self._visit.view, self._visit.question = pages_of(name, samples, until)
-        app = live_app(self._visit, is_own=self.place.is_own, is_secure=self.place.tls is not None)
-        self._serving = Serving(app, self.place)
-        self._tell(invitation(self.place, self._visit.admittance.token))
-        self._visit.wait_for_start(self._start_wait_s)
-        self._check()
-        if not self._visit.has_agreed:
+        page, asked = pages_of(name, samples, until)
+        self._opened = window = Window(self.place, view=page, question=asked, start=self._start_page)
+        self._tell(invitation(self.place, window.token, window.fingerprint))
+        window.wait_for_start(self._start_wait_s)
+        check(window)
+        if not window.has_agreed:
             raise EnrollmentError(
                 f"nobody agreed on the page within {self._start_wait_s:g} s: {NOT_STORED}: try again"
             )
 
     def see(self, image: Image, verdict: Verdict, kept: int) -> None:
         """Show an image, what to do, and which poses are done."""
-        self._check()
-        if (away_s := self._visit.mirror.unasked_s) > self._away_s:
+        window = self._window
+        check(window)
+        if (away_s := window.unasked_s) > self._away_s:
             raise EnrollmentError(f"the page was closed {away_s:.0f} s ago: {NOT_STORED}: try again")
-        if self._visit.mirror.is_due() or verdict.accepted:
-            poses = states_of(kept, self._samples)
-            self._visit.mirror.show(
+        if window.is_due() or verdict.accepted:
+            window.show(
                 image,
                 verdict.box,
                 hint=hint_of(verdict, kept),
                 kind="good" if verdict.accepted else "",
-                poses=poses,
+                poses=states_of(kept, self._samples),
             )
 
     def thank(self, text: str, samples: list[Sample]) -> None:
@@ -106,22 +106,33 @@ class PageAudience:
 
     def close(self) -> None:
         """Leave no address that answers."""
-        self._visit.mirror.end()
-        if self._serving is not None:
-            self._serving.close()
+        if self._opened is not None:
+            self._opened.close()
         self.place.socket.close()
 
-    def _check(self) -> None:
-        if self._visit.admittance.is_ended:
-            raise EnrollmentError(f"five wrong codes were tried on the page: {NOT_STORED}: try again")
-        if self._visit.has_declined:
-            raise EnrollmentError(f"the person said no on the page: {NOT_STORED}")
+    @property
+    def _window(self) -> Window:
+        assert self._opened is not None, "nobody was welcomed yet"
+        return self._opened
 
     def _end(self, hint: str, **told: object) -> None:
-        self._visit.mirror.end(hint=hint, **told)
-        is_there = self._visit.has_agreed and self._visit.mirror.unasked_s < self._away_s
-        if is_there and not self._visit.has_declined:
-            self._visit.mirror.wait_until_taken(LAST_WAIT_S)
+        window = self._opened
+        if window is None:
+            return
+        window.end(hint=hint, **told)
+        is_there = window.has_agreed and window.unasked_s < self._away_s
+        if is_there and not window.has_declined:
+            window.wait_until_taken(LAST_WAIT_S)
+
+
+def check(window: Window) -> None:
+    """Raise EnrollmentError where the visit is over."""
+    if window.is_guessed_at:
+        raise EnrollmentError(f"five wrong codes were tried on the page: {NOT_STORED}: try again")
+    if window.has_declined:
+        raise EnrollmentError(f"the person said no on the page: {NOT_STORED}")
+    if window.is_lost:
+        raise EnrollmentError(f"{window.loss}: {NOT_STORED}: try again")
 
 
 def pages_of(name: str, samples: int, until: datetime | None) -> tuple[str, str]:

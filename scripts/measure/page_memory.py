@@ -46,9 +46,10 @@ def act(_: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = write_posing(folder / "posing.mp4", PORTRAIT, rounds=4)
-        without, with_page = enrollment_kb(clip, folder), enrollment_with_page_kb(clip, folder)
+        without, (with_page, page) = enrollment_kb(clip, folder), enrollment_with_page_kb(clip, folder)
         print(f"enrollment without a page   {without / MIB:6.0f} MiB")
-        print(f"enrollment with its page    {with_page / MIB:6.0f} MiB")
+        print(f"enrollment with a page      {with_page / MIB:6.0f} MiB")
+        print(f"its page's process          {page / MIB:6.0f} MiB")
         print(f"status page, after a look   {status_kb(folder) / MIB:6.0f} MiB")
     return 0
 
@@ -63,14 +64,15 @@ def enrollment_kb(clip: Path, folder: Path) -> int:
     return peak_kb(process)
 
 
-def enrollment_with_page_kb(clip: Path, folder: Path) -> int:
+def enrollment_with_page_kb(clip: Path, folder: Path) -> tuple[int, int]:
+    """Return the peaks of the enrollment and of its page's process."""
     program = Paged("enroll.py", *options(clip, folder, "with"), "--page-at", "127.0.0.1:0", folder=folder)
-    visit(program)
-    return peak_kb(program.process)
+    page_kb = visit(program)
+    return peak_kb(program.process), page_kb
 
 
-def visit(program: Paged) -> None:
-    """Enter, agree and look until the end, as the page's script does."""
+def visit(program: Paged) -> int:
+    """Enter, agree and look until the end, as the page's script does; return the peak of the page's process."""
     host = f"127.0.0.1:{program.port}"
     client = http.client.HTTPConnection(host)
     headers = {"Origin": f"http://{host}", "Content-Type": "application/x-www-form-urlencoded"}
@@ -89,7 +91,9 @@ def visit(program: Paged) -> None:
         client.request("GET", f"/look?after={number}", headers=headers)
         told = json.loads(client.getresponse().read())
         number, is_over = told["number"], told["over"]
+    page_kb = high_water_kb(program.page_process)
     post("/taken")
+    return page_kb
 
 
 def status_kb(folder: Path) -> int:
@@ -97,10 +101,15 @@ def status_kb(folder: Path) -> int:
     module = ["-m", "device.page.status", "--file", str(folder / "none.json"), "--socket", str(bound)]
     process = subprocess.Popen([sys.executable, *module], cwd=ROOT)
     ask(bound)
-    # not by wait4: a small process has the peak of its parent until it is one of its own
-    text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    kb = high_water_kb(process.pid)
     process.terminate()
     process.wait()
+    return kb
+
+
+def high_water_kb(number: int) -> int:
+    """Return the peak of a running process; wait4 would give a small one its parent's, of before it was its own."""
+    text = Path(f"/proc/{number}/status").read_text(encoding="ascii")
     found = re.search(r"VmHWM:\s*(\d+) kB", text)
     assert found is not None
     return int(found[1])

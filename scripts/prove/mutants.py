@@ -35,8 +35,12 @@ REASONS = Path(__file__).with_name("survivors.toml")
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", "runs")
 # Where the tests of a file are not in the file of its name.
 TESTS = {
-    "device/decide/backoff.py": ["tests/decide/test_refusals.py", "tests/access/test_lockout.py"],
-    "device/decide/backoff_file.py": ["tests/decide/test_refusals.py", "tests/access/test_lockout.py"],
+    "device/decide/backoff.py": [
+        "tests/decide/test_refusals.py",
+        "tests/decide/test_backoff_file.py",
+        "tests/access/test_lockout.py",
+    ],
+    "device/decide/backoff_file.py": ["tests/decide/test_backoff_file.py", "tests/access/test_lockout.py"],
     "device/decide/decider.py": ["tests/decide"],
     "device/decide/fused_score.py": ["tests/decide/test_liveness_votes.py"],
     "device/decide/stillness.py": ["tests/decide/test_posters.py", "tests/decide/test_liveness_votes.py"],
@@ -44,7 +48,7 @@ TESTS = {
     "device/decide/challenge.py": ["tests/decide/test_challenge.py", "tests/decide/test_turns.py"],
     "device/access/admission.py": ["tests/access"],
     "device/access/pin_entry.py": ["tests/access/test_pin.py"],
-    "device/vault/files.py": ["tests/vault"],
+    "device/vault/files.py": ["tests/vault/test_files.py"],
     "device/vault/board.py": ["tests/vault/test_board.py", "tests/vault/test_board_identity.py"],
     "device/journal/audit.py": ["tests/journal"],
     "device/journal/events.py": ["tests/journal"],

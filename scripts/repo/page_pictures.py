@@ -7,20 +7,22 @@ the status page shows made-up lines of a door.
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import tempfile
-from contextlib import closing
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import cv2
 import numpy as np
+import uvicorn
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from device.journal.status import make_line
-from device.page.serving import Serving, bind
+from device.page.guard import LIMITS
 from device.page.snapshot import Snapshot
 from device.page.status import status_app
 from device.programs import Parser, run
@@ -146,11 +148,12 @@ def photograph_status(browser: Chromium, folder: Path, out: Path) -> None:
         at = datetime.now(timezone.utc) - timedelta(minutes=11 * (len(LINES) - number))
         snapshot.put(make_line(name, fields, at=at, demo=False))
     snapshot.close(10.0)
-    place = bind("127.0.0.1:0")
-    with closing(Serving(status_app(file), place)):
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        server = uvicorn.Server(uvicorn.Config(status_app(file), **LIMITS))  # type: ignore[arg-type]
+        threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True).start()
         for screen, name, is_mobile in ((WIDE, "desktop", False), (PHONE, "phone", True)):
             browser.set_screen(*screen, mobile=is_mobile)
-            browser.go(place.address)
+            browser.go(f"http://127.0.0.1:{bound.getsockname()[1]}/")
             browser.wait("document.title === 'The door'")
             write(out / f"page-status-{name}.webp", photograph(browser))
 

@@ -33,6 +33,15 @@ class Paged:
         return int(found[1])
 
     @property
+    def page_process(self) -> int:
+        """Return the number of the page's process, a child of the program."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(
+            encoding="ascii"
+        )
+        (number,) = children.split()
+        return int(number)
+
+    @property
     def is_served(self) -> bool:
         """Say whether anything listens at its port of this machine."""
         with socket.socket() as probe:

@@ -1,48 +1,17 @@
-"""Refused approaches: what counts as one, how long the door waits, and what a restart remembers."""
+"""Refused approaches: what counts as one, and how long the door waits."""
 
 from __future__ import annotations
 
-import math
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decide import backoff_file
 from device.decide.backoff import Count, wait_after_refusals
-from device.decide.backoff_file import BackoffFile
 from device.decide.refusals import LOOKS, Refusals
 from device.types import Reason
-from tests.support.kept import kept_alone
-
-
-class Door:
-    """Refusals fed ten frames a second."""
-
-    def __init__(self, file: BackoffFile | None = None, now_s: float = 1000.0) -> None:
-        self.file = file or BackoffFile(None)
-        self.refusals = Refusals.kept_in(self.file)
-        self.now_s = now_s
-
-    def see(self, reason: Reason, frames: int = 1) -> int:
-        for _ in range(frames):
-            self.now_s += 0.1
-            if reason is Reason.GRANTED:
-                self.refusals.opened()
-            else:
-                self.refusals.see(reason, self.now_s)
-        return self.refusals.count.wrong
-
-    def fail(self, times: int) -> None:
-        for _ in range(times):
-            self.now_s += self.refusals.left_s(self.now_s) + 0.1
-            self.see(Reason.CHALLENGE_FAILED)
-
-    @property
-    def left_s(self) -> float:
-        return self.refusals.left_s(self.now_s)
+from tests.support.doors.refusing import Door
 
 
 def test_the_wait_doubles_up_to_a_quarter_of_an_hour() -> None:
@@ -56,6 +25,75 @@ def test_an_approach_is_refused_once_however_many_frames_it_has(reason: Reason) 
     assert door.see(reason, LOOKS - 1) == 0
     assert door.see(reason) == 1
     assert door.see(reason, 50) == 1
+
+
+def test_the_eighth_look_that_is_turned_away_is_a_refusal() -> None:
+    door = Door()
+    assert [door.see(Reason.BELOW_THRESHOLD) for _ in range(8)] == [0] * 7 + [1]
+
+
+@pytest.mark.parametrize("reason", [Reason.BELOW_THRESHOLD, Reason.CONFIRMING])
+def test_one_look_and_away_is_a_refusal_after_eight_times(reason: Reason) -> None:
+    """Looks are carried over, and none is counted twice; what is forgotten in the meantime is less than one."""
+    door, counts = Door(), []
+    for _ in range(9):
+        door.see(reason)
+        counts.append(door.see(Reason.NO_FACE, 21))
+    assert counts == [0] * 8 + [1]
+
+
+def begin(door: Door) -> None: ...
+
+
+def go_away(door: Door) -> None:
+    door.see(Reason.BELOW_THRESHOLD), door.see(Reason.NO_FACE, 21)
+
+
+def open_it(door: Door) -> None:
+    go_away(door), door.see(Reason.BELOW_THRESHOLD, 7 - 1), door.see(Reason.GRANTED)
+
+
+def be_refused(door: Door) -> None:
+    go_away(door), door.see(Reason.CHALLENGE_FAILED)
+
+
+@pytest.mark.parametrize("before", [begin, open_it, be_refused])
+@pytest.mark.parametrize("now_s", [0.0, 1000.0])
+def test_nothing_of_a_look_is_left_after_an_opening_or_a_refusal(before, now_s: float) -> None:
+    """Seven looks, and two seconds in which a little of them is forgotten, then an eighth: not quite eight."""
+    door = Door(now_s=now_s)
+    before(door)
+    count = door.refusals.count.wrong
+    assert door.see(Reason.BELOW_THRESHOLD, 7) == count
+    assert door.see(Reason.NO_FACE, 21) == count
+    assert door.see(Reason.BELOW_THRESHOLD) == count
+    assert door.see(Reason.BELOW_THRESHOLD) == count + 1
+
+
+@pytest.mark.parametrize(("looks", "counted"), [(7, 0), (8, 1)])
+def test_eight_looks_of_any_kind_are_a_refusal_when_they_end(looks: int, counted: int) -> None:
+    door = Door()
+    assert door.see(Reason.CONFIRMING, looks) == 0
+    assert door.see(Reason.NO_FACE, 21) == counted
+
+
+def test_the_looks_of_a_stay_that_goes_on_as_another_approach_are_not_forgotten() -> None:
+    door = Refusals(Count(), lambda _: None)
+    for now_s in (0.0, 1.5, 3.0, 4.5, 6.0, 7.5, 9.0, 10.5):
+        assert door.count.wrong == 0
+        door.see(Reason.BELOW_THRESHOLD, now_s)
+    assert door.count.wrong == 1
+
+
+def test_an_approach_ends_after_two_seconds_of_nobody_and_ten_in_all_to_the_moment() -> None:
+    door = Refusals(Count(), lambda _: None)
+    for now_s in (2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0):
+        for _ in range(8):
+            door.see(Reason.BELOW_THRESHOLD, now_s)
+        assert door.count.wrong == 1
+    for _ in range(8):
+        door.see(Reason.BELOW_THRESHOLD, 12.1)
+    assert door.count.wrong == 2
 
 
 def test_whoever_stays_is_another_approach_after_ten_seconds() -> None:
@@ -194,40 +232,6 @@ def test_five_refusals_wait_30_s_and_a_grant_forgets_all() -> None:
     assert door.refusals.count == Count()
 
 
-def test_a_restart_of_the_program_goes_on_waiting(tmp_path: Path) -> None:
-    path = tmp_path / "gallery.db.refusals"
-    door = Door(BackoffFile(kept_alone(path)))
-    door.fail(5)
-    again = Door(BackoffFile(kept_alone(path)), now_s=door.now_s + 12)
-    assert again.left_s == pytest.approx(18)
-    assert again.refusals.count.wrong == 5
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert sorted(each.name for each in tmp_path.iterdir()) == [
-        ".anchor",
-        path.name,
-    ]  # no half of a file is left
-
-
-def test_a_restart_of_the_machine_waits_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    door = Door(BackoffFile(kept_alone(tmp_path / "x")))
-    door.fail(7)
-    (tmp_path / "boot").write_text("another start\n")
-    monkeypatch.setattr(backoff_file, "BOOT_ID", tmp_path / "boot")
-    for now_s in (3.0, door.now_s + 1e6):  # its clock began anew, and may say anything
-        again = Door(BackoffFile(kept_alone(tmp_path / "x")), now_s=now_s)
-        assert again.left_s == 120
-        again.now_s += 121
-        assert again.left_s == 0
-        assert again.refusals.count.wrong == 7
-
-
-def test_without_a_boot_id_the_wait_is_never_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff_file, "BOOT_ID", tmp_path / "missing")
-    door = Door(BackoffFile(kept_alone(tmp_path / "x")))
-    door.fail(5)
-    assert Door(BackoffFile(kept_alone(tmp_path / "x")), now_s=door.now_s + 1e6).left_s == 30
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.floats(), st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
 def test_no_clock_locks_out_for_longer_than_the_wait(until_s: float, now_s: float) -> None:
@@ -244,101 +248,6 @@ def test_a_clock_that_is_set_back_in_the_wait_waits_the_whole_time(tmp_path: Pat
     assert door.left_s == 30
     door.now_s += 31
     assert door.left_s == 0
-
-
-BROKEN = {
-    "empty": "",
-    "half": '{"refusals": 5, "wai',
-    "a list": "[]",
-    "no key": '{"refusals": 5}',
-    "text": '{"refusals": "many", "wait_s": 30.0, "until_s": 1.0, "boot_id": "x"}',
-    "NaN": '{"refusals": 5, "wait_s": NaN, "until_s": 1.0, "boot_id": "x"}',
-    "a wait too long": '{"refusals": 5, "wait_s": 1e9, "until_s": 1e9, "boot_id": "x"}',
-    "no wait after many": '{"refusals": 9, "wait_s": 0.0, "until_s": 0.0, "boot_id": "x"}',
-    "less than nothing": '{"refusals": -1, "wait_s": 0.0, "until_s": 0.0, "boot_id": "x"}',
-    "deep": "[" * 100_000,
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_damaged_file_waits_the_longest_time_once(tmp_path: Path, case: str) -> None:
-    path = tmp_path / "x"
-    path.write_text(BROKEN[case])
-    door = Door(BackoffFile(kept_alone(path)))
-    assert door.file.fault is not None
-    assert str(path) in door.file.fault
-    assert "\n" not in door.file.fault
-    assert door.left_s == 900
-    door.now_s += 901
-    assert door.left_s == 0
-    door.see(Reason.GRANTED)
-    assert Door(BackoffFile(kept_alone(path))).refusals.count == Count()
-    assert door.file.fault is None
-
-
-@pytest.mark.parametrize("refusals", [1, 4, 6, 12])
-def test_deleting_the_file_forgives_nothing(tmp_path: Path, refusals: int) -> None:
-    path = tmp_path / "x"
-    door = Door(BackoffFile(kept_alone(path)))
-    door.fail(refusals)
-    left_s = door.left_s
-    path.unlink()
-    again = Door(BackoffFile(kept_alone(path)), now_s=door.now_s)
-    assert again.left_s >= left_s
-    assert again.refusals.count.wrong >= min(refusals, 10)  # from there on every wait is the longest
-    assert "x: is missing" in (again.file.fault or "")
-    assert "scripts/gallery_keys.py accept" in (again.file.fault or "")
-
-
-def test_an_older_file_put_back_forgives_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    door = Door(BackoffFile(kept_alone(path)))
-    door.fail(1)
-    before = path.read_bytes()
-    door.fail(5)
-    path.write_bytes(before)
-    again = Door(BackoffFile(kept_alone(path)), now_s=door.now_s)
-    assert (again.left_s, "is older" in (again.file.fault or "")) == (900, True)
-
-
-def test_a_file_that_may_not_be_read_waits_once(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.mkdir()  # also for root, who may read everything
-    door = Door(BackoffFile(kept_alone(path)))
-    assert (door.left_s, door.file.fault is None) == (900, False)
-
-
-def test_a_folder_that_cannot_be_written_counts_in_memory_and_says_so(tmp_path: Path) -> None:
-    door = Door(BackoffFile(kept_alone(tmp_path / "gone" / "x")))
-    door.fail(5)
-    assert door.left_s == pytest.approx(30)
-    assert "until the next start only" in (door.file.fault or "")
-
-
-def test_a_power_cut_while_writing_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x"
-    Door(BackoffFile(kept_alone(path))).fail(4)
-
-    def cut(_: int) -> None:
-        raise OSError(5, "the test's own power cut")
-
-    monkeypatch.setattr(os, "fsync", cut)
-    door = Door(BackoffFile(kept_alone(path)))
-    door.fail(1)
-    monkeypatch.undo()
-    assert BackoffFile(kept_alone(path)).load()[""].wrong == 4
-    assert door.left_s == pytest.approx(30)
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".anchor", "x"]
-
-
-def test_no_file_is_a_new_door_and_none_is_made_before_a_refusal(tmp_path: Path) -> None:
-    door = Door(BackoffFile(kept_alone(tmp_path / "x")))
-    door.see(Reason.CONFIRMING, 5)
-    door.see(Reason.GRANTED)
-    assert (door.left_s, math.isclose(door.now_s, 1000.6)) == (0, True)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_total_grows_by_one_with_each_refused_approach() -> None:

@@ -168,7 +168,7 @@ def test_a_stolen_door_that_claims_to_have_heard_more_keeps_no_removal_from_the_
 
 def test_a_keeper_that_signed_too_many_people_for_one_door_serves_the_others(pair, monkeypatch) -> None:
     letters_of(pair, "alice")
-    monkeypatch.setattr("device.fleet.keeper.LONGEST_RECORD", 100)
+    monkeypatch.setattr("device.fleet.letters.LONGEST_RECORD", 100)
     laid = []
     monkeypatch.setattr("device.fleet.post.Post.__enter__", lambda post: post)
     monkeypatch.setattr("device.fleet.post.Post.collect", lambda post: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from device.desk.credentials import Access
-from device.fleet.keeper import Letter
+from device.fleet.letters import Letter
 from device.fleet.post import Post
 from tests.support.machines.broker import Mosquitto, needs_mosquitto, write_access
 from tests.support.waiting import wait_until

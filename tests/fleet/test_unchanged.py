@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from device.fleet.keeper import digest_of
+from device.fleet.letters import digest_of
 from tests.support.doors.house import face
 from tests.support.doors.letters import deliver, letters_of, names
 from tests.support.machines.broker import needs_mosquitto

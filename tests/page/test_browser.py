@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sqlite3
 import time
@@ -15,6 +17,7 @@ from device.errors import UsageError
 from scripts.stage.chromium import Chromium, find_chromium
 from scripts.stage.paged import Paged
 from scripts.stage.posing import write_posing
+from tests.support.pages import Guest
 
 PORTRAIT = Path("tests/data/astronaut.jpg")
 AGREE = "[...document.querySelectorAll('button')].find(each => each.value === 'yes')"
@@ -111,7 +114,7 @@ def test_the_poses_fill_the_enrollment_ends_and_the_page_is_gone(enroll, browser
 
 
 def test_over_tls_with_the_boards_own_address(enroll, browser: Chromium) -> None:
-    from device.page.serving import own_address
+    from device.page.place import own_address
 
     if own_address().startswith("127."):
         pytest.skip("this machine has no network: no address but the loopback")
@@ -133,6 +136,20 @@ def test_a_tab_that_is_closed_in_mid_enrollment_stores_nothing(enroll, browser: 
     assert code == 8
     assert "the page was closed" in err
     assert "nothing was stored" in err
+    assert enrollment.people() == 0
+    assert not enrollment.is_served
+
+
+def test_a_page_that_is_killed_in_mid_enrollment_ends_it_in_a_line(enroll) -> None:
+    enrollment = enroll("--page-at", "127.0.0.1:0", "--samples", "50")
+    guest = Guest(f"127.0.0.1:{enrollment.port}")
+    assert guest.post("/enter", token=enrollment.address.rpartition("#")[2]) == 303
+    assert guest.post("/answer", answer="yes") == 303
+    assert guest.get("/look?after=0") == 200  # the camera runs
+    os.kill(enrollment.page_process, signal.SIGKILL)
+    code, _, err = enrollment.end()
+    assert code == 8
+    assert err.count("the page's process is gone (SIGKILL): nothing was stored: try again\n") == 1
     assert enrollment.people() == 0
     assert not enrollment.is_served
 

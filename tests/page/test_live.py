@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from device.page.guard import HEADERS
-from device.page.live import COOKIE, Visit, live_app
-from device.page.mirror import EVERY_S, Mirror
-from device.page.serving import is_loopback_host
-from device.page.tokens import LETTERS, MAX_WRONG, TOKEN_LETTERS, Admittance, Answer
+from device.page.guard import HEADERS, is_loopback_host
+from device.page.live.application import COOKIE, Visit, live_app
+from device.page.live.mirror import Mirror
+from device.page.live.tokens import LETTERS, MAX_WRONG, TOKEN_LETTERS, Admittance, Answer
+from device.page.live.wire import ADMITTED, AGREED, ASKED, DECLINED, ENDED, TAKEN
 
 HOST = "192.168.1.7:41234"
 BASE = f"https://{HOST}"
 OWN = {"origin": BASE}
-PICTURE = np.full((480, 640, 3), 90, np.uint8)
+PICTURE = "data:image/jpeg;base64,AAAA"
 
 
 class Page:
     """A live page, and browsers that ask it."""
 
     def __init__(self, question: str = "<p>agree?</p>") -> None:
-        self.visit = Visit(view="<p>the picture</p>", question=question)
+        self.said: list[str] = []  # what the program hears
+        self.visit = Visit(view="<p>the picture</p>", question=question, tell=self.said.append)
         self.app = live_app(self.visit, is_own=lambda host: host == HOST, is_secure=True)
 
     def browser(self):
@@ -51,11 +51,14 @@ def test_the_token_lets_one_visitor_in_who_agrees_and_then_sees() -> None:
     assert browser.get("/").text == "<p>agree?</p>"
     assert browser.get("/look").status_code == 403  # before the answer there is no picture
     browser.post("/answer", data={"answer": "yes"}, headers=OWN)
-    page.visit.mirror.show(PICTURE, (200, 100, 120, 120), hint="look straight")
+    page.visit.mirror.show({"picture": PICTURE, "hint": "look straight"})
     assert browser.get("/").text == "<p>the picture</p>"
     told = browser.get("/look?after=0").json()
     assert (told["hint"], told["number"], told["over"]) == ("look straight", 1, False)
-    assert told["picture"].startswith("data:image/jpeg;base64,")
+    assert told["picture"] == PICTURE
+    assert page.said == [ADMITTED, AGREED, ASKED, ASKED]
+    assert browser.post("/taken", headers=OWN).status_code == 204
+    assert page.said[-1] == TAKEN
 
 
 @pytest.mark.parametrize("typed", ["{0}-{1}-{2}", "{0}{1}{2} ", "lower"])
@@ -69,12 +72,12 @@ def test_a_token_may_be_typed_as_people_do(typed: str) -> None:
 def test_a_wrong_token_is_refused_and_five_of_them_end_the_page() -> None:
     page = Page()
     browser = page.browser()
-    for number in range(MAX_WRONG):
-        assert not page.visit.is_ended, number
+    for _ in range(MAX_WRONG):
+        assert page.said == []
         answer = page.enter(browser, "WRONG")
         assert answer.status_code == 403
         assert COOKIE not in answer.cookies
-    assert page.visit.is_ended
+    assert page.said == [ENDED]
     assert page.enter(browser).status_code == 403  # the right one comes too late
     assert "ended" in browser.get("/").text
 
@@ -82,13 +85,11 @@ def test_a_wrong_token_is_refused_and_five_of_them_end_the_page() -> None:
 def test_a_second_visitor_is_refused_and_cannot_end_the_first_ones_visit() -> None:
     page = Page()
     first, second = page.visitor(), page.browser()
-    before_s = page.visit.mirror.unasked_s
     for token in [page.visit.admittance.token, *["WRONG"] * MAX_WRONG]:
         answer = page.enter(second, token)
         assert answer.status_code == 403
         assert "good once" in answer.text
-    assert not page.visit.is_ended
-    assert page.visit.mirror.unasked_s > before_s  # nor can the second keep alive what the first has left
+    assert page.said == [ADMITTED]  # nor does the second keep alive what the first has left
     assert "code" in second.get("/").text
     assert second.get("/look").status_code == 403
     assert second.post("/answer", data={"answer": "no"}, headers=OWN).status_code == 403
@@ -124,7 +125,7 @@ def test_another_sites_requests_are_refused(origin: str) -> None:
     browser = page.visitor()
     assert browser.post("/answer", data={"answer": "no"}, headers={"origin": origin}).status_code == 403
     assert browser.get("/look", headers={"origin": origin}).status_code == 403
-    assert not page.visit.is_ended
+    assert page.said == [ADMITTED]
 
 
 def test_a_change_without_an_origin_is_refused() -> None:
@@ -164,7 +165,7 @@ def test_a_form_that_is_none_answers_nothing(body: bytes) -> None:
 def test_a_number_of_a_view_that_is_none_counts_as_the_first(after: str) -> None:
     page = Page(question="")
     browser = page.visitor()
-    page.visit.mirror.show(PICTURE, None)
+    page.visit.mirror.show({"hint": "look straight"})
     assert browser.get("/look", params={"after": after}).json()["number"] == 1
 
 
@@ -173,29 +174,17 @@ def test_who_says_no_ends_it_at_any_time() -> None:
     browser = page.visitor()
     for answer in ("yes", "no", "yes"):
         browser.post("/answer", data={"answer": answer}, headers=OWN)
-    assert page.visit.is_ended
+    assert DECLINED in page.said
     assert "Nothing was stored" in browser.get("/").text
 
 
-def test_the_cameras_loop_is_held_up_by_nobody_and_a_slow_browser_gets_the_newest_picture() -> None:
+def test_a_slow_browser_gets_the_newest_picture() -> None:
     mirror = Mirror()
     for number in range(50):
-        mirror.show(PICTURE, None, hint=str(number))
+        mirror.show({"hint": str(number)})
     view = mirror.next_view(after=3, wait_s=0)
     assert (view.number, view.told["hint"]) == (50, "49")
     assert mirror.next_view(after=50, wait_s=0.01).number == 50  # nothing new: it waited, and not for long
-
-
-def test_pictures_are_due_a_few_times_a_second() -> None:
-    now_s = [100.0]
-    mirror = Mirror(lambda: now_s[0])
-    shown = 0
-    for _ in range(60):  # two seconds of a camera
-        if mirror.is_due():
-            mirror.show(PICTURE, None)
-            shown += 1
-        now_s[0] += 1 / 30
-    assert shown <= 2 / EVERY_S + 1
 
 
 def test_the_last_view_wakes_who_waits_and_nothing_follows_it() -> None:
@@ -203,10 +192,10 @@ def test_the_last_view_wakes_who_waits_and_nothing_follows_it() -> None:
     views = []
     waiting = threading.Thread(target=lambda: views.append(mirror.next_view(after=0, wait_s=30)))
     waiting.start()
-    mirror.end(hint="enrolled")
+    mirror.end({"hint": "enrolled"})
     waiting.join(10)
     assert views[0].is_last
-    mirror.show(PICTURE, None, hint="late")
+    mirror.show({"hint": "late"})
     assert mirror.next_view(after=0, wait_s=0).told == {"hint": "enrolled"}
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from device.config import Config
-from device.page.live import Visit
 from device.page.mounting import AWAY_S, GOOD, VALUES, Mounting, mounting_page
+from device.page.window import Window
 from device.types import AlignedFace, FaceDetection, Frame, HeadPose, Quality, Reason, Stop
 from device.vision.finder import NO_FACE, Finder, Found
 from device.vision.turn_search import TurnSearch
@@ -32,17 +32,16 @@ class Bench:
         self.now_s = 100.0
         self.finder = create_autospec(Finder, instance=True)
         self.search = create_autospec(TurnSearch, instance=True, advice="")
-        self.visit = Visit()
-        self.visit.mirror.is_due = lambda: True  # type: ignore[method-assign]
+        self.window = create_autospec(Window, instance=True, is_ended=False, unasked_s=0.0)
         self.mounting = Mounting(
-            self.visit, finder=self.finder, search=self.search, config=Config(), now=lambda: self.now_s
+            self.window, finder=self.finder, search=self.search, config=Config(), now=lambda: self.now_s
         )
 
     def see(self, each: Found) -> dict[str, object]:
         self.finder.find.return_value = each
         self.mounting.see(Frame(IMAGE, self.now_s))
         self.now_s += 0.1
-        return dict(self.visit.mirror.next_view(after=0, wait_s=0).told)
+        return dict(self.window.show.call_args.kwargs)
 
 
 def test_a_good_face_is_said_to_be_one_with_every_value() -> None:
@@ -89,12 +88,13 @@ def test_a_camera_that_hangs_on_its_side_is_named_first() -> None:
     assert "camera.rotation = 90" in str(bench.see(Found(None, NO_FACE))["hint"])
 
 
-def test_it_ends_with_its_button_and_when_nobody_looks() -> None:
+def test_it_ends_with_its_page_and_when_nobody_looks() -> None:
     bench = Bench()
     assert not bench.mounting.is_over
-    bench.visit.answer("no")
+    bench.window.unasked_s = AWAY_S + 1
     assert bench.mounting.is_over
-    assert AWAY_S > 0
+    bench.window.unasked_s, bench.window.is_ended = 0.0, True
+    assert bench.mounting.is_over
 
 
 def test_its_page_says_how_the_mirror_is_checked() -> None:

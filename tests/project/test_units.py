@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from device.config import CameraConfig
+from device.page.live import cage
 from device.vault.board import HANDED_OVER, PRODUCT, SERIALS
 from device.vision.camera.live import OPENING_FACTOR
 
@@ -24,7 +25,12 @@ LINK = SYSTEMD / "face-unlock-link.service"
 FLEET = SYSTEMD / "face-unlock-fleet.service"
 PAGE = SYSTEMD / "face-unlock-page.service"
 PAGE_SOCKET = SYSTEMD / "face-unlock-page.socket"
-UNITS = [UNIT, BOLT, BOARD, LINK, FLEET, PAGE]
+LIVE = SYSTEMD / "face-unlock-live@.service"
+LIVE_SOCKET = SYSTEMD / "face-unlock-live.socket"
+PAGE_TLS = SYSTEMD / "face-unlock-page-tls.service"
+PAGE_TLS_SOCKET = SYSTEMD / "face-unlock-page-tls.socket"
+SOCKETS = [PAGE_SOCKET, LIVE_SOCKET, PAGE_TLS_SOCKET]
+UNITS = [UNIT, BOLT, BOARD, LINK, FLEET, PAGE, PAGE_TLS, LIVE]
 MOST_EXPOSURE = 15  # tenths
 
 needs_systemd = pytest.mark.skipif(
@@ -55,7 +61,7 @@ def analyze(*arguments):
 @pytest.fixture(params=UNITS, ids=lambda path: path.name)
 def unit(tmp_path, request):
     """Each unit as it would be on a board, beside the other one, with an interpreter that is there."""
-    for each in [*UNITS, PAGE_SOCKET]:
+    for each in [*UNITS, *SOCKETS]:
         text = each.read_text().replace("/opt/face-unlock/.venv/bin/python", sys.executable)
         (tmp_path / each.name).write_text(text)
     return tmp_path / request.param.name
@@ -143,6 +149,22 @@ def test_the_relock_has_time_and_a_hung_process_has_none():
     assert value("RuntimeDirectoryPreserve", BOLT) == "yes"  # where the claimed pin is written down
 
 
+def test_the_pages_of_enrollments_are_asked_for_by_the_recognizers_user_alone():
+    """Each has a process of its own, which ends with its connection; whoever connects decides what it shows."""
+    assert value("Accept", LIVE_SOCKET) == "yes"
+    assert value("StandardInput", LIVE) == "socket"
+    assert (value("SocketUser", LIVE_SOCKET), value("SocketMode", LIVE_SOCKET)) == (value("User"), "0600")
+    assert value("User", LIVE) == cage.OWN_USER
+    assert value("User", LIVE) not in (value("User"), value("User", BOLT), value("User", LINK))
+    assert value("Group", LIVE) != value("Group")  # it reads nothing of the door, its status neither
+
+
+def test_both_status_pages_are_one_but_for_who_may_reach_them():
+    own = {"Description", "Requires", "ConditionPathExists", "ExecStart"}
+    pages = [{line for line in settings(path) if line[0] not in own} for path in (PAGE, PAGE_TLS)]
+    assert pages[0] == pages[1]
+
+
 def test_where_memory_runs_out_the_bolt_is_killed_last():
     assert value("OOMScoreAdjust", BOLT) == "-900"
     assert "OOMScoreAdjust" not in [key for key, _ in settings(UNIT)]
@@ -187,10 +209,14 @@ def test_the_commands_of_the_units_are_understood():
     from device.fleet import __main__ as fleet
     from device.link import __main__ as link
     from device.lock import relock
-    from device.page import status
+    from device.page import status, window
     from device.vault import board
+    from scripts import fleet as scripts_fleet
 
     assert str(status.parse(value("ExecStart", PAGE).split()[3:]).file) == value("ExecStart").split()[-1]
+    assert status.parse(value("ExecStart", PAGE_TLS).split()[3:]).tls == scripts_fleet.PAGE_FOLDER
+    assert value("ExecStart", LIVE).split()[1:] == ["-m", "device.page.live"]
+    assert value("ListenStream", LIVE_SOCKET) == str(window.UNIT_SOCKET)
     assert link.command_line().parse_args(value("ExecStart", LINK).split()[3:]).folder
     assert fleet.command_line().parse_args(value("ExecStart", FLEET).split()[3:]).config
     assert unlock.parse(value("ExecStart").split()[2:]).lock_socket == "/run/face-unlock-lock/bolt.sock"
@@ -276,7 +302,7 @@ def test_a_camera_is_found_lost_before_the_watchdog_bites():
     assert float(value("WatchdogSec")) > patience_s + 5
 
 
-@pytest.mark.parametrize("path", [*UNITS, PAGE_SOCKET], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*UNITS, *SOCKETS], ids=lambda path: path.name)
 def test_every_line_has_a_reason_in_the_readme(path):
     readme = (SYSTEMD / "README.md").read_text()
     for key, given in settings(path):

@@ -25,7 +25,7 @@ def test_install_twice_then_remove(run, tmp_path):
     assert as_root == (os.geteuid() == 0)  # users and links are made in that root, which only root may
     assert (root / "opt/face-unlock/device/lock/bolt.py").is_file()
     assert (root / "opt/face-unlock/models/weights/mobilefacenet.json").is_file()
-    for name in ("", "-lock", "-board", "-page"):
+    for name in ("", "-lock", "-board", "-page", "-live@"):
         unit = f"face-unlock{name}.service"
         assert (root / "etc/systemd/system" / unit).is_file()
     config = root / "etc/face-unlock/config.toml"

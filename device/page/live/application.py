@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from device.page.guard import Guard, read_form
+from device.page.live.mirror import Mirror, View
+from device.page.live.tokens import Admittance, Answer
+from device.page.live.wire import ADMITTED, AGREED, ASKED, DECLINED, ENDED, TAKEN
 from device.page.markup import FOLDER, entry, notice
-from device.page.mirror import Mirror
-from device.page.tokens import Admittance, Answer
 
 COOKIE = "session"
+FILES = {"page.css": "text/css", "live.js": "text/javascript"}
 WAIT_S = 4.0  # a browser that asks for a view waits so long for a new one
 SAID = {
     Answer.WRONG: "This code is wrong: compare it with the terminal.",
@@ -30,44 +30,44 @@ SAID = {
 
 @dataclass(eq=False)
 class Visit:
-    """What the visitor has answered so far; the program waits for it.
+    """What the visitor has answered so far; the program is told each word of it.
 
-    `question` is the page before the picture, "" for none; `view` is the page with the picture.
+    `question` is the page before the picture, "" for none; `view` is the page with the picture; `tell` takes SAYINGS.
     """
 
     view: str = ""
     question: str = ""
+    tell: Callable[[str], object] = lambda said: None
     admittance: Admittance = field(default_factory=Admittance)
     mirror: Mirror = field(default_factory=Mirror)
-    changed: threading.Condition = field(default_factory=threading.Condition)
     has_agreed: bool = False
     has_declined: bool = False
 
-    @property
-    def is_ended(self) -> bool:
-        return self.has_declined or self.admittance.is_ended
-
     def answer(self, text: str) -> None:
         """Take what the visitor says to the question, or a no later on."""
-        with self.changed:
-            self.mirror.note_asked()  # a slow phone needs a moment to load the page with the picture
-            self.has_agreed = self.has_agreed or text == "yes"
-            self.has_declined = self.has_declined or text == "no"
-            self.changed.notify_all()
+        if text == "yes":
+            self.has_agreed = True
+            self.tell(AGREED)
+        elif text == "no":
+            self.has_declined = True
+            self.tell(DECLINED)
 
     def enter(self, token: str) -> tuple[Answer, str]:
-        with self.changed:
-            found = self.admittance.enter(token)
-            if found[0] is Answer.ADMITTED:  # a second visitor keeps nothing alive
-                self.mirror.note_asked()
-                self.has_agreed = not self.question
-            self.changed.notify_all()
+        found = self.admittance.enter(token)
+        if found[0] is Answer.ADMITTED:  # a second visitor keeps nothing alive
+            self.tell(ADMITTED)
+            if not self.question:
+                self.answer("yes")
+        elif found[0] is Answer.ENDED:
+            self.tell(ENDED)
         return found
 
-    def wait_for_start(self, wait_s: float) -> None:
-        """Wait until the visitor agrees, or it ends."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.has_agreed or self.is_ended, wait_s)
+    def look(self, after: int, wait_s: float) -> View:
+        """Return the newest view; the visitor is there while one waits for it."""
+        self.tell(ASKED)
+        view = self.mirror.next_view(after, wait_s)
+        self.tell(ASKED)
+        return view
 
 
 class LivePage:
@@ -106,14 +106,14 @@ class LivePage:
             return refused()
         given = request.query_params.get("after", "")
         after = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
-        view = await to_thread.run_sync(self._visit.mirror.next_view, after, WAIT_S)
+        view = await to_thread.run_sync(self._visit.look, after, WAIT_S)
         told = view.told if view.number != after else {}
         return JSONResponse({**told, "number": view.number, "over": view.is_last})
 
     async def taken(self, request: Request) -> Response:
         if not self._knows(request):
             return refused()
-        self._visit.mirror.taken()
+        self._visit.tell(TAKEN)
         return Response(status_code=204)
 
     def _knows(self, request: Request) -> bool:
@@ -133,11 +133,12 @@ def live_app(visit: Visit, *, is_own: Callable[[str], bool], is_secure: bool) ->
         Route("/answer", page.answer, methods=["POST"]),
         Route("/look", page.look, methods=["GET"]),
         Route("/taken", page.taken, methods=["POST"]),
-        *(Route(f"/{name}", partial(file, name), methods=["GET"]) for name in ("page.css", "live.js")),
+        *(Route(f"/{name}", file(name, kind), methods=["GET"]) for name, kind in FILES.items()),
     ]
     return Guard(Starlette(routes=routes), is_own=is_own)
 
 
-async def file(name: str, request: Request) -> Response:
-    """Return one of the two files of the page."""
-    return FileResponse(FOLDER / name)
+def file(name: str, kind: str) -> Callable[[Request], Response]:
+    """Return what answers with a file of the page, read now: later this process may read none."""
+    content = (FOLDER / name).read_bytes()
+    return lambda request: Response(content, media_type=kind)
