@@ -164,7 +164,7 @@ def add_door(config: Config, args: argparse.Namespace) -> int:
         path = office.folder / f"{door}.door"
         write(path, json.dumps(office.keeper.add_door(door, dated(), args.at)) + "\n")
     print(
-        f"{path}: carry it to the door (scp), run `sudo scripts/fleet.py join {path.name}` there, then delete both"
+        f"{path}: carry it to the door (scp), run scripts/fleet.py join {path.name} there as root, then delete both"
     )
     return 0
 
@@ -321,8 +321,8 @@ def join(config: Config, args: argparse.Namespace) -> int:
         write_page(args.page_folder, bundle["page"])
     print(f"this board is door {door!r}. Next, in /etc/face-unlock/config.toml:\n")
     print(f'[link]\nsocket = "/run/face-unlock-link/link.sock"\nname = "{door}"\n')
-    print("then sudo systemctl enable --now face-unlock-link face-unlock-fleet")
-    print("     sudo systemctl restart face-unlock")
+    print("then sudo systemctl enable face-unlock-link face-unlock-fleet")
+    print("     sudo systemctl restart face-unlock-link face-unlock-fleet face-unlock")
     return 0
 
 

@@ -138,6 +138,7 @@ def word_of(days: float | None, **more: object):
         (1, GREEN, "in sync"),
         (8, YELLOW, "for 7 days nothing came from the keeper: asked for the PIN: alice"),
         (31, RED, "for 30 days nothing came from the keeper: refused: alice"),
+        (-3, YELLOW, "which is still to come: asked for the PIN: alice"),
         (None, YELLOW, "nothing came from the keeper yet"),
     ],
 )
