@@ -126,10 +126,9 @@ def judge(known: Keeping, people: list[str], now: datetime | None) -> Finding:
     if now is None:
         return yellow(NAME, f"the clock is not set: asked for the PIN: {listed}", "see the line of the clock")
     if now < known.renewed:
-        text = f"the keeper signed at {known.renewed:%Y-%m-%d %H:%M} UTC, which is still to come: asked for the PIN: {listed}"
-        return yellow(
-            NAME, text, "set the clock of the keeper, or of this board; then face-unlock fleet push"
-        )
+        ahead = f"the keeper signed at {known.renewed:%Y-%m-%d %H:%M} UTC, which is still to come"
+        set_it = "set the clock of the keeper, or of this board; then face-unlock fleet push"
+        return yellow(NAME, f"{ahead}: asked for the PIN: {listed}", set_it)
     if lease is Lease.OVER:
         days = f"for {REFUSED_AFTER.days} days nothing came from the keeper"
         return red(NAME, f"{days}: refused: {listed}", advice)
