@@ -9,6 +9,7 @@ from typing import Any
 from device.access.selftest import is_proven
 from device.enroll.rules import remarks, rules_of
 from device.gallery.gallery import Gallery
+from device.moment import in_local_time
 
 
 def facts_of(
@@ -62,11 +63,21 @@ def keeper_line(gallery: Gallery) -> str:
     known = gallery.fleet("member")
     if not known:
         return ""
-    at = str(known.get("renewed") or "")[:16].replace("T", " ")
-    if not at:
+    if not known.get("renewed"):
         return "nothing came from the keeper yet"
-    is_whole = known.get("sequence") == known.get("seen") and not known.get("left_out")
-    return f"{'in sync' if is_whole else 'not in sync'}, with what the keeper signed at {at} UTC"
+    why = why_not_in_sync(gallery, known)
+    said = f"not in sync ({why})" if why else "in sync"
+    return f"{said}, with what the keeper signed at {in_local_time(str(known['renewed']))}"
+
+
+def why_not_in_sync(gallery: Gallery, known: dict[str, Any]) -> str:
+    """Say why a door does not have what its keeper signed, "" where it does; as it answers the keeper."""
+    if known.get("sequence") != known.get("seen"):
+        return "a newer set is not here as a whole"
+    if known.get("left_out"):
+        return "a name is taken here"
+    here = {profile.fleet_id for profile in gallery.profiles().values()}
+    return "" if here.issuperset(known.get("people", {})) else "somebody of the keeper was removed here"
 
 
 def selftest_line(gallery: Gallery, liveness_id: str | None) -> str:

@@ -23,6 +23,8 @@ from device.build import build_switches
 from device.fleet.__main__ import build_member
 from device.fleet.member import Member
 from device.gallery.gallery import Gallery
+from device.moment import in_local_time
+from device.page.facts import facts_of
 from device.vision.embed import load_manifest
 from scripts import fleet
 from tests.support.doors.house import TINY, Site, face
@@ -40,8 +42,7 @@ def pair(tmp_path: Path) -> Iterator[SimpleNamespace]:
     keeper, door = Site(tmp_path / "keeper", "keeper"), Site(tmp_path / "front", "front")
     assert keeper.run("init", "--host", "broker.example") == 0
     assert keeper.run("add-door", "front") == 0
-    bundle = str(keeper.folder / "gallery.db.fleet/front.door")
-    assert door.run("join", bundle, "--link-folder", str(door.link_folder)) == 0
+    assert door.join(keeper.folder / "gallery.db.fleet/front.door") == 0
     made, gallery = member_of(door)
     with keeper.open() as opened:
         yield SimpleNamespace(
@@ -73,6 +74,28 @@ def test_letters_may_come_in_any_order_and_often(pair, order) -> None:
     assert set(deliver(pair, letters_of(pair, "alice", "bob"), order)) == {""}
     assert names(pair) == ["alice", "bob"]
     assert pair.member.report().in_sync
+
+
+def test_the_status_page_says_whether_the_door_is_in_sync(pair) -> None:
+    facts = facts_of(pair.gallery, liveness_id=None, heartbeat_s=30.0)
+
+    def said() -> str:
+        return str(facts()["keeper"])
+
+    assert said() == "nothing came from the keeper yet"
+    at = datetime(2026, 3, 1, 7, 30, tzinfo=timezone.utc)
+    deliver(pair, letters_of(pair, "alice", at=at))
+    assert said() == f"in sync, with what the keeper signed at {in_local_time(at.isoformat())}"
+    late = letters_of(pair, "bob", at=at)
+    deliver(pair, [each for each in late if each.levels[0] != "gallery"])
+    assert said().startswith("not in sync (a newer set is not here as a whole)")
+    deliver(pair, late)
+    assert said().startswith("in sync")
+    pair.gallery.remove("bob")
+    assert said().startswith("not in sync (somebody of the keeper was removed here)")
+    pair.gallery.enroll("carol", face(9), replace=True)
+    deliver(pair, letters_of(pair, "carol", at=at))
+    assert said().startswith("not in sync (a name is taken here)")
 
 
 def test_what_was_changed_on_its_way_is_refused(pair) -> None:
