@@ -60,7 +60,8 @@ def people(gallery: Gallery, now: datetime) -> list[dict[str, Any]]:
 
 def keeper_line(gallery: Gallery) -> str:
     """Say whether this door has all that its keeper signed, "" where it has no keeper."""
-    known = keeping(gallery.fleet("member"))
+    profiles = gallery.profiles().values()
+    known = keeping(gallery.fleet("member"), {each.fleet_id for each in profiles})
     return known.line if known is not None else ""
 
 

@@ -129,7 +129,7 @@ def word_of(days: float | None, **more: object):
     about = {"secret": "x", "sequence": 3, "seen": 3, **more}
     if days is not None:
         about["renewed"] = (NOW - timedelta(days=days)).isoformat()
-    return keeping(about)
+    return keeping(about, ())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from device.access.lease import Lease
 from device.access.policy import Policy
 from device.access.profile import Profile
 from device.build import build_switches
+from device.moment import in_local_time
+from device.page.facts import facts_of
 from scripts import fleet
 from tests.support.doors.house import face
 from tests.support.doors.letters import deliver, letters_of, member_of, names
@@ -28,6 +30,28 @@ def test_letters_may_come_in_any_order_and_often(pair, order) -> None:
     assert set(deliver(pair, letters_of(pair, "alice", "bob"), order)) == {""}
     assert names(pair) == ["alice", "bob"]
     assert pair.member.report().in_sync
+
+
+def test_the_status_page_says_whether_the_door_is_in_sync(pair) -> None:
+    facts = facts_of(pair.gallery, liveness_id=None, heartbeat_s=30.0)
+
+    def said() -> str:
+        return str(facts()["keeper"])
+
+    assert said() == "nothing came from the keeper yet"
+    at = datetime(2026, 3, 1, 7, 30, tzinfo=timezone.utc)
+    deliver(pair, letters_of(pair, "alice", at=at))
+    assert said() == f"in sync, with what the keeper signed at {in_local_time(at.isoformat())}"
+    late = letters_of(pair, "bob", at=at)
+    deliver(pair, [each for each in late if each.levels[0] != "gallery"])
+    assert said().startswith("not in sync (a newer set is not here as a whole)")
+    deliver(pair, late)
+    assert said().startswith("in sync")
+    pair.gallery.remove("bob")
+    assert said().startswith("not in sync (somebody of the keeper was removed here)")
+    pair.gallery.enroll("carol", face(9), replace=True)
+    deliver(pair, letters_of(pair, "carol", at=at))
+    assert said().startswith("not in sync (a name is taken here)")
 
 
 def test_what_was_changed_on_its_way_is_refused(pair) -> None:

@@ -55,8 +55,7 @@ def test_a_door_that_joins_twice_with_one_file_forgets_nothing_of_what_it_heard(
     deliver(pair, old)
     pair.opened.remove("bob")
     deliver(pair, pair.keeper.letters("front", {}, datetime.now(timezone.utc)))
-    bundle = str(pair.site.folder / "gallery.db.fleet/front.door")
-    assert pair.door.run("join", bundle, "--link-folder", str(pair.door.link_folder)) == 0
+    assert pair.door.join(pair.site.folder / "gallery.db.fleet/front.door") == 0
     assert pair.member.report().in_sync
     assert "older_manifest" in deliver(pair, old)
     assert names(pair) == ["alice"]
@@ -66,9 +65,8 @@ def test_a_door_that_joins_anew_while_its_fleet_runs_is_the_new_keepers(pair) ->
     deliver(pair, letters_of(pair, "alice"))
     old = pair.keeper.letters("front", {}, datetime.now(timezone.utc))
     pair.keeper.revoke_door("front")
-    bundle = str(pair.site.folder / "gallery.db.fleet/front.door")
     assert pair.site.run("add-door", "front") == 0
-    assert pair.door.run("join", bundle, "--link-folder", str(pair.door.link_folder)) == 0
+    assert pair.door.join(pair.site.folder / "gallery.db.fleet/front.door") == 0
     assert set(deliver(pair, old)) == {"", "not_stored"}  # of the keys of before: nothing of it is kept
     pair.gallery.enroll("carol", face(5), replace=True)
     assert not pair.member.report().in_sync

@@ -167,9 +167,8 @@ def test_the_keeper_gives_a_door_its_certificate_and_a_viewer_a_file(
     assert keeper.run("init", "--host", "127.0.0.1") == 0
     assert keeper.run("add-door", "front", "--at", "192.168.1.7", "--at", "Front.LAN") == 0
     own = keeper.folder / "gallery.db.fleet"
-    folders = ["--link-folder", str(door.link_folder), "--page-folder", str(door.folder / "page")]
-    assert door.run("join", str(own / "front.door"), *folders) == 0
-    entrance = Entrance.read(door.folder / "page")
+    assert door.join(own / "front.door") == 0
+    entrance = Entrance.read(door.page_folder)
     assert entrance.names == ("front", "front.local", "192.168.1.7", "front.lan")
     assert [entrance.is_own(host) for host in ("front.lan:8443", "192.168.1.7:8443", "back")] == [
         True,
@@ -203,8 +202,5 @@ def test_a_doors_file_of_an_older_keeper_is_joined_without_a_page(tmp_path: Path
     known = json.loads(file.read_text())
     del known["page"]
     file.write_text(json.dumps(known))
-    page = door.folder / "page"
-    assert (
-        door.run("join", str(file), "--link-folder", str(door.link_folder), "--page-folder", str(page)) == 0
-    )
-    assert not page.exists()
+    assert door.join(file) == 0
+    assert not door.page_folder.exists()

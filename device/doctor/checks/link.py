@@ -106,8 +106,8 @@ def keeper(setup: Setup) -> Iterator[Finding]:
     """Say how old the keeper's word is, and who depends on it."""
     try:
         with closing(open_any_gallery(setup.config, read_only=True)) as gallery:
-            known = keeping(gallery.fleet("member"))
-            people = sorted(name for name, each in gallery.profiles().items() if each.fleet_id is not None)
+            given = {name: each.fleet_id for name, each in gallery.profiles().items() if each.fleet_id}
+            known, people = keeping(gallery.fleet("member"), given.values()), sorted(given)
     except FaceUnlockError:  # the gallery has a line of its own
         return
     if known is not None:
@@ -120,7 +120,7 @@ def judge(known: Keeping, people: list[str], now: datetime | None) -> Finding:
     advice = "face-unlock fleet push at the keeper; here: systemctl status face-unlock-fleet face-unlock-link"
     if lease is Lease.HOLDS or known.renewed is None or not people:
         text = f"the keeper: {known.line}"
-        if known.is_whole and known.renewed is not None:
+        if not known.why and known.renewed is not None:
             return green(NAME, text)
         return yellow(NAME, text, "face-unlock fleet status at the keeper says why; then push")
     if now is None:

@@ -42,6 +42,7 @@ class Site:
         self.folder, self.name = folder, name
         folder.mkdir()
         self.address, self.link_folder = folder / "link.sock", folder / "link"
+        self.page_folder = folder / "page"
         self.toml = folder / "config.toml"
         self.gallery_path = folder / "gallery.db"
         self.configure(model)
@@ -72,6 +73,11 @@ class Site:
 
     def run(self, *arguments: str) -> int:
         return fleet.main([*arguments, "--config", str(self.toml)])
+
+    def join(self, bundle: Path) -> int:
+        """Become a door of the fleet, with every file in this board's folder."""
+        folders = ("--link-folder", str(self.link_folder), "--page-folder", str(self.page_folder))
+        return self.run("join", str(bundle), *folders)
 
 
 class Board(Site):
@@ -129,7 +135,7 @@ class House:
         assert self.keeper.run("add-door", door) == 0
         board = self.boards[door] = Board(self.folder / door, door, model)
         bundle = self.keeper.folder / f"gallery.db.fleet/{door}.door"
-        assert board.run("join", str(bundle), "--link-folder", str(board.link_folder)) == 0
+        assert board.join(bundle) == 0
         board.start(self.mosquitto)
         return board
 

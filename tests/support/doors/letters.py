@@ -29,8 +29,7 @@ def make_pair(tmp_path: Path) -> Iterator[SimpleNamespace]:
     keeper, door = Site(tmp_path / "keeper", "keeper"), Site(tmp_path / "front", "front")
     assert keeper.run("init", "--host", "broker.example") == 0
     assert keeper.run("add-door", "front") == 0
-    bundle = str(keeper.folder / "gallery.db.fleet/front.door")
-    assert door.run("join", bundle, "--link-folder", str(door.link_folder)) == 0
+    assert door.join(keeper.folder / "gallery.db.fleet/front.door") == 0
     made, gallery = member_of(door)
     with keeper.open() as opened:
         yield SimpleNamespace(
