@@ -32,7 +32,7 @@ from device.vision.embed import Manifest, load_manifest
 
 WAIT_S = 0.2
 REPORT_S = 3.0  # between two looks at what there is to answer
-FRESH_S = 600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
+FRESH_S = 3_600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
 
 
 def main(arguments: list[str] | None = None) -> int:

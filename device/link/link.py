@@ -26,7 +26,9 @@ from device.link.topics import ACK, COMMAND, EVENT, ONLINE, STATE, is_fleet, lev
 WAIT_S = 0.1  # for packets of the door, between two looks at the broker
 MOST = 32  # messages of the broker at a turn
 WAITING = 256  # records that wait for a fleet that applies others
-EVERYTHING_S = 600.0  # between two tellings of all: a broker that was restored from yesterday knows less
+# Between two tellings of all, beside those at each connection. A broker writes all it has with each of them, which
+# wears its card: ten doors with thirty people are 2 MB a message.
+EVERYTHING_S = 6 * 3_600.0
 COMMANDS = (20, 1.0)  # more commands within so many seconds are dropped
 
 
