@@ -126,16 +126,24 @@ def test_two_programs_that_switch_at_once_both_hold(tmp_path) -> None:
     site = Site(tmp_path / "front", "front")
     for number in range(8):
         site.enroll(f"person{number}", number)
-    people = [f"{number:016x}" for number in range(8)]
-    threads = [
-        threading.Thread(target=build_switches(site.config).turn, args=(PERSON_OFF, alias))
-        for alias in people
-    ]
+    told: dict[str, str] = {}
+
+    def switch(alias: str) -> None:
+        told[alias] = build_switches(site.config).turn(PERSON_OFF, alias)
+
+    threads = [threading.Thread(target=switch, args=(f"{number:016x}",)) for number in range(8)]
     for each in threads:
         each.start()
     for each in threads:
         each.join()
-    assert build_switches(site.config).off().people == set(people)
+    assert set(told.values()) <= {
+        "",
+        "not_recorded",
+    }  # on a busy machine one may wait in vain, and is told so
+    assert build_switches(site.config).off().people == {
+        alias for alias, refusal in told.items() if not refusal
+    }
+    assert list(told.values()).count("") > 1
 
 
 @needs_mosquitto

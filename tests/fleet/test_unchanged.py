@@ -74,10 +74,10 @@ def test_a_daily_push_writes_one_message_a_door_and_mends_what_was_taken_away(ma
     for number, name in enumerate(("alice", "bob")):
         house.keeper.enroll(name, number)
         house.keeper.run("give", name, "front")
-    assert house.push() == 0
     listener = house.mosquitto.client("front").listen(
         "face-unlock/front/gallery/+", "face-unlock/front/manifest"
     )
+    assert house.push() == 0
     wait_until(lambda: len(listener.retained) == 3, 60)
     listener.heard.clear()
     assert house.push() == 0
