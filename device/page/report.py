@@ -79,7 +79,13 @@ def event_row(line: Line) -> tuple[str, ...]:
         return when, who, capital(what), "", ""
     opened = line.get("stage") == "opened"
     what = "Opened" if opened else f"Refused: {words(line.get('reason'))}"
-    return when, who or "somebody", what, measured(line), "" if opened else str(line.get("advice", ""))
+    return when, who or "somebody", what, measured(line), "" if opened else advice(line)
+
+
+def advice(line: Line) -> str:
+    """Return what helps; whoever is like nobody here is most likely a stranger, who needs no help."""
+    said = str(line.get("advice", ""))
+    return f"nothing, if this was a stranger; else {said}" if line.get("closeness") == "far_below" else said
 
 
 def measured(line: Line) -> str:

@@ -26,7 +26,8 @@ NOT_STORED = "nothing was stored"
 CONSENT = (
     "If you agree, this page shows you what the door's camera sees, and asks for a few poses.",
     "{samples} looks at your face are then turned into numbers, by which the door will know you. They are sealed and "
-    "stay on this door. No picture is stored: what you see here is gone when this page ends.",
+    "stay on this door, and on other doors of the same house that you are given. No picture is stored: what you see "
+    "here is gone when this page ends.",
     "The numbers are biometric data. Whoever looks after this door deletes them at any time when you ask{until}.",
     "If you close this page before the end, or choose no, nothing is stored.",
 )

@@ -77,6 +77,7 @@ def test_it_says_why_a_stranger_was_refused_and_what_helps(tmp_path: Path) -> No
         assert part in text
     assert "Refused: below threshold" in text
     assert "far below what it needs" in text
+    assert "nothing, if this was a stranger; else enroll" in text  # nobody is to enroll whoever came by
     assert text.index("below threshold") < text.index("too dark")  # the newest first
 
 
