@@ -109,14 +109,12 @@ class Post:
         return kind == ACK
 
     def _publish(self, name: str, body: bytes) -> None:
-        if not self._broker.publish_and_wait(name, body, PUBLISH_S):
+        if not self._broker.publish_and_wait(name, body, PUBLISH_S, self._take):
             raise LinkError(
                 f"broker {self._access.host}: took nothing for {PUBLISH_S:g} s: look at its log, then push again"
             )
         if body and f"/{GALLERY}/" in name:
             self._lies[name] = digest_of(body)
-        while (message := self._broker.message()) is not None:  # answers, before they are too many to wait
-            self._take(message)
 
     def _await(self, condition: Callable[[], bool], seconds: float) -> None:
         until_s, said = time.monotonic() + seconds, "no answer"

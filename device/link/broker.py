@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ from device.desk.wire import LONGEST_RECORD
 from device.link.standing import Standing, connected, failed, lost, refused
 
 KEEPALIVE_S = 20
+RECEIPT_S = 0.1  # between two looks at what came while a receipt is awaited
 RECONNECT_S = (1, 60)
 QUEUE = 256  # messages that wait for this process
 PATIENCE_S = (
@@ -99,11 +102,20 @@ class Broker:
             return False
         return self._client.publish(topic, payload, qos=qos, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
 
-    def publish_and_wait(self, topic: str, payload: bytes, timeout_s: float) -> bool:
-        """Publish, retained, and wait until the broker has it."""
-        info = self._client.publish(topic, payload, qos=1, retain=True)
+    def publish_and_wait(
+        self, topic: str, payload: bytes, timeout_s: float, take: Callable[[Message], object]
+    ) -> bool:
+        """Publish, retained, and wait until the broker has it.
+
+        Args:
+            take: called for what comes meanwhile: a full queue would hold up the broker's receipt as well.
+        """
+        info, until_s = self._client.publish(topic, payload, qos=1, retain=True), time.monotonic() + timeout_s
         try:
-            info.wait_for_publish(timeout_s)
+            while not info.is_published() and time.monotonic() < until_s:
+                while (message := self.message()) is not None:
+                    take(message)
+                info.wait_for_publish(RECEIPT_S)
         except (RuntimeError, ValueError):
             return False
         return info.is_published()

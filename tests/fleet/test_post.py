@@ -48,3 +48,24 @@ def test_answers_that_came_while_letters_were_laid_are_heard_at_once(tmp_path) -
         assert next(iter(post.listen(60)), "nothing") is None
     door.close()
     mosquitto.end()
+
+
+@needs_mosquitto
+@pytest.mark.timeout(240)
+def test_more_answers_than_a_queue_holds_keep_no_letter_from_being_laid(tmp_path) -> None:
+    mosquitto = Mosquitto(tmp_path / "broker")
+    mosquitto.start()
+    own = write_access(tmp_path / "keeper", mosquitto, "keeper")
+    door = mosquitto.client("front").up()
+    with Post(Access.read(own)) as post:
+        for number in range(MANY):
+            door.client.publish("face-unlock/front/ack", f"{number}", qos=0)
+        door.say("face-unlock/front/ack", b"last", retain=True)
+        wait_until(lambda: post._broker._queue.full(), 60)
+        post.lay("front", [Letter(("manifest",), b"m")])
+        for _ in post.listen(60):
+            if post.acks.get("front") == b"last":
+                break
+        assert post.acks["front"] == b"last"
+    door.close()
+    mosquitto.end()
