@@ -49,6 +49,8 @@ TESTS = {
     "device/access/admission.py": ["tests/access"],
     "device/access/pin_entry.py": ["tests/access/test_pin.py"],
     "device/vault/files.py": ["tests/vault/test_files.py"],
+    "device/vault/anchor.py": ["tests/vault/test_kept.py"],
+    "device/vault/generation.py": ["tests/vault/test_kept.py"],
     "device/vault/board.py": ["tests/vault/test_board.py", "tests/vault/test_board_identity.py"],
     "device/journal/audit.py": ["tests/journal"],
     "device/journal/events.py": ["tests/journal"],
