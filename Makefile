@@ -16,6 +16,9 @@ LIBRARY := $(if $(filter board,$(BOARD)),mediapipe.tasks.python.vision,cv2)
 FUZZED := tests/project/test_fuzz.py tests/lock/server/test_packets.py
 LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/test.txt
 
+# Python's byte code is kept: the tests start the programs hundreds of times, and each would compile the product anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-train prove prove-long check format benchmark evaluate arm board lock clean mosquitto homeassistant
 
 help: ## list the targets
