@@ -104,7 +104,6 @@ def decisions() -> list[list[Any]]:
         options = ["--gallery", config.gallery, "--config", "/dev/null", "--no-sheet"]
         assert enroll.main(["--name", demo.SUBJECT, "--images", *map(str, views), *options]) == 0
         device = build_door(config, pin_factory=MockFactory())
-        device.steady_s = lambda: 0.0  # a busy machine makes no frame stale
         try:
             acts, steps = demo.act_out(demo.cast(demo.photographs(), 3.0), device, demo.Clock(0.0))
         finally:
