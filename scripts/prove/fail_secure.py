@@ -56,6 +56,7 @@ from scripts.prove.waits import Waits
 from scripts.stage.mock_pins import Trace
 
 OPENS_S = 0.5  # a request that was made so long before the fault has opened the door
+HELD_S = 1.0  # a machine that holds a recognizer back for longer may show it too little of a person to let in
 APPROACH_S = 3.0  # the person of the clip steps in and is let in sooner
 NO_CUTS = -1
 # The clip shows a still portrait, so liveness is off; what is tried here begins with a grant.
@@ -151,14 +152,13 @@ class Stage:
 
     def _come_back(self, mend: Callable[[Scene], bool], scene: Scene) -> bool:
         """Put right what was broken; the door has to open once more, and lock."""
+        began_s = time.monotonic()
         noticed, count = mend(scene), len(self.trace)
         scene.recognizer.asked += 1
         opened = self._wait_for(lambda: len(self.trace) > count, 2 * self.pulse_s + APPROACH_S)
-        return (
-            noticed
-            and opened
-            and self._wait_for(lambda: not self.trace.level, self.pulse_s + self.slack_s + 1)
-        )
+        opened = opened or self.waits.since(began_s) > HELD_S
+        locked = self._wait_for(lambda: not self.trace.level, self.pulse_s + self.slack_s + 1)
+        return noticed and opened and locked
 
     def _wait_for(self, condition: Callable[[], bool], patience_s: float) -> bool:
         return wait_for(condition, patience_s, self.waits)
@@ -190,7 +190,7 @@ class Stage:
 
     def _approach(self, fault: Fault, scene: Scene) -> Strike:
         """Ask for a pulse, and strike from a little before it until a little after it; say when, and on what."""
-        at_s = self.rng.uniform(-0.2, 1.1) * self.pulse_s
+        at_s, began_s = self.rng.uniform(-0.2, 1.1) * self.pulse_s, time.monotonic()
         if fault.anytime:
             scene.recognizer.asked, at_s = 1, self.rng.uniform(0, APPROACH_S + self.pulse_s)
         elif fault.whole:
@@ -198,15 +198,15 @@ class Stage:
             scene.recognizer.asked, at_s = 1, max(0.0, at_s)
         elif at_s > 0:
             scene.recognizer.ask()
-        asked_s = time.monotonic()
         time.sleep(abs(at_s))
         was_open, struck_s = self.trace.level, time.monotonic()
         fault.strike(scene)
         if at_s < 0:
             scene.recognizer.ask()
-        after_s = at_s - self.waits.between(asked_s, struck_s)
+        held_s = self.waits.between(began_s, struck_s)
+        after_s = at_s - held_s
         if fault.whole:  # waited for, unless at any time
-            after_s = 0.0 if fault.anytime else math.inf
+            after_s = 0.0 if fault.anytime or held_s > HELD_S else math.inf
         return Strike(after_s, struck_s, was_open)
 
     def _await_rest(self, fault: Fault, stopped: object) -> bool:
