@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from gpiozero.pins.mock import MockFactory
@@ -114,7 +116,9 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def actor() -> Actor:
-    return load_actor(photo_path("astronaut"))
+    actor = load_actor(photo_path("astronaut"))
+    actor.head = lru_cache(maxsize=40)(actor.head)  # most visits begin alike
+    return actor
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +238,8 @@ def test_who_is_not_enrolled_is_said_to_be_far_from_everybody(visit):
 
 
 def noisy_dark(image: Image, _: float) -> Image:
-    noise = np.random.default_rng(int(image.sum())).normal(0, 6, image.shape)
-    return np.clip(image * 0.08 + noise, 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(int(image.sum())).standard_normal(image.shape, np.float32)
+    return cv2.addWeighted(image.astype(np.float32), 0.08, noise, 6.0, 0, dtype=cv2.CV_8U)
 
 
 def needs_150_px(door: Door) -> None:

@@ -136,7 +136,7 @@ MISTAKES = {
         "threads: expected 1 to 16, received a value too long",
     ),
     "a huge number of seconds": (f"[lock]\npulse_s = 0x{'9' * 500}", "lock.pulse_s: expected a number"),
-    "20,000 tables": (f"gallery.{'a.' * 20000}b = 1", "gallery: expected text in quotes"),
+    "5,000 tables": (f"gallery.{'a.' * 5000}b = 1", "gallery: expected text in quotes"),  # Python nests 1,000
     "a screenful": (f'[detector]\nkind = "{"x" * 5000}"', "..."),
 }
 

@@ -6,11 +6,15 @@ where the mediapipe wheel cannot be loaded (a Raspberry Pi 4 among them). A test
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import sys
 import weakref
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -199,7 +203,7 @@ def _check_image(image: Image) -> tuple[int, int]:
 
 def _import_tasks() -> tuple[Any, Any, Any]:
     try:
-        with quiet_stderr():
+        with quiet_stderr(), _without_pyplot():
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
     except (ImportError, OSError) as fault:  # OSError: its C library misses one of the system's
@@ -209,6 +213,25 @@ def _import_tasks() -> tuple[Any, Any, Any]:
             'install it (and libegl1 libgles2), or set detector kind "litert"'
         ) from fault
     return mediapipe, vision, BaseOptions
+
+
+@contextlib.contextmanager
+def _without_pyplot() -> Iterator[None]:
+    """Spare an import of mediapipe the plots that its drawing helpers load, which is most of its time and memory."""
+    names = ("matplotlib", "matplotlib.pyplot")
+    if names[1] in sys.modules:
+        yield
+        return
+    there = {name: sys.modules[name] for name in names if name in sys.modules}
+    package, pyplot = (ModuleType(name) for name in names)
+    package.pyplot = pyplot  # type: ignore[attr-defined]
+    sys.modules.update(zip(names, (package, pyplot), strict=True))
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+        sys.modules.update(there)
 
 
 def _close_tasks(detector: Any) -> None:

@@ -18,10 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from device.lock.bolt import MAX_OPEN_S
+from device.lock.panel.switches import STILL_S
 from device.lock.server import SILENCE_S
 from device.lock.wire import VERBS
 from scripts.prove.disk import Disk, await_end, put_back, read_calls, tracer_of
 from scripts.prove.parties import WATCHDOG_S, Recognizer, Supervisor, Tap, wait_for
+from scripts.prove.waits import Waits
+from scripts.stage.mock_pins import Trace
 
 SLACK_S = 0.5  # a busy machine is late
 LATEST_S = 3.0  # of a late packet
@@ -29,7 +32,8 @@ RELOCK_S = 2.0  # a new Python has to start for the relock
 STALL_S = 3.0  # camera.stall_timeout_s of the proof's door
 BACK_S = 8.0  # unlock.py tries a lost camera again after 0.5 s, then 1, 2, 4
 EXIT_PIN = 23  # of the proof's door
-PRESS_S = 0.15  # longer than a button bounces
+PRESS_S = 0.15  # a press takes twice as long
+PATIENCE_S = 10.0  # of who presses it before a lock process that does not look
 LONG_PULSE_S = 6.0  # of faults whose limit would else be longer than a pulse, and so say nothing
 
 
@@ -44,6 +48,7 @@ class Scene:
     launch: Callable[[], Recognizer]
     disk: Disk | None = None
     calls: Path | None = None
+    waits: Waits | None = None
 
     @property
     def recognizer(self) -> Recognizer:
@@ -138,10 +143,10 @@ def hang(scene: Scene) -> None:
 
 def plug_in(scene: Scene) -> bool:
     """Give the camera back, once its loss was told."""
-    lost = wait_for(lambda: scene.recognizer.told("camera_lost"), STALL_S + SLACK_S)
+    lost = wait_for(lambda: scene.recognizer.told("camera_lost"), STALL_S + SLACK_S, scene.waits)
     for name in ("camera_pulled", "camera_hangs"):
         (scene.supervisor.folder / name).unlink(missing_ok=True)
-    return lost and wait_for(lambda: scene.recognizer.told("camera_back"), BACK_S)
+    return lost and wait_for(lambda: scene.recognizer.told("camera_back"), BACK_S, scene.waits)
 
 
 def fill_disk(scene: Scene) -> None:
@@ -158,11 +163,19 @@ def exhaust(scene: Scene) -> None:
 
 
 def press(scene: Scene) -> None:
-    """Press the exit button once."""
-    level = scene.supervisor.folder / f"gpio{EXIT_PIN}.level"
+    """Press the exit button once, until the lock process has looked at it often enough to have seen it still.
+
+    The first that ends may have begun before the press, and has seen nothing. The second has seen it; it counts from
+    its beginning. The fourth began after the third had ended, which was long enough after the second.
+    """
+    folder = scene.supervisor.folder
+    level, looks = folder / f"gpio{EXIT_PIN}.level", Trace(folder / f"gpio{EXIT_PIN}.looks")
     for text in ("0", "1"):
         level.write_text(text)
-        time.sleep(PRESS_S)
+        for _ in range(4):
+            seen = len(looks)
+            wait_for(lambda seen=seen: len(looks) > seen, PATIENCE_S)
+            time.sleep(STILL_S + 0.01)
     scene.recognizer.asked += 1
 
 
@@ -319,6 +332,16 @@ WHOLE = (
 
 
 @dataclass
+class Strike:
+    """How a fault struck: seconds after the request that the machine did not hold back, when, and on what."""
+
+    after_s: float
+    struck_s: float
+    was_open: bool
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Outcome:
     """The outcome of one fault; times in seconds."""
 
@@ -331,6 +354,7 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)  # what the pin did
     lost: list[str] = field(default_factory=list)  # of what was stored
     unaudited: list[str] = field(default_factory=list)
+    waited_s: float = 0.0  # for a processor, while it was unlocked; of all openings the most
 
     @property
     def is_late(self) -> bool:

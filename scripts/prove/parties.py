@@ -15,16 +15,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 from scripts.prove.disk import watched
+from scripts.prove.waits import Waits, threads_of, waited_s
 
 MOCK = [sys.executable, str(ROOT / "scripts/stage/mock_pins.py")]
 WATCHDOG_S = 1.0  # the unit's WatchdogSec= is longer, and so is its bound
 START_S = 60.0  # a busy machine starts a Python with its networks slowly
 
 
-def wait_for(condition: Callable[[], bool], patience_s: float) -> bool:
-    until_s = time.monotonic() + patience_s
+def wait_for(condition: Callable[[], bool], patience_s: float, waits: Waits | None = None) -> bool:
+    """Wait for a condition; what `waits` counted meanwhile is not held against it, up to `START_S`."""
+    began_s = time.monotonic()
     while not condition():
-        if time.monotonic() > until_s:
+        gone_s = time.monotonic() - began_s
+        if gone_s > patience_s and gone_s - min(START_S, waits.since(began_s) if waits else 0.0) > patience_s:
             return False
         time.sleep(0.005)
     return True
@@ -42,7 +45,8 @@ class Supervisor:
         (folder / "config.toml").write_text(toml)
         self.process: subprocess.Popen[bytes] | None = None
         self._ready, self._ending = threading.Event(), False
-        self._fed_s = 0.0
+        self._fed_s = self._fed_waited_s = 0.0
+        self._relocking: subprocess.Popen[bytes] | None = None
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind(str(folder / "notify"))
         self._manager.settimeout(0.02)
@@ -52,6 +56,29 @@ class Supervisor:
     def await_ready(self) -> bool:
         """Wait until a lock process listens."""
         return self._ready.wait(START_S)
+
+    @property
+    def thread(self) -> int:
+        """The native number of the thread that supervises."""
+        return self._thread.native_id or 0
+
+    def pids(self) -> list[int]:
+        """Return the processes that move the pin: the lock process, and a relock."""
+        return [each.pid for each in (self.process, self._relocking) if each is not None]
+
+    def await_quiet(self) -> bool:
+        """Wait until the lock process has handled all that was sent to it: then it greets a newcomer."""
+        return wait_for(self._greets, START_S)
+
+    def _greets(self) -> bool:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as newcomer,
+        ):
+            newcomer.settimeout(1)
+            newcomer.connect(str(self.address))
+            return newcomer.recv(4096).startswith(b"hello")
+        return False
 
     def boot(self) -> None:
         self.powered = True
@@ -75,13 +102,23 @@ class Supervisor:
                 self.process = None
                 if self.powered:
                     self._relock()
-            elif self._ready.is_set() and time.monotonic() - self._fed_s > WATCHDOG_S:
+            elif self._ready.is_set() and self._is_hungry(self.process.pid):
                 self.process.kill()
+
+    def _is_hungry(self, pid: int) -> bool:
+        """Say whether its watchdog has not been fed for too long; a wait for a processor is no fault of its own."""
+        fasted_s = time.monotonic() - self._fed_s
+        return fasted_s > WATCHDOG_S and fasted_s - (self._waited_s(pid) - self._fed_waited_s) > WATCHDOG_S
+
+    @staticmethod
+    def _waited_s(pid: int) -> float:
+        return sum(waited_s(threads_of(pid)).values())
 
     def _listen(self) -> None:
         with contextlib.suppress(TimeoutError):
             told = self._manager.recv(4096)
             self._fed_s = time.monotonic()
+            self._fed_waited_s = self._waited_s(self.process.pid) if self.process else 0.0
             if told.startswith(b"READY=1"):
                 self._ready.set()
 
@@ -106,7 +143,9 @@ class Supervisor:
             "--config",
             str(self.folder / "config.toml"),
         ]
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        self._relocking = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._relocking.wait()
+        self._relocking = None
 
 
 class Recognizer:

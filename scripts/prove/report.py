@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import statistics
 from pathlib import Path
@@ -14,7 +15,7 @@ BEGIN, END = "<!-- result: scripts/prove/fail_secure.py -->", "<!-- end of resul
 
 def table(outcomes: list[Outcome]) -> str:
     """Return a Markdown table, one row for each kind of fault."""
-    names = ("fault", "runs", "struck while unlocked", "longest unlocked, s", "bound, s")
+    names = ("fault", "runs", "struck while unlocked", "longest unlocked, s", "bound, s", "held back, s")
     names += (
         "fault to locked, s: median, longest",
         "limit, s",
@@ -29,7 +30,7 @@ def table(outcomes: list[Outcome]) -> str:
             rows.append(_row(fault, those))
     struck = sum(each.unlocked_at_fault for each in outcomes)
     wrong = " | ".join(f"**{count}**" for count in kinds_of(outcomes))
-    return "\n".join([*rows, f"| **all** | {len(outcomes)} | {struck} | | | | | {wrong} |"])
+    return "\n".join([*rows, f"| **all** | {len(outcomes)} | {struck} | | | | | | {wrong} |"])
 
 
 def kinds_of(outcomes: list[Outcome]) -> tuple[int, int, int]:
@@ -69,8 +70,18 @@ def _row(fault: Fault, those: list[Outcome]) -> str:
     struck, wrong = sum(each.unlocked_at_fault for each in those), " | ".join(map(str, kinds_of(those)))
     return (
         f"| {fault.name} | {len(those)} | {struck} | {longest_s:.2f} | {those[0].bound_s:.1f} "
+        f"| {max(each.waited_s for each in those):.2f} "
         f"| {told} | {limit} | {wrong} |"
     )
+
+
+def command_of(args: argparse.Namespace) -> str:
+    options = f"--faults {args.faults} --whole {args.whole} --seed {args.seed}"
+    options += f' --only "{args.only}"' if args.only else ""
+    options += f" --cuts {args.cuts}" if args.cuts >= 0 else ""
+    options += f" --slack {args.slack:g}" if args.slack else ""
+    options += " --again" if args.again else ""
+    return f"python scripts/prove/fail_secure.py {options}"
 
 
 def draw(outcomes: list[Outcome], path: Path, pulse_s: float) -> None:

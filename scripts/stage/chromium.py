@@ -34,7 +34,7 @@ def find_chromium() -> str:
 
 
 class Chromium:
-    """One browser with one tab; a context manager."""
+    """One browser with one tab at a time in hand; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         theirs_in, ours_out = os.pipe()
@@ -58,6 +58,7 @@ class Chromium:
             os.close(each)
         self._out, self._in = os.fdopen(ours_out, "wb", 0), os.fdopen(ours_in, "rb", 0)
         self._rest, self._number, self._session = b"", 0, ""
+        self._visitors: list[str] = []
         self.open_tab()
 
     def __enter__(self) -> Chromium:
@@ -91,13 +92,22 @@ class Chromium:
                 return dict(answer["result"])
 
     def open_tab(self) -> None:
-        self._target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        """Open a tab that knows nothing of the others, as another browser's, and take it in hand."""
+        self._visitors.append(self.ask("Target.createBrowserContext")["browserContextId"])
+        opened = self.ask("Target.createTarget", url="about:blank", browserContextId=self._visitors[-1])
+        self._target = opened["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
         self.ask("Page.enable")
 
     def close_tab(self) -> None:
         self.ask("Target.closeTarget", targetId=self._target)
         self._session = ""
+
+    def close_tabs(self) -> None:
+        """Close what is open, and forget what it knew."""
+        self._session = ""
+        while self._visitors:
+            self.ask("Target.disposeBrowserContext", browserContextId=self._visitors.pop())
 
     def go(self, address: str) -> str:
         """Open an address; return what failed, "" where nothing did."""

@@ -34,6 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 WIDTH_PX, HEIGHT_PX = 640, 480
 MARGIN_PX = 400
+BAND_ROWS = 60
 DISTANCE = 4.0  # of the camera from the face, in widths of the face: 60 cm
 LASH_COLOR = (70, 45, 35)
 RIM = (1.25, 1.55, 1.9)  # of the face's outline: on the head, following by half, standing still
@@ -236,14 +237,25 @@ def paint(
     fixed = np.rint(corners * 16).astype(np.int32)
     for number in drawable:
         cv2.fillConvexPoly(shown, fixed[number], int(number), shift=4)
-    maps = np.zeros((len(triangles), 2, 3), np.float32)
+    maps = np.zeros((len(triangles) + 1, 2, 3), np.float32)  # the last is for pixels that no triangle shows
     maps[drawable] = affine(corners[drawable], source[triangles][drawable])
-    y, x = np.nonzero(shown >= 0)
-    of_pixel = maps[shown[y, x]]
-    come_from = np.zeros((HEIGHT_PX, WIDTH_PX, 2), np.float32)
-    come_from[y, x] = of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]
-    frame = cv2.remap(photo, come_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.where((shown >= 0)[..., None], frame, behind).astype(np.uint8)
+    frame = cv2.remap(photo, places(maps, shown), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    np.copyto(frame, behind, where=(shown < 0)[..., None])
+    return frame.astype(np.uint8, copy=False)
+
+
+def places(maps: Floats, shown: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """Return where each pixel comes from, (H, W, 2): some rows at a time, which stay in the processor's cache."""
+    tables = np.ascontiguousarray(maps.reshape(-1, 6).T, np.float64)
+    found = np.empty((*shown.shape, 2), np.float32)
+    x = np.arange(shown.shape[1], dtype=np.float64)
+    for top in range(0, len(shown), BAND_ROWS):
+        band = shown[top : top + BAND_ROWS].astype(np.intp)
+        y = np.arange(top, top + len(band), dtype=np.float64)[:, None]
+        for axis in range(2):
+            of_x, of_y, offset = (each.take(band, mode="wrap") for each in tables[3 * axis : 3 * axis + 3])
+            found[top : top + BAND_ROWS, :, axis] = of_x * x + of_y * y + offset
+    return found
 
 
 def affine(before: Floats, after: Floats) -> Floats:

@@ -8,7 +8,8 @@
 
 Like a Raspberry Pi's, such a pin keeps its level when its process dies, and the next process finds it so. Each change
 is a record of FOLDER/gpioNN.trace, in shared memory of the file: neither SIGKILL nor a full disk can lose one. An input
-reads FOLDER/gpioNN.level (`0` or `1`), and follows its pull resistor where that is absent. The product itself has no
+reads FOLDER/gpioNN.level (`0` or `1`), follows its pull resistor where that is absent, and counts how often it is
+looked at in FOLDER/gpioNN.looks. The product itself has no
 such switch: the pins are handed to `main()`.
 """
 
@@ -50,6 +51,10 @@ class Trace:
         RECORD.pack_into(self._memory, COUNT.size + number * RECORD.size, time.monotonic(), level)
         COUNT.pack_into(self._memory, 0, number + 1)
 
+    def count(self) -> None:
+        """Count one more change without a record of it."""
+        COUNT.pack_into(self._memory, 0, len(self) + 1)
+
     def changes(self, first: int = 0) -> list[tuple[float, bool]]:
         """List (monotonic second, level) from a given record on."""
         places = (COUNT.size + number * RECORD.size for number in range(first, len(self)))
@@ -72,6 +77,7 @@ def file_pins(folder: Path) -> Any:
             number = info.name.removeprefix("GPIO")
             self._trace = Trace(folder / f"gpio{number}.trace")
             self._input = folder / f"gpio{number}.level"
+            self._looks = Trace(folder / f"gpio{number}.looks")
             self._state = self._trace.level
 
         def _change_state(self, value: Any) -> Any:
@@ -92,8 +98,12 @@ def file_pins(folder: Path) -> Any:
 
         def _get_state(self) -> Any:
             if self._function == "input":
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     return self._input.read_text().strip() == "1"
+                except FileNotFoundError:  # its pull resistor's level
+                    pass
+                finally:
+                    self._looks.count()
             return super()._get_state()
 
     return MockFactory(pin_class=FilePin)

@@ -58,3 +58,7 @@ def test_an_unproven_door_challenges_everybody(mode):
     assert capped_mode(mode, unproven="allow", proven=False) == mode
     capped = capped_mode(mode, unproven="challenge", proven=False)
     assert capped == ("off" if mode == "off" else "always")
+
+
+def test_of_a_species_that_was_never_shown_nothing_is_known() -> None:
+    assert SpeciesCount("print", 0, 0).interval == (0.0, 1.0)

@@ -41,7 +41,7 @@ def assert_waveform(pin, expected):
     assert [bool(level) for _, level in expected] == [state.state for state in pin.states]
     # a busy test machine is late, never early: the lower edge is gpiozero's own, the upper one is wide
     for state, (after_s, _) in zip(pin.states, expected, strict=True):
-        assert after_s - 0.05 <= state.timestamp <= after_s + 1.0, (pin.states, expected)
+        assert after_s - 0.05 <= state.timestamp <= after_s + 4.0, (pin.states, expected)
 
 
 def test_grant_is_one_pulse(pins):

@@ -27,22 +27,26 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def chromium() -> None:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     try:
         find_chromium()
     except UsageError as fault:
         pytest.skip(str(fault))
+    with Chromium(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
-def posing_clip(tmp_path_factory: pytest.TempPathFactory, real_model: None, chromium: None) -> Path:
+def posing_clip(tmp_path_factory: pytest.TempPathFactory, real_model: None, chromium: Chromium) -> Path:
     return write_posing(tmp_path_factory.mktemp("clips") / "posing.mp4", PORTRAIT, rounds=4)
 
 
 @pytest.fixture
-def browser(tmp_path: Path, chromium: None) -> Iterator[Chromium]:
-    with Chromium(tmp_path / "browser") as browser:
-        yield browser
+def browser(chromium: Chromium) -> Iterator[Chromium]:
+    """A tab that knows nothing of the other tests'."""
+    chromium.open_tab()
+    yield chromium
+    chromium.close_tabs()
 
 
 class Enrollment(Paged):
@@ -167,13 +171,13 @@ def test_it_works_by_keyboard_alone_and_no_ends_it(enroll, browser: Chromium) ->
     assert (code, "said no" in err, enrollment.people()) == (8, True, 0)
 
 
-def test_a_second_browser_with_the_same_address_is_refused(enroll, browser: Chromium, tmp_path: Path) -> None:
+def test_a_second_browser_with_the_same_address_is_refused(enroll, browser: Chromium) -> None:
     enrollment = enroll("--page-at", "127.0.0.1:0", "--samples", "50")
     agree(browser, enrollment.address)
-    with Chromium(tmp_path / "second") as second:
-        second.go(enrollment.address)
-        second.wait("document.body.innerText.includes('good once')")
-        assert second.evaluate("document.getElementById('view') === null")
+    browser.open_tab()
+    browser.go(enrollment.address)
+    browser.wait("document.body.innerText.includes('good once')")
+    assert browser.evaluate("document.getElementById('view') === null")
 
 
 def test_a_client_that_sends_and_reads_nothing_holds_nobody_up(enroll, browser: Chromium) -> None:

@@ -21,7 +21,7 @@ from device.errors import EnrollmentError
 from device.page import window as window_module
 from device.page.live.wire import AGREED, MAX_SAID_BYTES, Wire
 from device.page.place import Place, bind
-from device.page.window import EVERY_S, Started, Window, start_child
+from device.page.window import EVERY_S, Started, Window
 from tests.support.checkout import ROOT
 from tests.support.pages import Guest, start_in_thread
 from tests.support.waiting import wait_until
@@ -41,13 +41,17 @@ def place() -> Iterator[Place]:
     place.socket.close()
 
 
-def test_it_is_a_process_of_its_own_that_can_do_nothing_but_answer(place: Place) -> None:
+def test_it_is_a_process_of_its_own_that_can_do_nothing_but_answer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials")
     window = Window(place, view="<p>view</p>", question="<p>agree?</p>")
     process = window._started.process
     assert process is not None
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert "NoNewPrivs:\t1" in status
+        assert b"CREDENTIALS" not in Path(f"/proc/{process.pid}/environ").read_bytes()
         if os.geteuid() == 0:
             assert "Uid:\t0" not in status
         guest = Guest(place.host)
@@ -170,18 +174,6 @@ def test_systemd_starts_it_where_its_socket_is(
         window.close()
         assert begun[0].wait(30) == 0
     assert not is_served(place)
-
-
-def test_the_child_gets_nothing_of_the_environment_that_may_be_secret(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials")
-    started = start_child()
-    assert started.process is not None
-    environment = Path(f"/proc/{started.process.pid}/environ").read_bytes()
-    started.control.close()
-    started.end()
-    assert b"CREDENTIALS" not in environment
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from device.vision.assets import FACE_DETECTOR, FACE_MESH
-from tests.support.checkout import run_without_torch
+from scripts import evaluate
+from scripts.train import prepare_faces
+from tests.support.checkout import call_program, run_without_torch
 from tests.support.photos import model_file, photo
 from tests.support.tiny_model import write_tiny
 
@@ -51,7 +53,7 @@ def test_evaluate_reads_photographs_and_writes_figures_and_picture(benchmark, tm
 
 
 def test_evaluate_names_what_is_missing(tmp_path):
-    result = run("evaluate.py", MANIFEST, "--lfw", tmp_path, cwd=tmp_path)
+    result = call_program(evaluate.main, MANIFEST, "--lfw", tmp_path, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "has no lfw.zip" in result.stderr
@@ -65,14 +67,15 @@ def test_evaluate_refuses_a_wrong_benchmark_in_one_line(tmp_path, pairs, named):
     model_file(FACE_DETECTOR), model_file(FACE_MESH)
     (tmp_path / "lfw_pairs.txt").write_text(pairs)
     zipfile.ZipFile(tmp_path / "lfw.zip", "w").close()
-    result = run("evaluate.py", MANIFEST, "--lfw", tmp_path, cwd=tmp_path)
+    result = call_program(evaluate.main, MANIFEST, "--lfw", tmp_path, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.strip().count("\n") == 0
     assert named in result.stderr
 
 
 def test_evaluate_checks_its_outputs_before_it_runs(benchmark, tmp_path):
-    result = run("evaluate.py", MANIFEST, "--lfw", benchmark, "--json", "absent/lfw.json", cwd=tmp_path)
+    places = ["--lfw", benchmark, "--json", "absent/lfw.json"]
+    result = call_program(evaluate.main, MANIFEST, *places, cwd=tmp_path)
     assert result.returncode == 2
     assert "there is no folder absent" in result.stderr
 
@@ -80,14 +83,14 @@ def test_evaluate_checks_its_outputs_before_it_runs(benchmark, tmp_path):
 def test_evaluate_takes_names_and_manifests_of_different_sides(benchmark, tmp_path):
     wide = write_tiny(tmp_path, "wide", side=160, dimension=512)
     arguments = ["mobilefacenet", wide, "--lfw", benchmark, "--json", "lfw.json"]
-    result = run("evaluate.py", *arguments, cwd=tmp_path)
+    result = call_program(evaluate.main, *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     names = [model_id.rsplit("-", 1)[0] for model_id in json.loads((tmp_path / "lfw.json").read_text())]
     assert names == ["mobilefacenet", "wide"]
 
 
 def test_evaluate_names_the_models_that_there_are(benchmark, tmp_path):
-    result = run("evaluate.py", "mobilefacenett", "--lfw", benchmark, cwd=tmp_path)
+    result = call_program(evaluate.main, "mobilefacenett", "--lfw", benchmark, cwd=tmp_path)
     assert result.returncode == 3
     assert "did you mean 'mobilefacenet'?" in result.stderr
     assert result.stderr.count("\n") == 1
@@ -114,7 +117,7 @@ def test_prepare_faces_keeps_single_faces_and_their_identity(tmp_path):
 
 def test_prepare_faces_of_an_empty_folder_is_one_line(tmp_path):
     model_file(FACE_DETECTOR), model_file(FACE_MESH)
-    result = run("train/prepare_faces.py", tmp_path, "--out", tmp_path / "data", cwd=tmp_path)
+    result = call_program(prepare_faces.main, tmp_path, "--out", tmp_path / "data", cwd=tmp_path)
     assert result.returncode == 2
     assert "holds no photographs" in result.stderr
 

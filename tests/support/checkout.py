@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import enroll as enroll_program
@@ -39,24 +40,29 @@ ASTRONAUT = str(ROOT / "tests/data/astronaut.jpg")
 
 def enroll(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run enroll.py in this process; what needs one of its own runs one."""
-    return _in_process(enroll_program.main, arguments)
+    return call_program(enroll_program.main, *arguments)
 
 
 def unlock(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run unlock.py in this process, for what it says and its exit code."""
-    return _in_process(unlock_program.main, arguments)
+    return call_program(unlock_program.main, *arguments)
 
 
-def _in_process(
-    main: Callable[[list[str]], int], arguments: Sequence[str]
+def call_program(
+    main: Callable[[list[str]], int], *arguments: object, cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(list(arguments))
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    """Run a program's `main` in this process and a folder, for its words and its exit code."""
+    out, err, words, before = io.StringIO(), io.StringIO(), [str(each) for each in arguments], Path.cwd()
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(words)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def people(gallery: Path) -> dict[str, int]:

@@ -99,6 +99,34 @@ def test_a_file_in_the_clear_of_an_earlier_release_is_taken_until_one_is_sealed(
     assert file.read() == {"refusals": 3}
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_file_that_was_never_counted_does_not_take_the_place_of_the_first_that_was(card, sealed):
+    file = card.file("wrong_pins", was_plain=True)
+    file.write({"refusals": 3})
+    old = json.dumps({"refusals": 0}).encode()
+    file.path.write_bytes(SEALER.seal(old, place_of("wrong_pins")) if sealed else old)
+    with pytest.raises(KeptLost, match="is older"):
+        file.read()
+
+
+def test_how_often_a_file_was_written_is_what_stands_in_it(card):
+    file = card.file()
+    assert file.count() == 0
+    file.write({"alice": 1}), file.write({"alice": 2})
+    assert file.count() == 2
+    file.path.write_bytes(b"noise")
+    assert file.count() is None
+
+
+def test_the_first_of_a_doors_files_makes_their_folder(tmp_path):
+    for number, write in enumerate(
+        (lambda anchor, _: anchor.write(Anchor()), lambda _, generation: generation.write(1))
+    ):
+        generation = GenerationFile(tmp_path / str(number) / "gallery.db.generation", SEALER)
+        write(AnchorFile(generation, SEALER), generation)
+        assert (tmp_path / str(number)).stat().st_mode & 0o777 == 0o700
+
+
 def test_a_sealed_file_without_a_count_of_an_earlier_release_is_taken(card):
     file = card.file()
     file.path.write_bytes(SEALER.seal(json.dumps({"alice/1": {"entries": 2}}).encode(), place_of("usage")))
@@ -136,7 +164,7 @@ def test_a_file_that_cannot_be_anchored_says_so(card, monkeypatch):
 def test_an_anchor_of_a_first_gallery_is_expected_from_its_first_mark_on(tmp_path):
     generation = GenerationFile(tmp_path / "gallery.db.generation", SEALER)
     anchor = AnchorFile(generation, SEALER)
-    assert anchor.read() == Anchor()
+    assert anchor.read() == Anchor(generation=0, logs={}, writes={})
     code = SEALER.mac(b"generation 5").hex()
     generation.path.write_text(f"5 1 {code}\n")  # of a release without anchors
     assert (anchor.read(), generation.read()) == (Anchor(), 5)
@@ -160,3 +188,13 @@ def test_marks_of_two_programs_do_not_undo_each_other(card):
     other.update(lambda marks: marks.with_write("refusals", 2))
     card.anchor.update(lambda marks: marks.with_write("usage", 1))  # never down
     assert card.anchor.read().writes == {"usage": 4, "refusals": 2}
+
+
+def test_the_number_of_changes_only_rises(card, tmp_path):
+    card.generation.raise_to(2)
+    assert card.generation.read() == 3
+    card.generation.raise_to(4)
+    assert card.generation.read() == 4
+    first = GenerationFile(tmp_path / "another.generation", SEALER)
+    first.raise_to(0)
+    assert first.read() == 0

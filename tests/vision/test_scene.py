@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -19,16 +20,27 @@ RANDOM = np.random.default_rng(3)
 GRAIN = RANDOM.standard_normal((1000, 640, 3), np.float32)
 Y, X = np.mgrid[0:480, 0:640].astype(np.float32)
 
+PAPER = 170 - 60 * np.hypot(X - 320, Y - 240) / 400
+GLOW = 20 + 100 * np.exp(-((X - 300) ** 2 + (Y - 200) ** 2) / 2 / 250**2)
+FINGER = GLOW[..., None] * np.array([1, 0.5, 0.4], np.float32)
+
 
 def filmed(view: np.ndarray, noise: float = 3.0) -> Image:
     """Return a (480, 640, 3) frame of a view as a sensor gives it: with noise, never twice the same."""
-    view = np.asarray(view[..., None] if view.ndim == 2 else view, np.float32)
+    view = np.ascontiguousarray(
+        np.broadcast_to(view[..., None] if view.ndim == 2 else view, (480, 640, 3)), np.float32
+    )
     start, noise = int(RANDOM.integers(0, 520)), noise * RANDOM.uniform(0.9, 1.1)
-    return np.clip(view + noise * GRAIN[start : start + 480], 0, 255).astype(np.uint8)
+    return cv2.addWeighted(view, 1, GRAIN[start : start + 480], noise, 0, dtype=cv2.CV_8U)
+
+
+@lru_cache
+def view_of_room(light: float = 1.0) -> np.ndarray:
+    return light * cv2.resize(photo("astronaut"), (640, 480)).astype(np.float32)
 
 
 def room(light: float = 1.0) -> Image:
-    return filmed(light * cv2.resize(photo("astronaut"), (640, 480)).astype(np.float32))
+    return filmed(view_of_room(light))
 
 
 COVERS: dict[str, tuple[Callable[[], Image], str]] = {
@@ -36,13 +48,8 @@ COVERS: dict[str, tuple[Callable[[], Image], str]] = {
     "black without noise": (lambda: np.zeros((480, 640, 3), np.uint8), "dark"),
     "a black picture with much noise": (lambda: filmed(np.full((480, 640), 6.0), 20), "dark"),
     "a torch into the lens": (lambda: np.full((480, 640, 3), 255, np.uint8), "bright"),
-    "paper": (lambda: filmed(170 - 60 * np.hypot(X - 320, Y - 240) / 400), "even"),
-    "a finger": (
-        lambda: filmed(
-            (20 + 100 * np.exp(-((X - 300) ** 2 + (Y - 200) ** 2) / 2 / 250**2))[..., None] * [1, 0.5, 0.4]
-        ),
-        "even",
-    ),
+    "paper": (lambda: filmed(PAPER), "even"),
+    "a finger": (lambda: filmed(FINGER), "even"),
 }
 
 
@@ -122,8 +129,7 @@ def test_old_frames_after_a_camera_that_was_away_do_not_end_it_again() -> None:
 def test_a_scene_without_a_face_in_bad_light_is_told_once_and_its_end(light: float, name: str) -> None:
     def scene(factor: float) -> Image:
         floor = 150.0 if factor > 1 else 0.0  # glare, with some detail left
-        view = cv2.resize(photo("astronaut"), (640, 480)).astype(np.float32)
-        return filmed(np.clip(view * factor, floor, 255))
+        return filmed(np.clip(view_of_room(factor), floor, 255))
 
     watch = SceneWatch(RULE)
     assert run(watch, [scene(light) for _ in range(95)]) == []

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 import zipfile
 from importlib.util import find_spec
 from itertools import combinations
@@ -19,10 +17,9 @@ from device.errors import UsageError
 from scripts.evaluate import Embedded
 from scripts.measure import compare_models, group_errors, models_page, models_picture, models_table
 from scripts.measure.models_table import Row, Size
-from tests.support.checkout import run_without_torch
+from tests.support.checkout import call_program, run_without_torch
 from tests.support.tiny_model import write_tiny
 
-ROOT = Path(__file__).parents[3]
 TEACHER = (99.27, 97.32)
 TRAINED = {
     "recipe": {"network": "mobilefacenet", "act": "relu6", "init": "run"},
@@ -329,11 +326,6 @@ def test_a_whole_run_writes_page_and_picture(benchmark, faces, tmp_path, monkeyp
     assert (tmp_path / "m.png").is_file()
 
 
-def run(*arguments, cwd):
-    command = [sys.executable, str(ROOT / "scripts" / "measure" / "compare_models.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -345,7 +337,7 @@ def run(*arguments, cwd):
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, arguments, code, said):
-    result = run(*arguments, cwd=tmp_path)
+    result = call_program(compare_models.main, *arguments, cwd=tmp_path)
     assert result.returncode == code
     assert result.stderr.count("\n") == 1
     assert said in result.stderr
@@ -353,7 +345,7 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, code, said):
 
 @pytest.mark.parametrize("option", ["--rounds", "--limit"])
 def test_counts_below_one_are_refused(tmp_path, option):
-    assert run(option, "0", cwd=tmp_path).returncode == 2
+    assert call_program(compare_models.main, option, "0", cwd=tmp_path).returncode == 2
 
 
 def test_without_torch_it_says_where_it_is(tmp_path):

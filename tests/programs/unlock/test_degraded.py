@@ -27,9 +27,8 @@ FROZEN = "[camera]\nfrozen_s = 1\n"
 
 def told(lines: list[dict[str, object]]) -> list[str]:
     """Return the events without those of every run."""
-    return [
-        name for name in names(lines) if name not in ("started", "ready", "refused", "approach", "stopping")
-    ]
+    of_every_run = ("started", "ready", "refused", "approach", "heartbeat", "stopping")
+    return [name for name in names(lines) if name not in of_every_run]
 
 
 # The camera

@@ -91,7 +91,8 @@ def test_a_full_card_does_not_lock_the_owner_out_unless_asked_to(
     code, lines, err = door.end()
     assert (code, err) == (0, "")
     assert door.levels() == [1, 0]
-    assert names(lines).count("audit_lost") == 1
+    # Once for each time that it is lost: a refusal on the way, recorded elsewhere, may bring it back.
+    assert names(lines).count("audit_lost") == 1 + names(lines).count("audit_back")
     door.pins.unlink()
     door.config.write_text(door.config.read_text() + "[audit]\nrequired = true\n")
     door.start("--camera", str(person_clip), "--once")
