@@ -19,7 +19,9 @@ CONNECT_S, QUIET_S = (
     20.0,
     1.0,
 )  # until the broker is reached; without a message for so long, all that lies there came
-PUBLISH_S = 60.0  # 200 doors that answer at once are 200 files for the broker to write before its next receipt
+PUBLISH_S = (
+    60.0  # 200 doors that answer at once are 200 files for the broker to write before its next receipt
+)
 LAID = (MANIFEST, SUCCESSION, ACK, STATE, ONLINE)  # what lies at the broker for a door, beside its records
 TURN_S = 120.0  # for another command's visit
 
