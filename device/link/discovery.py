@@ -30,7 +30,7 @@ def discovery(hello: Packet) -> dict[str, Any]:
     components = dict(_components(door, hello))
     available = {"topic": topic(door, ONLINE)}
     for key, component in components.items():
-        component["unique_id"] = component["default_entity_id"] = f"face_unlock_{door}_{key}"
+        component["unique_id"] = f"face_unlock_{door}_{key}"
         component["default_entity_id"] = f"{component['platform']}.{_slug(door)}_{key}"
         if key != "connectivity":  # which says just that
             component["availability"] = [available]

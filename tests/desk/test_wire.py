@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device.desk.wire import (
@@ -20,6 +20,7 @@ from device.desk.wire import (
     write_packet,
 )
 
+fuzz = settings(deadline=None, suppress_health_check=list(HealthCheck))  # a busy machine draws slowly
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda each: st.lists(each) | st.dictionaries(st.text(), each),
@@ -27,18 +28,21 @@ anything = st.recursive(
 )
 
 
+@fuzz
 @given(st.binary())
 def test_bytes_are_an_object_or_none(data: bytes) -> None:
     packet = read_packet(data)
     assert packet is None or isinstance(packet, dict)
 
 
+@fuzz
 @given(st.dictionaries(st.sampled_from(["do", "door", "at", "nonce", "code", "subject"]), anything))
 def test_any_values_are_a_request_or_none(values: dict[str, object]) -> None:
     request = read_request(json.dumps(values))
     assert request is None or (request.do in DEEDS and math.isfinite(request.at_s))
 
 
+@fuzz
 @given(st.text() | anything)
 def test_any_text_is_a_request_or_none(text: object) -> None:
     request = read_request(text)
@@ -63,6 +67,7 @@ def test_a_command_that_is_too_long_is_none() -> None:
     assert read_request(json.dumps(known)) is None
 
 
+@fuzz
 @given(st.binary())
 def test_a_body_comes_through(body: bytes) -> None:
     assert unpack(read_packet(write_packet({"body": pack(body)}))["body"]) == body
