@@ -80,8 +80,8 @@ class Keeper:
         def found(before: Known) -> Known:
             if before:
                 raise UsageError(
-                    f"this gallery has a fleet already: expected one without: {owner_command('fleet status')} shows it, "
-                    f"{owner_command('fleet renew')} writes its files anew"
+                    "this gallery has a fleet already: expected one without: "
+                    f"{owner_command('fleet status')} shows it, {owner_command('fleet renew')} writes its files anew"
                 )
             return known
 
@@ -179,7 +179,8 @@ class Keeper:
             viewers = known.get("viewers", {})
             if name in viewers:
                 raise UsageError(
-                    f"viewer {name!r} is there already: revoke it first ({owner_command(f'fleet revoke-viewer {name}')})"
+                    f"viewer {name!r} is there already: revoke it first "
+                    f"({owner_command(f'fleet revoke-viewer {name}')})"
                 )
             return {**known, "viewers": {**viewers, name: credential.serial}}
 
