@@ -418,7 +418,8 @@ class Config:
     )
     alignment: str = setting(
         "mesh",
-        "what finds the eyes, nose and mouth: `mesh` (MediaPipe's) or `landmarks` (this project's int8 network)",
+        "what finds the eyes, nose and mouth: `mesh` (MediaPipe's) or `landmarks` (this project's own, smaller "
+        "network)",
         choices=("mesh", "landmarks"),
     )
     threads: int = setting(1, "threads of each network", low=1, high=16)

@@ -73,7 +73,7 @@ class Reason(str, Enum):
     CAMERA_COVERED = "camera_covered", Stage.NOBODY, Is.NOBODY, "clear the lens"  # a frame without any detail
     EMPTY_GALLERY = "empty_gallery", Stage.COMPARED, Is.REFUSAL, "enroll somebody"
     BELOW_THRESHOLD = "below_threshold", Stage.COMPARED, Is.REFUSAL | Is.LOOK | Is.FAILURE, \
-        "enroll again in the light of this door"
+        "if it was somebody enrolled: enroll again in the light of this door"
     TOO_FAR = "too_far", Stage.SEEN, Is.REFUSAL, "come closer"  # good enough to be compared, too far to want in
     NOT_FACING = "not_facing", Stage.SEEN, Is.REFUSAL, "look at the camera"
     SPOOF_SUSPECTED = "spoof_suspected", Stage.COMPARED, Is.REFUSAL | Is.LOOK | Is.FAILURE, \
@@ -89,13 +89,15 @@ class Reason(str, Enum):
     WAITING = "waiting", Stage.COMPARED, Is.REFUSAL, "wait: too many were refused"
     STILL_THERE = "still_there", Stage.NOBODY, Is.PLAIN, "step aside, then come again"  # refused, not moved since
     # What a subject's policy says to a face that was granted (policy.py):
-    DISABLED = "disabled", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --access face"
-    NOT_VALID = "not_valid", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --from, --until"
-    OUTSIDE_HOURS = "outside_hours", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --hours"
-    NO_ENTRIES_LEFT = "no_entries_left", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --entries"
+    DISABLED = "disabled", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock change NAME --access face"
+    NOT_VALID = "not_valid", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock change NAME --until DAY"
+    OUTSIDE_HOURS = "outside_hours", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock change NAME --hours"
+    NO_ENTRIES_LEFT = "no_entries_left", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, \
+        "face-unlock change NAME --entries"
     CLOCK_NOT_SET = "clock_not_set", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "a time server, or a PIN"
     PIN_NEEDED = "pin_needed", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the PIN"  # the face is right
-    NO_PIN = "no_pin", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --pin"  # it would be asked for
+    NO_PIN = "no_pin", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, \
+        "face-unlock change NAME --pin"  # it would be asked for
     WRONG_PIN = "wrong_pin", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the right PIN"
     PIN_LOCKED = "pin_locked", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "wait: too many PINs were wrong"
     SWITCHED_OFF = "switched_off", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock fleet switch-on"
