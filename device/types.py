@@ -73,7 +73,7 @@ class Reason(str, Enum):
     CAMERA_COVERED = "camera_covered", Stage.NOBODY, Is.NOBODY, "clear the lens"  # a frame without any detail
     EMPTY_GALLERY = "empty_gallery", Stage.COMPARED, Is.REFUSAL, "enroll somebody"
     BELOW_THRESHOLD = "below_threshold", Stage.COMPARED, Is.REFUSAL | Is.LOOK | Is.FAILURE, \
-        "if it was somebody enrolled: enroll again in the light of this door"
+        "enroll again in the light of this door"
     TOO_FAR = "too_far", Stage.SEEN, Is.REFUSAL, "come closer"  # good enough to be compared, too far to want in
     NOT_FACING = "not_facing", Stage.SEEN, Is.REFUSAL, "look at the camera"
     SPOOF_SUSPECTED = "spoof_suspected", Stage.COMPARED, Is.REFUSAL | Is.LOOK | Is.FAILURE, \

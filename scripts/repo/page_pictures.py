@@ -68,7 +68,7 @@ LINES: list[tuple[str, dict[str, object]]] = [
             "stage": "compared",
             "reason": "below_threshold",
             "closeness": "far_below",
-            "advice": "if it was somebody enrolled: enroll again in the light of this door",
+            "advice": "enroll again in the light of this door",
         },
     ),
     (
