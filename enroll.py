@@ -118,7 +118,7 @@ def checked(parser: Parser, args: argparse.Namespace, verb: str) -> argparse.Nam
     """Return the arguments with their verb; a change that changes nothing is an error."""
     args.verb = verb
     if verb == "change" and not any(getattr(args, field) for field in RULE_FIELDS):
-        parser.error("change: expected a rule such as --hours or --access, received none: see --help")
+        parser.error("change: expected a rule such as --hours or --access, received none")
     if (args.page or args.page_at) and args.images:
         parser.error("--page: shows a camera, received --images: leave one of the two away")
     return args

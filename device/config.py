@@ -209,7 +209,7 @@ class LivenessConfig:
     )
     unproven: str = setting(
         "challenge",
-        "what a door may do that has not passed `scripts/pad_selftest.py` with its liveness network: `challenge` "
+        "what a door may do that has not passed `face-unlock selftest` with its liveness network: `challenge` "
         "everybody, or `allow` what it would do otherwise",
         choices=("challenge", "allow"),
     )
@@ -384,7 +384,7 @@ class LinkConfig:
     names: bool = setting(True, "true: who was let in is told by name; false: somebody was let in")
     open_code: str = setting(
         "",
-        "Argon2id hash of the code that opens from outside, as `scripts/fleet.py code` prints it; empty: nothing "
+        "Argon2id hash of the code that opens from outside, as `face-unlock fleet code` prints it; empty: nothing "
         "opens from outside",
     )
     open_hours: str = setting(
@@ -418,7 +418,8 @@ class Config:
     )
     alignment: str = setting(
         "mesh",
-        "what finds the eyes, nose and mouth: `mesh` (MediaPipe's) or `landmarks` (this project's int8 network)",
+        "what finds the eyes, nose and mouth: `mesh` (MediaPipe's) or `landmarks` (this project's own, smaller "
+        "network)",
         choices=("mesh", "landmarks"),
     )
     threads: int = setting(1, "threads of each network", low=1, high=16)
@@ -571,7 +572,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
             f"{path}: no such configuration file: check --config, or copy systemd/config.example.toml"
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from None
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror or error}: check the path and the rights; on an installed "
+            "board the command `face-unlock` may read its own"
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}: save it as UTF-8") from None
     except (ValueError, RecursionError) as error:  # not TOML, a number of 5,000 digits, 20,000 brackets
@@ -675,7 +679,7 @@ def _check_link(link: LinkConfig, origin: str) -> None:
     if link.open_code and not link.open_code.startswith("$argon2id$"):
         raise ConfigError(  # what was received may be the code itself, and this text goes to logs
             f"{origin}: link.open_code: expected an Argon2id hash, received something else: take the line that "
-            "scripts/fleet.py code prints"
+            "`face-unlock fleet code` prints"
         )
 
 

@@ -98,7 +98,7 @@ class LockRefused(LockError):
     """The lock process refused one command; `reason` is its word for why."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the lock process refused: {reason}: docs/owner/install.md says what it means")
+        super().__init__(f"the lock process refused: {reason}: docs/owner/log.md says what it means")
         self.reason = reason
 
 

@@ -88,7 +88,7 @@ def complain(line: str) -> None:
 class Parser(argparse.ArgumentParser):
     """A command line on which no option vanishes: an empty value is an error, and so is an option out of place.
 
-    Within `called_as` its usage says that name in place of `prog`.
+    Within `called_as` its usage and its errors say that name in place of `prog`.
     """
 
     name: str | None = None
@@ -111,12 +111,12 @@ class Parser(argparse.ArgumentParser):
             given = getattr(args, action.dest, action.default) != action.default
             if given and action.dest not in taken:
                 name = action.option_strings[0] if action.option_strings else action.dest
-                self.error(f"{name}: {verb} does not take it: see --help")
+                self.error(f"{name}: {verb} does not take it")
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and one line like those of other errors; exit code 2."""
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog.removesuffix('.py')}: {message}\n")
+        """Print one line like those of other errors, without argparse's screen of usage; exit code 2."""
+        program = self.prog.removesuffix(".py")
+        self.exit(2, f"{program}: {message}: see {self.prog} --help\n")
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
         # Here each text of each option passes once, before Path("") becomes the folder of now.
@@ -153,9 +153,11 @@ def configured(args: argparse.Namespace) -> Config:
 def run(program: str, deed: Callable[[], int], *, interrupted: str = "interrupted") -> int:
     """Do what a program is for and return its exit code: one line on stderr for each fault.
 
+    The line begins with `program` or, within `called_as`, with that name.
     Output that cannot be written ends nothing: the exit code goes on telling what was done. Where the output is all
     that was asked for, `deed` ends with `check_told`.
     """
+    program = Parser.name or program
     with outlets() as out:
         try:
             code = deed()
@@ -268,7 +270,10 @@ def ask_line(prompt: str, *, instead: str, shown: bool = True) -> str:
     if shown and sys.stdin is not None:
         print(file=sys.stderr)
     what = prompt.removesuffix(" [y/N] ").strip()
-    raise UsageError(f"{what} no answer came, stdin is closed: run it in a terminal, or with {instead}")
+    colon = "" if what.endswith(("?", ":")) else ":"
+    raise UsageError(
+        f"{what}{colon} no answer came, stdin is closed: run it in a terminal, or with {instead}"
+    )
 
 
 def ask_secret(what: str, *, twice: bool, instead: str) -> str:

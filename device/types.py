@@ -89,13 +89,15 @@ class Reason(str, Enum):
     WAITING = "waiting", Stage.COMPARED, Is.REFUSAL, "wait: too many were refused"
     STILL_THERE = "still_there", Stage.NOBODY, Is.PLAIN, "step aside, then come again"  # refused, not moved since
     # What a subject's policy says to a face that was granted (policy.py):
-    DISABLED = "disabled", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --access face"
-    NOT_VALID = "not_valid", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --from, --until"
-    OUTSIDE_HOURS = "outside_hours", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --hours"
-    NO_ENTRIES_LEFT = "no_entries_left", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --entries"
+    DISABLED = "disabled", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock change NAME --access face"
+    NOT_VALID = "not_valid", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock change NAME --until DAY"
+    OUTSIDE_HOURS = "outside_hours", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock change NAME --hours"
+    NO_ENTRIES_LEFT = "no_entries_left", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, \
+        "face-unlock change NAME --entries"
     CLOCK_NOT_SET = "clock_not_set", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "a time server, or a PIN"
     PIN_NEEDED = "pin_needed", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the PIN"  # the face is right
-    NO_PIN = "no_pin", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "--change NAME --pin"  # it would be asked for
+    NO_PIN = "no_pin", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, \
+        "face-unlock change NAME --pin"  # it would be asked for
     WRONG_PIN = "wrong_pin", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "enter the right PIN"
     PIN_LOCKED = "pin_locked", Stage.JUDGED, Is.REFUSAL | Is.BY_RULES, "wait: too many PINs were wrong"
     SWITCHED_OFF = "switched_off", Stage.JUDGED, Is.REFUSAL | Is.LOOK | Is.BY_RULES, "face-unlock fleet switch-on"

@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,8 @@ def main(arguments: list[str] | None = None) -> int:
 def act(args: argparse.Namespace) -> int:
     if args.picture and not args.picture.absolute().parent.is_dir():
         raise UsageError(f"--picture {args.picture}: there is no such folder: name another file")
+    if args.picture and find_spec("matplotlib") is None:
+        raise UsageError("--picture: needs matplotlib, which is not here: run it without, or on a computer")
     config = configured(args)
     path = manifest_path(config.model)
     manifest = load_manifest(path)

@@ -59,7 +59,6 @@ COMMANDS: dict[str, Command] = {
     "keys": Command("care for the key of the gallery", "scripts.gallery_keys"),
     "aim": Command("show what the camera sees, on a page, for mounting it", "scripts.aim"),
     "fleet": Command("the same people at several doors", "scripts.fleet"),
-    "demo": Command("show the whole product at work, without pins", "scripts.demo"),
 }
 
 
@@ -86,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if not given or given[0] not in COMMANDS:
         what = f"received {given[0][:40]!r}" if given else "received none"
-        command_line().error(f"expected a command ({', '.join(COMMANDS)}), {what}: see --help")
+        command_line().error(f"expected a command ({', '.join(COMMANDS)}), {what}")
     with called_as(f"{NAME} {given[0]}"):
         return COMMANDS[given[0]].run(given[1:])
 

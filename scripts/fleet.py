@@ -116,7 +116,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.refuse_others(args, args.command, {"command", "names", "gallery", "model", "config", *takes})
     if not least <= len(args.names) <= most:
         expected = f"{least} to {most}" if most < MANY else f"at least {least}"
-        parser.error(f"{args.command}: expected {expected} names, received {len(args.names)}: see --help")
+        parser.error(f"{args.command}: expected {expected} names, received {len(args.names)}")
     if args.command == "init" and args.host is None:
         parser.error("init: expected --host BROKER, received none")
     if args.host is not None and not is_host(args.host):

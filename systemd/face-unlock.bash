@@ -2,7 +2,7 @@
 _face_unlock() {
     local words word=${COMP_WORDS[COMP_CWORD]}
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys aim fleet demo --help" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "enroll unlock list show change remove check doctor selftest audit backup keys aim fleet --help" -- "$word")
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -20,7 +20,6 @@ _face_unlock() {
         keys) words="--output --gallery --config show seal rotate bind unbind accept extend retire" ;;
         aim) words="--page-at --camera --config" ;;
         fleet) words="--host --port --wait --overtake --at --page-folder --link-folder --gallery --model --config init renew add-door revoke-door viewer revoke-viewer give take push status rotate take-in join submit code switch-off switch-on" ;;
-        demo) words="--picture --seconds --model --config" ;;
         *) words="" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words --help" -- "$word"; compgen -f -- "$word")

@@ -199,11 +199,17 @@ def closed_now() -> str:
 @pytest.mark.parametrize(
     ("profile", "said"),
     [
-        (rules(access="disabled"), "alice, disabled, stage judged, advice --change NAME --access face"),
-        (rules(hours=closed_now()), "alice, outside hours, stage judged, advice --change NAME --hours"),
+        (
+            rules(access="disabled"),
+            "alice, disabled, stage judged, advice face-unlock change NAME --access face",
+        ),
+        (
+            rules(hours=closed_now()),
+            "alice, outside hours, stage judged, advice face-unlock change NAME --hours",
+        ),
         (
             rules(valid_until=date(2026, 11, 2)),
-            "alice, not valid, stage judged, advice --change NAME --from, --until",
+            "alice, not valid, stage judged, advice face-unlock change NAME --until DAY",
         ),
         (
             replace(rules(access="face+pin"), pin_hash=hash_pin("2580")),

@@ -152,7 +152,7 @@ def test_a_mistake_is_named(case: str, tmp_path: Path) -> None:
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "missing.toml", "no such configuration file"),
-        (tmp_path, "cannot be read"),
+        (tmp_path, "cannot be read: Is a directory: check the path and the rights"),
     ):
         with pytest.raises(ConfigError, match=said):
             load_config(path)

@@ -15,6 +15,7 @@ import pytest
 
 from device.errors import OutputError, UsageError
 from device.programs import Parser, ask_line, ask_secret, ask_yes, check_told, run
+from device.vault import board
 from tests.support.checkout import ROOT
 
 FULL = Path("/dev/full")
@@ -122,7 +123,6 @@ def takes_anything(call: ast.Call) -> bool:
         ("unlock", ["--gallery", ""]),
         ("unlock", ["--camera", " "]),
         ("unlock", ["--lock-socket", ""]),
-        ("device.vault.board", ["--hand-over", ""]),
     ],
 )
 def test_an_empty_or_misplaced_option_is_exit_code_2(module, arguments, capsys):
@@ -130,7 +130,14 @@ def test_an_empty_or_misplaced_option_is_exit_code_2(module, arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         program.main(arguments)
     assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("--help")
+
+
+def test_the_boards_unit_takes_no_empty_folder():
+    with pytest.raises(SystemExit) as ended:
+        board.main(["--hand-over", ""])
+    assert ended.value.code == 2
 
 
 # Output

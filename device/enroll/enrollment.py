@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.access.profile import Profile
+from device.command import owner_command
 from device.decide.threshold import DoorThreshold
 from device.enroll.audience import Audience, NoAudience
 from device.enroll.collector import Check, Collector, check_looks
@@ -244,7 +246,8 @@ def tell_check(name: str, found: Check, output: Output) -> None:
     elif found.taken_for is not None:
         verdict = f"the templates do not serve: the door takes this face for {found.taken_for!r}"
     else:
-        verdict = f"the templates do not serve: enroll again with --name {name!r} --replace"
+        again = owner_command(f"enroll {shlex.quote(name)} --replace")
+        verdict = f"the templates do not serve: {again}"
     output.say(
         f"{name}: {found.matching} of {found.looks} looks match ({similar}): {verdict}",
         "check",

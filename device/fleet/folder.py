@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
+from device.command import owner_command
 from device.desk.credentials import ADDRESS, CA, CERTIFICATE, KEY, Access
 from device.errors import LinkError, UsageError
 from device.fleet.authority import Authority, Credential
@@ -128,5 +129,5 @@ def read_bundle(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(
-            f"{path}: expected the file that scripts/fleet.py add-door wrote, received another: check the name"
+            f"{path}: expected the file that {owner_command('fleet add-door')} wrote, received another: check the name"
         ) from None

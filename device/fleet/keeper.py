@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from device.access.profile import Profile
+from device.command import owner_command
 from device.config import DOOR_NAME
 from device.errors import GalleryError, UsageError
 from device.fleet.authority import Authority, Credential, checked_host
@@ -56,7 +57,9 @@ class Keeper:
         self._gallery, self._model_id = gallery, model_id
         self._known = gallery.fleet(ROLE)
         if not self._known:
-            raise UsageError("this gallery has no fleet yet: run scripts/fleet.py init --host BROKER first")
+            raise UsageError(
+                f"this gallery has no fleet yet: run {owner_command('fleet init --host BROKER')} first"
+            )
 
     @classmethod
     def found(cls, gallery: Gallery, model_id: str, host: str, port: int, now: datetime) -> Keeper:
@@ -77,8 +80,8 @@ class Keeper:
         def found(before: Known) -> Known:
             if before:
                 raise UsageError(
-                    "this gallery has a fleet already: expected one without: scripts/fleet.py status shows it, "
-                    "scripts/fleet.py renew writes its files anew"
+                    "this gallery has a fleet already: expected one without: "
+                    f"{owner_command('fleet status')} shows it, {owner_command('fleet renew')} writes its files anew"
                 )
             return known
 
@@ -129,7 +132,7 @@ class Keeper:
         def added(known: Known) -> Known:
             if door in known["doors"]:
                 raise UsageError(
-                    f"door {door!r} is there already: revoke it first (scripts/fleet.py revoke-door {door})"
+                    f"door {door!r} is there already: revoke it first ({owner_command(f'fleet revoke-door {door}')})"
                 )
             return {**known, "doors": {**known["doors"], door: about}}
 
@@ -176,7 +179,8 @@ class Keeper:
             viewers = known.get("viewers", {})
             if name in viewers:
                 raise UsageError(
-                    f"viewer {name!r} is there already: revoke it first (scripts/fleet.py revoke-viewer {name})"
+                    f"viewer {name!r} is there already: revoke it first "
+                    f"({owner_command(f'fleet revoke-viewer {name}')})"
                 )
             return {**known, "viewers": {**viewers, name: credential.serial}}
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.access.profile import Profile
+from device.command import owner_command
 from device.errors import UsageError
 from device.fleet.envelope import SUBMISSION, EnvelopeBroken, answer, context_of
 from device.fleet.keeper import Keeper
@@ -59,7 +60,7 @@ def take_in(gallery: Gallery, keeper: Keeper, data: bytes, model_id: str, judge:
     head = HEAD.match(data)
     if head is None:
         raise UsageError(
-            "expected a file that scripts/fleet.py submit wrote, received another: check the name"
+            f"expected a file that {owner_command('fleet submit')} wrote, received another: check the name"
         )
     door = head[1].decode()
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from device.command import owner_command
 from device.errors import GalleryError, GalleryKeyError
 from device.gallery.dump import Dump, dump_from_bytes, dump_to_bytes, names, without
 from device.vault.files import erase, sync_folder
@@ -139,7 +140,7 @@ def _parts(path: Path) -> tuple[Header, bytes]:
             bytes.fromhex(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise GalleryError(
-            f"backup {path}: expected a file of scripts/backup.py create, received another: check the name"
+            f"backup {path}: expected a file of {owner_command('backup create')}, received another: check the name"
         ) from None
     return header, body
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from device.command import owner_command
 from device.errors import GalleryKeyError, GallerySealError
 from device.vault.anchor import Anchor, AnchorFile
 from device.vault.generation import GenerationFile
@@ -126,13 +127,13 @@ class GallerySeal:
         if kept is None:
             raise GalleryKeyError(
                 f"{self.generation.path} is missing, so nobody can tell whether gallery {self._path} is the newest: "
-                "put it back, or accept the gallery as it is (scripts/gallery_keys.py accept)"
+                f"put it back, or accept the gallery as it is ({owner_command('keys accept')})"
             )
         newest = max(kept, anchored, self._newest_seen)
         if state.generation < newest:
             raise GallerySealError(
                 f"gallery {self._path} was rolled back: it has change {state.generation}, the newest was {newest}: "
-                "put the newest back, or restore this one as a backup (scripts/backup.py restore)"
+                f"put the newest back, or restore this one as a backup ({owner_command('backup restore')})"
             )
         self._newest_seen = state.generation
         return state
@@ -178,7 +179,7 @@ class GallerySeal:
     def broken(self, what: str) -> GallerySealError:
         return GallerySealError(
             f"gallery {self._path} was changed by another hand, or is damaged: {what}: restore a backup "
-            "(scripts/backup.py restore), or move it away and enroll again"
+            f"({owner_command('backup restore')}), or move it away and enroll again"
         )
 
     def _template_place(self, subject_id: str, model_id: str) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from device.access.profile import Profile
+from device.command import owner_command
 from device.errors import GalleryError, GalleryKeyError, GalleryModelError, GallerySealError
 from device.gallery.dump import Dump, dump_tables, restore_tables
 from device.gallery.rows import Rows
@@ -144,7 +145,7 @@ class Store:
             raise GalleryModelError(
                 f"gallery {self.path} holds {others[0][1]} templates of model {others[0][0]}, the "
                 f"configured model is {self._model_id}: remove those subjects and enroll them again "
-                "(python enroll.py --list, --remove NAME, --name NAME), or name another gallery"
+                f"({owner_command('remove NAME')}), or name another gallery"
             )
 
     def damaged(self, what: str) -> GalleryError:
@@ -196,7 +197,7 @@ class Store:
             state = self.path.stat()
         except FileNotFoundError as fault:
             raise GalleryError(
-                f"gallery {self.path} does not exist: enroll somebody first (python enroll.py --name NAME), "
+                f"gallery {self.path} does not exist: enroll somebody first ({owner_command('enroll NAME')}), "
                 "or check the path"
             ) from fault
         if not stat.S_ISREG(state.st_mode):
@@ -234,14 +235,14 @@ class Store:
             return
         if self._read_only and not self._db.table_names():
             raise GalleryError(
-                f"gallery {self.path} is empty: enroll somebody first (python enroll.py --name NAME)"
+                f"gallery {self.path} is empty: enroll somebody first ({owner_command('enroll NAME')})"
             )
         is_plain = bool(self._db.table_names()) and not self._is_sealed()
         if self._read_only:
             what = "its templates are not sealed" if is_plain else "it lacks what this one needs"
             raise GalleryError(
                 f"gallery {self.path} is of an older release, {what}: bring it up to date "
-                "(scripts/gallery_keys.py seal), or enroll somebody"
+                f"({owner_command('keys seal')}), or enroll somebody"
             )
         seal = self._seal = self._prepare_seal(is_plain)
         with writing(self._db):  # a second program that opens the file at the same time waits here
@@ -252,7 +253,7 @@ class Store:
         if self.newly_sealed and not self.scrub():
             raise GalleryError(
                 f"gallery {self.path} is sealed now, but its log keeps templates in the clear while another program "
-                "reads it: stop that one and run scripts/gallery_keys.py seal"
+                f"reads it: stop that one and run {owner_command('keys seal')}"
             )
 
     def _prepare_seal(self, is_plain: bool) -> GallerySeal:
@@ -261,7 +262,7 @@ class Store:
         if is_plain and path.exists():
             raise GallerySealError(
                 f"gallery {self.path} was sealed before (there is {path}), and this one is not: somebody put it "
-                "there: restore a backup (scripts/backup.py restore), or move both files away and enroll again"
+                f"there: restore a backup ({owner_command('backup restore')}), or move both files away and enroll again"
             )
         seal = GallerySeal(self.path, self._keys, ring or self._keys.create())
         seal.begin(fresh=ring is None)
@@ -292,7 +293,7 @@ class Store:
         if ring is None:
             raise GalleryKeyError(
                 f"gallery {self.path} is sealed, and its {self._keys} is missing: put your copy of it back, restore "
-                "a backup (scripts/backup.py restore), or move the gallery away and enroll again"
+                f"a backup ({owner_command('backup restore')}), or move the gallery away and enroll again"
             )
         if self._seal is None or self._seal.ring != ring:
             self._seal = GallerySeal(self.path, self._keys, ring, after=self._seal)

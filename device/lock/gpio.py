@@ -33,7 +33,8 @@ class GpioLock(PulseLock):
             raise LockError(f"{self}: {error}: apt install python3-lgpio, or run with --demo") from error
         except Exception as error:
             raise LockError(
-                f"{self}: cannot be claimed: {error}: check lock.pin and the gpio group, or run with --demo"
+                f"{self}: cannot be claimed: {error}: check lock.pin, the gpio group, and that no other program has it "
+                "(a running door: sudo systemctl stop face-unlock face-unlock-lock), or run with --demo"
             ) from error
         try:
             super().__init__(pulse_s=pulse_s)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from device.command import owner_command
 from device.errors import GalleryError, GalleryKeyError
 from device.vault.files import make_folder, update_private
 from device.vault.generation import GenerationFile
@@ -90,7 +91,7 @@ class AnchorFile:
     def _odd(self, what: str) -> GalleryKeyError:
         return GalleryKeyError(
             f"{self.path}: {what}, so nobody can tell what else was taken away or put back: put your copy of it "
-            "back, or accept what is there (scripts/gallery_keys.py accept)"
+            f"back, or accept what is there ({owner_command('keys accept')})"
         )
 
 

@@ -13,6 +13,7 @@ import hmac
 import re
 from pathlib import Path
 
+from device.command import owner_command
 from device.errors import GalleryError, GalleryKeyError
 from device.vault.files import make_folder, replace_private
 from device.vault.sealing import SealBroken, Sealer
@@ -82,5 +83,5 @@ class GenerationFile:
     def _odd(self, what: str) -> GalleryKeyError:
         return GalleryKeyError(
             f"{self.path}: {what}: put your copy of it back, or accept the gallery as it is "
-            "(scripts/gallery_keys.py accept)"
+            f"({owner_command('keys accept')})"
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from device.command import owner_command
 from device.errors import GalleryError, GallerySealError
 from device.vault.anchor import AnchorFile
 from device.vault.files import update_private
@@ -112,5 +113,5 @@ class KeptFile:
     def _lost(self, what: str) -> KeptLost:
         return KeptLost(
             f"{self.path}: {what}: the worst is taken for what stood in it; to begin anew: "
-            "scripts/gallery_keys.py accept"
+            f"{owner_command('keys accept')}"
         )

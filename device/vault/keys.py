@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from device.command import owner_command
 from device.errors import GalleryBoardError, GalleryKeyError
 from device.vault.board import NAMES, Board, Identity
 from device.vault.files import add_private, make_folder, replace_private
@@ -164,8 +165,8 @@ def _opened(bond: Bond, origin: str, board: Board) -> bytes:
         received = f"with mark {mark}" if mark else "that can be read: none"
         raise GalleryBoardError(
             f"{origin}: was bound to another board: expected its {name}, with mark {bond.mark.hex()}, received one "
-            f"{received}: put the card back into its board, restore a backup (scripts/backup.py restore), or move key "
-            "and gallery away and enroll again"
+            f"{received}: put the card back into its board, restore a backup ({owner_command('backup restore')}), or "
+            "move key and gallery away and enroll again"
         )
     return key
 
@@ -238,8 +239,8 @@ class KeyStore:
         # systemd itself guards its credentials; with an access control list their group bits are only its mask.
         if not self.is_credential and state.st_mode & 0o077:
             raise GalleryKeyError(
-                f"{self}: others may read it (mode {state.st_mode & 0o777:04o}, expected 0600): chmod 600 it, and if "
-                "others could, rotate the key (scripts/gallery_keys.py rotate)"
+                f"{self}: others may read it (mode {state.st_mode & 0o777:04o}, expected 0600): chmod 600 {self.path}, "
+                f"and if others could, rotate the key ({owner_command('keys rotate')})"
             )
 
 
@@ -266,7 +267,7 @@ def check_bond(store: KeyStore) -> None:
     if ring is not None and ring.bound_to is None:
         raise GalleryKeyError(
             f"{store}: is bound to nothing, and this board has its {NAMES[identity.kind]}: anybody could have put key "
-            "and gallery here: if they are yours, bind them (scripts/gallery_keys.py bind), or set unbound_key = true"
+            f"and gallery here: if they are yours, bind them ({owner_command('keys bind')}), or set unbound_key = true"
         )
 
 
@@ -281,7 +282,7 @@ def bond_text(ring: KeyRing, store: KeyStore) -> str:
         )
     return (
         f"the key is bound to this board, by its {NAMES[ring.bound_to]}: on another one only a backup with a "
-        "passphrase brings everybody back (scripts/backup.py create FILE)"
+        f"passphrase brings everybody back ({owner_command('backup create FILE')})"
     )
 
 

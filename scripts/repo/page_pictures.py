@@ -77,7 +77,7 @@ LINES: list[tuple[str, dict[str, object]]] = [
             "stage": "judged",
             "reason": "outside_hours",
             "subject_id": "Grace",
-            "advice": "--change NAME --hours",
+            "advice": "face-unlock change NAME --hours",
         },
     ),
     ("heartbeat", {"fps": 9.8, "is_locked": True, "camera_lost": False}),

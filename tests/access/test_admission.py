@@ -97,7 +97,7 @@ def test_entries_of_a_guest_that_are_gone_are_used_up(door, how):
     file.unlink() if how == "deleted" else file.write_bytes(before)
     for _ in range(2):
         assert door.face().reason is Reason.NO_ENTRIES_LEFT
-        assert "gallery_keys.py accept" in door.admission._usage.fault
+        assert "keys accept" in door.admission._usage.fault
         door.restart()
     assert door.face("bob").granted  # nothing is counted of Bob
 

@@ -78,6 +78,33 @@ def test_a_service_is_said_to_run_or_why_not(setup, machine, state, light, said)
     assert said in found[1].text
 
 
+@pytest.mark.parametrize(
+    ("load_state", "says", "cure"),
+    [
+        ("masked", "is masked", "systemctl unmask face-unlock"),
+        ("bad-setting", "systemd does not take its unit (bad-setting)", "systemd-analyze verify"),
+        ("error", "systemd does not take its unit (error)", "systemd-analyze verify"),
+    ],
+)
+def test_a_unit_that_systemd_does_not_take_is_not_called_one_that_was_never_installed(
+    setup, machine, load_state, says, cure
+):
+    """A typo in a drop-in, or a mask: to install again would change nothing."""
+    machine.answers("systemctl", f"LoadState={load_state}\nActiveState=inactive\n")
+    found = list(services.check(setup))
+    assert lights(found) == [RED, RED]
+    assert says in found[1].text
+    assert cure in found[1].advice
+    assert services.is_installed(machine.host)
+
+
+@pytest.mark.parametrize("answer", ["", "LoadState=not-found\nActiveState=inactive\n"])
+def test_a_unit_that_systemd_does_not_know_is_not_installed(setup, machine, answer):
+    machine.answers("systemctl", answer)
+    assert not services.is_installed(machine.host)
+    assert "not installed as a service" in next(services.check(setup)).text
+
+
 def test_without_services_a_door_that_runs_by_hand_is_found(setup, machine):
     assert "no door runs" in next(services.check(setup)).text
     machine.runs(812, "/usr/bin/python3", "unlock.py", "--config", "x")

@@ -69,7 +69,7 @@ def test_files_that_an_init_did_not_come_to_write_are_written_by_renew(site: Sit
     folder = site.folder / "gallery.db.fleet"
     shutil.rmtree(folder)
     assert site.run("init", "--host", "broker.example") == 2
-    assert "scripts/fleet.py renew" in capsys.readouterr().err
+    assert "fleet renew" in capsys.readouterr().err
     assert site.run("renew") == 0
     assert {each.name for each in folder.iterdir()} == {"broker", "homeassistant", "keeper"}
     assert "at each door" not in capsys.readouterr().out

@@ -120,7 +120,7 @@ def test_a_generation_that_is_missing_is_refused_until_it_is_accepted(path):
     filled(path)
     path.with_name("gallery.db.generation").unlink()
     for read_only in (True, False):
-        with pytest.raises(GalleryKeyError, match=r"gallery_keys\.py accept"):
+        with pytest.raises(GalleryKeyError, match=r"keys accept"):
             open_gallery(path, read_only=read_only)
     with Gallery(path, model_id=None, dimension=1, read_only=True, any_generation=True) as gallery:
         gallery.seal.accept(Anchor(gallery.state().generation))
@@ -134,7 +134,7 @@ def test_an_anchor_that_is_missing_is_refused_until_it_is_accepted(path):
         with pytest.raises(GalleryKeyError) as caught:
             open_gallery(path, read_only=read_only)
         assert "gallery.db.anchor: is missing" in one_line(caught)
-        assert "gallery_keys.py accept" in one_line(caught)
+        assert "keys accept" in one_line(caught)
     with Gallery(path, model_id=None, dimension=1, read_only=True, any_generation=True) as gallery:
         gallery.seal.accept(Anchor(gallery.state().generation))
     assert open_gallery(path, read_only=True).count() == 500
@@ -233,9 +233,7 @@ def test_a_plain_gallery_is_sealed_by_the_next_writer(path):
     rows = units(40)
     plain(path, rows)
     assert rows[3].tobytes() in files_of(path)
-    with pytest.raises(
-        GalleryError, match=r"not sealed: bring it up to date \(scripts/gallery_keys\.py seal\)"
-    ):
+    with pytest.raises(GalleryError, match=r"not sealed: bring it up to date \(.+ keys seal\)"):
         open_gallery(path, read_only=True)
     assert rows[3].tobytes() in files_of(path)
     with open_gallery(path) as gallery:

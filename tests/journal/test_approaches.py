@@ -90,7 +90,7 @@ CAUSES: dict[str, tuple[list[tuple[Reason, int, dict[str, Any]]], dict[str, Any]
             "reason": "outside_hours",
             "stage": "judged",
             "subject_id": "bob",
-            "advice": "--change NAME --hours",
+            "advice": "face-unlock change NAME --hours",
         },
     ),
     "the PIN is locked": (

@@ -147,7 +147,7 @@ def test_it_is_not_started_by_hand() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "run enroll.py --page" in done.stderr
+    assert "run `face-unlock enroll NAME --page`" in done.stderr
 
 
 def test_systemd_starts_it_where_its_socket_is(

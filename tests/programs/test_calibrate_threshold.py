@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -105,6 +106,13 @@ def test_the_curve_can_be_measured_anew(benchmark, gallery, capsys):
 def test_mistakes_are_one_line(gallery, capsys, arguments, code, said):
     error = calibrate(capsys, gallery, *arguments, code=code)
     assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_picture_without_the_library_that_draws_it_is_one_line(gallery, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    error = calibrate(capsys, gallery, "--picture", "curve.png", code=2)
+    assert "needs matplotlib" in error
     assert error.count("\n") == 1
 
 

@@ -101,8 +101,8 @@ def test_every_command_that_a_page_tells_an_owner_to_type_exists() -> None:
     assert [(name, option) for name, option in sorted(typed) if option not in helps[name]] == []
 
 
-def test_every_word_of_door_and_lock_process_stands_in_install() -> None:
-    page = DOCS[Path("docs/owner/install.md")]
+def test_every_word_of_door_and_lock_process_stands_in_the_page_of_the_log() -> None:
+    page = DOCS[Path("docs/owner/log.md")]
     for word in [*DoorState, *Alarm, *Refusal]:
         assert f"`{word}`" in page, word
     for event in TOLD:
@@ -119,6 +119,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", PAGES[page]):
         if not target.startswith("http"):
             assert (ROOT / page.parent / target).exists(), f"{page} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"(?ms)^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"))
+    headings = (heading.lower() for heading in re.findall(r"(?m)^#+ (.+)$", text))
+    return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", list(PAGES), ids=str)
+def test_links_into_a_page_lead_to_one_of_its_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", PAGES[page]):
+        file = (ROOT / page.parent / target).resolve() if target else ROOT / page
+        assert anchor in anchors(file), f"{page} links to {target}#{anchor}"
 
 
 def test_make_help_lists_at_most_twelve_targets_and_the_named_ones() -> None:

@@ -11,6 +11,7 @@ from device.doctor.host import Host
 NAME = "services"
 UNITS = ("face-unlock-lock.service", "face-unlock.service")
 KEYS = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,ExecMainStatus,ConditionResult"
+NOT_FOUND = "not-found"
 BY_HAND = "to have it start with the board: sudo scripts/install.sh"
 
 
@@ -31,8 +32,8 @@ def check(setup: Setup) -> Iterator[Finding]:
 
 
 def is_installed(host: Host) -> bool:
-    """Say whether systemd knows the door's unit."""
-    return (state_of(host, UNITS[-1]) or {}).get("LoadState") == "loaded"
+    """Say whether systemd knows the door's unit, also one that it does not take."""
+    return (state_of(host, UNITS[-1]) or {}).get("LoadState", NOT_FOUND) != NOT_FOUND
 
 
 def state_of(host: Host, unit: str) -> dict[str, str] | None:
@@ -53,8 +54,14 @@ def judge(unit: str, state: dict[str, str]) -> Finding:
         if restarts not in ("", "0"):
             return yellow(NAME, f"{unit} runs; it had to be started again {restarts} times", f"see {log}")
         return green(NAME, f"{unit} runs")
-    if state.get("LoadState") != "loaded":
+    load = state.get("LoadState", NOT_FOUND)
+    if load == NOT_FOUND:
         return red(NAME, f"{unit} is not installed", "sudo scripts/install.sh")
+    if load == "masked":
+        return red(NAME, f"{unit} is masked", f"sudo systemctl unmask {unit}")
+    if load != "loaded":
+        wrong = f"systemd-analyze verify {unit}.service; systemctl cat {unit}"
+        return red(NAME, f"{unit}: systemd does not take its unit ({load})", wrong)
     if active == "inactive" and state.get("ConditionResult") == "no":
         return red(NAME, f"{unit} waits until somebody is enrolled", "face-unlock enroll NAME, then start it")
     status = state.get("ExecMainStatus", "0")

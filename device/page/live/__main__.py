@@ -57,7 +57,8 @@ def given() -> Iterator[socket.socket]:
         control = socket.socket(fileno=os.dup(0))
     except OSError:
         raise UsageError(
-            "no program: expected its socket as stdin: run enroll.py --page or scripts/aim.py, which start this"
+            "no program: expected its socket as stdin: run `face-unlock enroll NAME --page` or `face-unlock aim`, "
+            "which start this"
         ) from None
     with control:
         yield control

@@ -23,7 +23,7 @@ LATE_S = (
 AUTOMATIC, MANUAL = 3, 1  # V4L2_EXPOSURE_APERTURE_PRIORITY, V4L2_EXPOSURE_MANUAL
 LONGEST_EXPOSURE = 330.0  # in V4L2's 100 microseconds: hardly less than 1/30 s
 CHECK = {
-    False: "check that it is there and not in use",
+    False: "check that it is there, and that no other program has it (a running door: sudo systemctl stop face-unlock)",
     True: "check the address and its login, and that the camera allows one more viewer",
 }
 

@@ -69,7 +69,10 @@ class Picamera2Camera(LiveCamera):
         try:
             camera = self._module.Picamera2(self._index)
         except (RuntimeError, IndexError) as error:
-            raise CameraLost(f"camera {self.name}: {one_line(error)}: check cable and other users") from error
+            raise CameraLost(
+                f"camera {self.name}: {one_line(error)}: check the cable, and that no other program has it (a running "
+                "door: sudo systemctl stop face-unlock)"
+            ) from error
         try:
             self._configure(camera)
         except BaseException:
