@@ -18,6 +18,7 @@ import argparse
 import math
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -133,8 +134,7 @@ class Stage:
 
     def _scene(self, fault: Fault, tap: Tap | None) -> Scene:
         address = self.folder / "tap.sock" if tap else self.supervisor.address
-        gallery = self.state / "gallery.db" if self.state else None
-        media = (self.clip, gallery) if fault.whole else (None, None)
+        media = (self.clip, self.state / "gallery.db") if fault.whole and self.state else (None, None)
         calls = self.folder / "calls" if fault.watched else None
         disk = Disk(self.state) if fault.watched and self.state else None
         recognizer = Recognizer(self.folder, address, *media, calls)
@@ -348,6 +348,9 @@ def scratch_folder() -> Iterator[Path]:
 def main(arguments: list[str] | None = None) -> int:
     """Break the door, and return 1 if the pin, the files or the audit ever did what they must not."""
     args = parse(arguments)
+    signal.signal(
+        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
+    )  # who is stopped leaves nobody behind
     rng, can_watch = random.Random(args.seed), has_strace()
     if not can_watch and (args.whole or args.cuts != NO_CUTS):
         print("no strace here: no power is cut with the files put back (apt install strace)", file=sys.stderr)
