@@ -19,7 +19,6 @@ import math
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,9 +49,9 @@ from scripts.prove.faults import (
     exhaust,
     fill_disk,
 )
-from scripts.prove.parties import START_S, Recognizer, Supervisor, Tap, wait_for
+from scripts.prove.parties import START_S, Recognizer, Supervisor, Tap, enroll, wait_for
 from scripts.prove.report import command_of, cut_table, table, write_report
-from scripts.prove.stores import GUEST, Stored, lost, stored, unaudited
+from scripts.prove.stores import Stored, lost, stored, unaudited
 from scripts.prove.waits import Waits
 from scripts.stage.mock_pins import Trace
 
@@ -265,19 +264,6 @@ class Stage:
         if process is not None:
             process.kill()
             wait_for(lambda: self.supervisor.process is not process, 10)
-
-
-def enroll(folder: Path) -> tuple[Path, Path]:
-    """Make a clip of somebody, and a door that knows them as a guest with counted entries."""
-    clip, state = folder / "clip.mp4", folder / "state"
-    photo = str(ROOT / "tests/data/astronaut.jpg")
-    make = [sys.executable, str(ROOT / "scripts/make_clip.py"), str(clip), "nobody:0.3", f"{photo}:8"]
-    learn = [sys.executable, str(ROOT / "enroll.py"), "--name", GUEST, "--images", photo, "--no-sheet"]
-    (folder / "empty.toml").touch()
-    learn += ["--gallery", str(state / "gallery.db"), "--config", str(folder / "empty.toml")]
-    for command in (make, [*learn, "--entries", "100000"]):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-    return clip, state
 
 
 def prove(

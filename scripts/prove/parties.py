@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 from scripts.prove.disk import watched
+from scripts.prove.stores import GUEST
 from scripts.prove.waits import Waits, threads_of, waited_s
 
 MOCK = [sys.executable, str(ROOT / "scripts/stage/mock_pins.py")]
@@ -31,6 +32,19 @@ def wait_for(condition: Callable[[], bool], patience_s: float, waits: Waits | No
             return False
         time.sleep(0.005)
     return True
+
+
+def enroll(folder: Path) -> tuple[Path, Path]:
+    """Make a clip of somebody, and a door that knows them as a guest with counted entries."""
+    clip, state = folder / "clip.mp4", folder / "state"
+    photo = str(ROOT / "tests/data/astronaut.jpg")
+    make = [sys.executable, str(ROOT / "scripts/make_clip.py"), str(clip), "nobody:0.3", f"{photo}:8"]
+    learn = [sys.executable, str(ROOT / "enroll.py"), "--name", GUEST, "--images", photo, "--no-sheet"]
+    (folder / "empty.toml").touch()
+    learn += ["--gallery", str(state / "gallery.db"), "--config", str(folder / "empty.toml")]
+    for command in (make, [*learn, "--entries", "100000"]):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    return clip, state
 
 
 class Supervisor:
