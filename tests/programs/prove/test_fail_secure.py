@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +24,7 @@ from scripts.prove.report import BEGIN, END, table, write_report
 from scripts.prove.stores import Stored, config_of, lost, stored, unaudited
 from tests.support.checkout import ROOT, run_program
 from tests.support.galleries import copy_gallery
+from tests.support.waiting import wait_until
 
 PULSE_S = 0.8
 NOTHING = Fault("nothing", lambda scene: None)
@@ -31,6 +39,29 @@ def test_one_fault_of_each_kind():
     assert done.stdout.endswith(f"{len(kinds)} faults, 0 violations\n")
     for fault in kinds:
         assert f"| {fault.name} |" in done.stdout
+
+
+def test_a_proof_that_is_stopped_leaves_nobody_behind(tmp_path):
+    command = [sys.executable, "scripts/prove/fail_secure.py", "--faults", "20", "--pulse", str(PULSE_S)]
+    proof = subprocess.Popen(
+        [*command, "--quiet"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+    )
+    wait_until(lambda: list(tmp_path.glob("fail-secure-*/bolt.sock")), 240)
+    proof.terminate()
+    assert proof.wait(240) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+    # A recognizer that was being started has nobody to end it: it does so itself, where its pipe is closed.
+    wait_until(lambda: not [each for each in running() if str(tmp_path).encode() in each], 240)
+
+
+def running() -> Iterator[bytes]:
+    """Yield the command of every process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            yield path.read_bytes()
 
 
 @pytest.fixture
