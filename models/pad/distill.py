@@ -20,7 +20,6 @@ from models.pad.teachers import CLIP, joint, load_teacher
 FIELDS = ("near", "wide", "teachers", "live", "kind", "source", "fills")
 LEAN, LEAN_RECORDED = 0.5, 2.0  # of the target logit toward the truth; recordings are real, simulations not
 BESIDE = 0.1  # weight of each teacher's own answer
-LEAST_VARIANCE = 1e-3  # of a channel that hardly says anything
 RIDGE = 0.1  # of the features' variance
 REFRESH = 200  # batches between looks for new parts
 
@@ -93,37 +92,6 @@ def to_input(looks: npt.NDArray[np.uint8]) -> Tensor:
     return pictures.contiguous(memory_format=torch.channels_last)
 
 
-class EarlyLoss(nn.Module):
-    """The objective "early": the early layers, of ReLUs, say what those of the parents say, of PReLUs.
-
-    The loss is the squared error of each channel of the map, in variances of that channel, a hint as in FitNets (Romero
-    et al., arXiv 1412.6550). Without it the slopes that a ReLU lacks cost most of what the parents have learned.
-    """
-
-    def __init__(self, student: TwoLooks, parents: TwoLooks) -> None:
-        super().__init__()
-        self.student, self.parents = student, [parents.eval()]  # in a list: it is no part of what learns
-
-    def forward(
-        self, near: Tensor, wide: Tensor, _teachers: Tensor, _target: Tensor, _progress: float
-    ) -> dict[str, Tensor]:
-        (parents,) = self.parents
-        errors = {
-            "near": error(self.student.near, parents.near, near),
-            "wide": error(self.student.wide, parents.wide, wide),
-        }
-        return {"total": errors["near"] + errors["wide"], **{k: v.detach() for k, v in errors.items()}}
-
-
-def error(trunk: MiniFASNet, parent: MiniFASNet, looks: Tensor) -> Tensor:
-    """Return the squared error of a trunk's early map, in variances of its parent's channels, their mean."""
-    with torch.no_grad():
-        wanted = parent.early(looks).float()
-    with torch.autocast(looks.device.type, enabled=False):
-        missed = (trunk.early(looks) - wanted).square().mean((0, 2, 3))
-    return (missed / wanted.var((0, 2, 3)).clamp(min=LEAST_VARIANCE)).mean()
-
-
 class JointLoss(nn.Module):
     """The objective "joint": cross-entropy to the target's share, and each teacher's own logit beside it.
 
@@ -167,7 +135,7 @@ def load_parents(folder: Path, near: str, wide: str) -> TwoLooks:
     Raises:
         ValueError: the near one has no gates, or the wide one has some.
     """
-    parents = TwoLooks("prelu")
+    parents = TwoLooks(parents=True)
     copy_trunk(parents.near, load_teacher(folder / f"pad_teacher_{near}.onnx"))
     copy_trunk(parents.wide, load_teacher(folder / f"pad_teacher_{wide}.onnx"))
     stem = parents.wide.trunk[0][0]  # Silent-Face wants BGR in [0, 255]

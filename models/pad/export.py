@@ -22,7 +22,7 @@ from device.numeric.quantization import dequantize, quantize
 from models.int8 import export
 from models.int8.equalization import equalize
 from models.int8.litert_graph import read_graph, write_graph
-from models.int8.quantization_aware import fold
+from models.int8.quantization_aware import fold, int8_activations
 from models.networks.blocks import ConvBlock, SqueezeExcite
 from models.networks.minifasnet import MiniFASNet
 
@@ -56,6 +56,7 @@ class Answer(nn.Module):
             convolution.bias.copy_((whole.bias * line).sum() + first.bias[:1])
         self.answer[0], self.answer[1] = convolution, nn.Identity()
         equalize(self, looks[:EQUALIZING_LOOKS])
+        int8_activations(self)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.answer(self.widen(self.trunk(pictures))).flatten(1)

@@ -23,12 +23,11 @@ if find_spec("torch") is None:
     )
 
 import torch
-from torch import nn
 
 from device.programs import Parser
 from models.networks.pad import TwoLooks
 from models.pad.agreement import Agreement
-from models.pad.distill import EarlyLoss, JointLoss, Looks, inherit, load_parents
+from models.pad.distill import JointLoss, Looks, inherit, load_parents
 from models.pad.photographs import CHOOSE, LEARN
 from models.training.loop import Run, fit, load_recipe
 from scripts.train.train_command import run_to_end
@@ -60,8 +59,7 @@ def train(args: argparse.Namespace) -> None:
     if not len(looks):
         raise ValueError(f"{args.looks} has no looks to learn from: run make_pad_looks.py first")
     resumed = (args.out / "checkpoint.pt").exists()
-    parents = load_parents(args.data, args.near, args.wide)
-    student = TwoLooks() if resumed else inherit(parents, looks)
+    student = TwoLooks() if resumed else inherit(load_parents(args.data, args.near, args.wide), looks)
     run = Run(args.out, recipe, student, torch.device("cpu"))
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     evaluate = Agreement(Looks.open(args.looks, CHOOSE))
@@ -71,17 +69,12 @@ def train(args: argparse.Namespace) -> None:
         run.log(objective="inherited", **evaluate(student))
     fit(
         run,
-        lambda name, network: objective(name, network, parents),
+        lambda name, network: JointLoss(network, late=name == "late"),
         lambda phase, start: looks.stream(recipe.batch, recipe.seed, start),
         evaluate,
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
     )
-
-
-def objective(name: str, network: TwoLooks, parents: TwoLooks) -> nn.Module:
-    """Make the loss of a phase."""
-    return EarlyLoss(network, parents) if name == "early" else JointLoss(network, late=name == "late")
 
 
 if __name__ == "__main__":
