@@ -16,8 +16,8 @@ from models.networks.minifasnet import MiniFASNet
 NEAR_PX, WIDE_PX = 128, 80
 NEAR_TEACHERS, WIDE_TEACHERS = (2, 3, 4, 5), (0, 1)  # of models.pad.teachers.NAMES
 MIXED = 0.5  # agrees more with the joint teacher than either alone
-# The layers that keep the slopes of their PReLUs: without those of that one layer, the parent's order of looks agrees
-# with its own by less than 0.9975. Every other one is a ReLU, which costs nothing in int8.
+# The layers whose slopes the parents need most, found by dropping one layer's at a time (docs/research/train.md). In
+# every other layer a ReLU takes the place of the PReLU, which costs nothing in int8.
 NEAR_SLOPES = (
     "trunk.0",
     "trunk.2.depthwise",
