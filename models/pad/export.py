@@ -1,8 +1,8 @@
 """Bring the liveness network to the board: each trunk an int8 file, its answer one convolution, its channels equalized.
 
-The near network's gates stay float32. Behind the last activation all is linear: the global depthwise convolution and
-the answer are one convolution over the whole map, of one channel. Equalization needs an activation f(s x) = s f(x),
-which ReLU is (models.int8.equalization).
+The stem and the near network's gates stay float32. Behind the last activation all is linear: the global depthwise
+convolution and the answer are one convolution over the whole map, of one channel. Equalization needs an activation
+f(s x) = s f(x), which ReLU and PReLU are (models.int8.equalization).
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from models.networks.minifasnet import MiniFASNet
 PIXEL_MEAN, PIXEL_STD = 0.0, 255.0
 EQUALIZING_LOOKS = 256
 HEADROOM = 1.1  # of the logit's range
-# A gate is one number a channel, of means that differ by hundredths: int8 loses it, and in float32 it costs nothing.
 OPERATORS = export.INT8_OPERATORS | {"DEQUANTIZE"}
-FLOAT_GATES = {
-    "regex": f".*{SqueezeExcite.__name__}.*",
-    "operation": "*",
-    "algorithm_key": AlgorithmName.NO_QUANTIZE,
-    "op_config": {},
-}
+# What stays float32. A gate is one number a channel, of means that differ by hundredths. The stem's map holds the
+# faintest texture, and its slopes ask for negative values in the same 256 steps. In float32 neither costs any time.
+FLOAT = tuple(
+    {"regex": regex, "operation": "*", "algorithm_key": AlgorithmName.NO_QUANTIZE, "op_config": {}}
+    for regex in (f".*{SqueezeExcite.__name__}.*", rf".*_trunk/{ConvBlock.__module__}.ConvBlock_[01]/.*")
+)
 
 
 class Answer(nn.Module):
@@ -68,7 +67,7 @@ def to_files(network: MiniFASNet, name: str, looks: npt.NDArray[np.uint8], folde
     scaled = torch.from_numpy(looks[:EQUALIZING_LOOKS]).permute(0, 3, 1, 2).float() / 255
     export.to_litert(Answer(network, scaled), single)
     job = quantizer.Quantizer(str(single))
-    job.load_quantization_recipe([*recipe.static_wi8_ai8(), FLOAT_GATES])
+    job.load_quantization_recipe([*recipe.static_wi8_ai8(), *FLOAT])
     interpreter = Interpreter(str(single))
     signature, inputs = next(iter(interpreter.get_signature_list().items()))
     given = [{inputs["inputs"][0]: normalize(look[None])} for look in export.with_extremes(looks)]

@@ -253,7 +253,7 @@ def test_a_trunk_is_exported_as_it_was_trained(looks: Path, data: Path, tmp_path
         single, int8 = to_files(trunk, name, pictures, tmp_path)
         assert outputs(single, pictures) == pytest.approx(exact, abs=2e-3)
         assert np.isfinite(outputs(int8, pictures)).all()
-        assert operators(int8) - INT8_OPERATORS == (OPERATORS - INT8_OPERATORS if name == "near" else set())
+        assert operators(int8) - INT8_OPERATORS == OPERATORS - INT8_OPERATORS
 
 
 def test_a_run_goes_on_and_ends_at_a_door_that_takes_its_files(
