@@ -114,7 +114,7 @@ boot() {
     say "booting"
     timeout "$BOOT_S" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 -display none -no-reboot \
         -drive file="$IMAGE",format=raw,if=virtio,cache=unsafe -nic user,model=virtio \
-        -kernel "$BOARDS/vmlinuz" -initrd "$BOARDS/initrd" -append "root=/dev/vda rw console=ttyS1 quiet" \
+        -kernel "$BOARDS/vmlinuz" -initrd "$BOARDS/initrd" -append "root=/dev/vda rw console=ttyS1 quiet systemd.mask=serial-getty@ttyS1.service" \
         -chardev socket,id=tpm,path="$BOARDS/tpm/sock" -tpmdev emulator,id=tpm,chardev=tpm -device tpm-tis,tpmdev=tpm \
         -serial file:"$BOARDS/serial.log" -serial file:"$LOG" -monitor none || fail "the machine did not go off by itself"
     grep -a "^board: " "$LOG" || true
