@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +25,12 @@ from models.int8.equalization import equalize
 from models.int8.litert_graph import read_graph, write_graph
 from models.int8.quantization_aware import fold, int8_activations
 from models.networks.blocks import ConvBlock, SqueezeExcite
-from models.networks.minifasnet import MiniFASNet
+from models.networks.minifasnet import Block, MiniFASNet
 
 PIXEL_MEAN, PIXEL_STD = 0.0, 255.0
 EQUALIZING_LOOKS = 256
 HEADROOM = 1.1  # of the logit's range
 OPERATORS = export.INT8_OPERATORS | {"DEQUANTIZE"}
-# What stays float32. A gate is one number a channel, of means that differ by hundredths. The stem's map holds the
-# faintest texture, and its slopes ask for negative values in the same 256 steps. In float32 neither costs any time.
-FLOAT = tuple(
-    {"regex": regex, "operation": "*", "algorithm_key": AlgorithmName.NO_QUANTIZE, "op_config": {}}
-    for regex in (f".*{SqueezeExcite.__name__}.*", rf".*_trunk/{ConvBlock.__module__}.ConvBlock_[01]/.*")
-)
 
 
 class Answer(nn.Module):
@@ -67,7 +62,7 @@ def to_files(network: MiniFASNet, name: str, looks: npt.NDArray[np.uint8], folde
     scaled = torch.from_numpy(looks[:EQUALIZING_LOOKS]).permute(0, 3, 1, 2).float() / 255
     export.to_litert(Answer(network, scaled), single)
     job = quantizer.Quantizer(str(single))
-    job.load_quantization_recipe([*recipe.static_wi8_ai8(), *FLOAT])
+    job.load_quantization_recipe([*recipe.static_wi8_ai8(), *float_rules(network)])
     interpreter = Interpreter(str(single))
     signature, inputs = next(iter(interpreter.get_signature_list().items()))
     given = [{inputs["inputs"][0]: normalize(look[None])} for look in export.with_extremes(looks)]
@@ -84,6 +79,31 @@ def to_files(network: MiniFASNet, name: str, looks: npt.NDArray[np.uint8], folde
     job.quantize(ranges).export_model(str(int8))
     write_graph(*read_graph(int8), int8)
     return single, int8
+
+
+def float_rules(network: MiniFASNet) -> list[dict[str, Any]]:
+    """Return rules of the quantizer for what stays float32, which costs next to no time.
+
+    The stem: its map holds the faintest texture, and its slopes ask for negative values in the same 256 steps. The
+    gates: one number a channel, of means that differ by hundredths. The sums behind them: gated channels differ in
+    range, and would be rounded before they are added.
+    """
+    gated = [
+        number
+        for number, layer in enumerate(network.trunk)
+        if isinstance(layer, Block) and isinstance(layer.excite, SqueezeExcite)
+    ]
+    names = [rf"_trunk/{ConvBlock.__module__}\.{ConvBlock.__name__}_[01]/", f"{SqueezeExcite.__name__}"]
+    names += [f"{Block.__name__}_{number};" for number in gated]
+    return [
+        {
+            "regex": f".*{name}.*",
+            "operation": "*",
+            "algorithm_key": AlgorithmName.NO_QUANTIZE,
+            "op_config": {},
+        }
+        for name in names
+    ]
 
 
 def normalize(looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
