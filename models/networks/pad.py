@@ -16,15 +16,13 @@ from models.networks.minifasnet import MiniFASNet
 NEAR_PX, WIDE_PX = 128, 80
 NEAR_TEACHERS, WIDE_TEACHERS = (2, 3, 4, 5), (0, 1)  # of models.pad.teachers.NAMES
 MIXED = 0.5  # agrees more with the joint teacher than either alone
-# The layers whose slopes the parents need most, found by dropping one layer's at a time (docs/research/train.md). In
-# every other layer a ReLU takes the place of the PReLU, which costs nothing in int8.
+# The layers whose slopes the parents need most for the time they take (docs/research/train.md). In every other layer a
+# ReLU takes the place of the PReLU, which costs nothing in int8.
 NEAR_SLOPES = (
     "trunk.0",
     "trunk.2.depthwise",
     "trunk.3.depthwise",
     "trunk.5.expand",
-    "trunk.7.expand",
-    "trunk.8.expand",
     "trunk.9.expand",
     "trunk.13.expand",
 )
