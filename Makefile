@@ -30,7 +30,7 @@ demo: .venv/ready ## enroll one person; a stranger, a print, a screen and that p
 	$(RUN) scripts/demo.py $(ARGS)
 
 test: .venv/ready ## test everything that runs on the board
-	$(RUN) -m pytest -n 4 --dist worksteal $(ARGS)
+	$(RUN) -m pytest -n 8 --dist worksteal $(ARGS)
 
 test-train: .venv-train/ready ## test training and export (CPU torch)
 	OMP_NUM_THREADS=1 $(TRAIN) -m pytest -m train -n 2 --dist loadfile $(ARGS)
