@@ -44,14 +44,20 @@ def enter() -> None:
 
 
 def leave_root() -> None:
-    """Become the page's own user, or nobody, where this is root."""
-    if os.geteuid() != 0:
+    """Become the page's own user, or nobody, where this is root and the program lies where others may read it."""
+    if os.geteuid() != 0 or not is_open_to_others():
         return
     user = next(filter(None, map(known_user, (OWN_USER, NOBODY))), None)
     if user is not None:
         os.setgroups([])
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+
+
+def is_open_to_others() -> bool:
+    """Say whether every user can load the program: a checkout in a folder of mode 0700 nobody else can."""
+    places = [place for folder in map(Path, program_folders()) for place in (folder, *folder.parents)]
+    return all(place.stat().st_mode & 0o001 for place in places if place.exists())
 
 
 def known_user(name: str) -> pwd.struct_passwd | None:
