@@ -104,6 +104,7 @@ class Lesson:
             ]
             student.train(was_training)
         self.to_student = Redimension(target_dim, shapes[-1][1]).to(calibration.device)
+        self.map_size = shapes[-2][2:]
         self.lifts: list[nn.Module] = [
             # a MobileFaceNet has the teacher's own table
             nn.Identity()
@@ -145,15 +146,45 @@ class Redimension(nn.Module):
 
 
 class Objective(nn.Module):
-    """What every objective holds: the student, its lesson, and the class weights where identities are used."""
+    """What every objective holds: the student, its lesson, and the class weights where identities are used.
 
-    def __init__(self, student: Staged, lesson: Lesson, classifier: Classifier | None = None) -> None:
+    Args:
+        face_px: side of the faces that the student sees; 0: its own. Smaller ones cost less (progressive resolution,
+            arXiv 2104.00298), and a network that is taught by maps cannot have them.
+
+    Raises:
+        ValueError: a network that is taught by maps is to see smaller faces.
+    """
+
+    by_maps = False
+
+    def __init__(
+        self, student: Staged, lesson: Lesson, classifier: Classifier | None = None, face_px: int = 0
+    ) -> None:
         super().__init__()
+        if face_px and self.by_maps:
+            raise ValueError(
+                f"face_px is for phases without maps of the teacher, received {face_px}: leave it out"
+            )
         self.student, self.lesson, self.classifier = student, lesson, classifier
+        self.size = (face_px, face_px) if face_px else lesson.input_px
+
+    def embed(self, faces: Tensor) -> Tensor:
+        """Return the student's embeddings (B, D) of the faces in this phase's size, float32.
+
+        The head weighs every place of the last map, so a smaller face's map is brought to the size it knows.
+        """
+        *trunk, head = self.student.stages
+        x = resize(faces, self.size)
+        for stage in trunk:
+            x = stage(x)
+        return head(resize(x, self.lesson.map_size)).float()
 
 
 class Stagewise(Objective):
     """Each stage is given the teacher's input of that stage and regresses its output; the head is given the target."""
+
+    by_maps = True
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         hints = self.lesson.hints(faces)
@@ -182,6 +213,8 @@ class EndToEnd(Objective):
     From the middle of the phase on there are no hints, and the teacher is not run.
     """
 
+    by_maps = True
+
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         fade = HINT_WEIGHT * max(0.0, 1 - 2 * progress)
         hints = self.lesson.hints(faces) if fade > 0 else []
@@ -201,7 +234,7 @@ class CleanTarget(Objective):
     """
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        embedding = self.student(self.lesson.view(faces)).float()
+        embedding = self.embed(faces)
         return clean_losses(embedding, self.lesson.embedding(targets), targets)
 
 
@@ -209,7 +242,7 @@ class SoftmaxTriplet(Objective):
     """FaceNet's training: softmax over identities and semi-hard triplets of a P x K batch, the teacher beside them."""
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        embedding = self.student(self.lesson.view(faces)).float()
+        embedding = self.embed(faces)
         known = labels >= 0
         triplet, active = triplet_loss(embedding[known], labels[known])
         losses = {
@@ -225,7 +258,7 @@ class AngularArcFace(Objective):
     """VarGFaceNet's training: ArcFace over the identities and angular distillation (arXiv 1910.04985, Eq. 5)."""
 
     def forward(self, faces: Tensor, targets: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        embedding = self.student(self.lesson.view(faces)).float()
+        embedding = self.embed(faces)
         known = labels >= 0
         losses = {"angular": angular_distillation_loss(embedding, self.lesson.embedding(targets))}
         total = ANGULAR_WEIGHT * losses["angular"]

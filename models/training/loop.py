@@ -38,6 +38,7 @@ class Phase:
     warmup_samples: int = 2_000
     final_share: float = 0.01  # of the learning rate, at the end
     faces_per_identity: int = 0  # K of P x K batches of labeled faces; 0: batches of all faces
+    face_px: int = 0  # side of the faces that the student sees; 0: its own
 
     def rate(self, seen: int) -> float:
         """Return the learning rate after `seen` samples of this phase."""
@@ -190,7 +191,7 @@ def make_optimizer(modules: list[nn.Module], recipe: Recipe) -> torch.optim.Opti
 
 def fit(
     run: Run,
-    objective: Callable[[str, nn.Module], nn.Module],
+    objective: Callable[[Phase, nn.Module], nn.Module],
     stream: Callable[[Phase, int], Iterator[tuple[Tensor, ...]]],
     evaluate: Callable[[nn.Module], dict[str, float]],
     *,
@@ -200,7 +201,7 @@ def fit(
     """Train through the recipe's phases, from wherever the run stands.
 
     Args:
-        objective: makes the loss module of a phase from its name and the student.
+        objective: makes the loss module of a phase, of the student.
         stream: yields a phase's batches, from a batch number of the whole run on: the tensors that the objective takes.
         evaluate: maps the averaged network to development figures.
         checkpoint_s: seconds between checkpoints.
@@ -209,7 +210,7 @@ def fit(
     for number in range(run.place.phase, len(run.recipe.phases)):
         run.place.phase = number
         phase = run.recipe.phases[number]
-        loss_module = wrap(objective(phase.objective, run.student).to(run.device))
+        loss_module = wrap(objective(phase, run.student).to(run.device))
         fit_phase(run, phase, loss_module, stream, evaluate, checkpoint_s, evaluate_every)
         run.place.phase, run.place.batch = number + 1, 0
         if is_main():

@@ -113,7 +113,9 @@ def train(args: argparse.Namespace) -> None:
     fit(
         run,
         # a phase without classes must not hold the class weights: DistributedDataParallel waits for their gradient
-        lambda name, network: OBJECTIVES[name](network, lesson, classifier if name in CLASSIFYING else None),
+        lambda phase, network: OBJECTIVES[phase.objective](
+            network, lesson, classifier if phase.objective in CLASSIFYING else None, phase.face_px
+        ),
         lambda phase, start: stream(crops, targets, labels, recipe, phase, start, again),
         Development(crops, lesson.embedding(torch.from_numpy(clean).to(device)).cpu().numpy()),
         checkpoint_s=args.checkpoint_s,

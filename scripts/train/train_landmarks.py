@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
         print(f"goes on after {run.place.samples} samples", flush=True)
     fit(
         run,
-        lambda name, network: OBJECTIVES[name](network),
+        lambda phase, network: OBJECTIVES[phase.objective](network),
         lambda phase, start: views.stream(recipe.batch, recipe.seed, start),
         Development(crops.images, labels, held_out),
         checkpoint_s=args.checkpoint_s,

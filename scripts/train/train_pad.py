@@ -69,7 +69,7 @@ def train(args: argparse.Namespace) -> None:
         run.log(objective="inherited", **evaluate(student))
     fit(
         run,
-        lambda name, network: JointLoss(network, late=name == "late"),
+        lambda phase, network: JointLoss(network, late=phase.objective == "late"),
         lambda phase, start: looks.stream(recipe.batch, recipe.seed, start),
         evaluate,
         checkpoint_s=args.checkpoint_s,
