@@ -44,7 +44,7 @@ def recover(network: Staged, model: Path, faces: Tensor) -> Staged:
     return network
 
 
-def called(network: Staged, face: Tensor, kind: type[nn.Module]) -> list[Any]:
+def called(network: nn.Module, face: Tensor, kind: type[nn.Module]) -> list[Any]:
     """Return the layers of a kind in the order in which a forward pass calls them."""
     found: list[nn.Module] = []
     hooks = [
@@ -95,7 +95,7 @@ def file_slopes(model: Path) -> list[npt.NDArray[np.float32]]:
 
 
 def file_constants(model: Path) -> list[tuple[str, list[npt.NDArray[np.float32]]]]:
-    """Return every operator's name and its constants in real numbers, in the file's order."""
+    """Return every operator's name and its constants in real numbers, in the file's order; some are float32 there."""
     interpreter = Interpreter(
         str(model), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
@@ -111,17 +111,23 @@ def file_constants(model: Path) -> list[tuple[str, list[npt.NDArray[np.float32]]
                 for index in operator["inputs"]
                 if index >= 0
                 and index not in made
-                and len(tensors[index]["quantization_parameters"]["scales"])
+                and (is_float(tensors[index]) or len(tensors[index]["quantization_parameters"]["scales"]))
             ],
         )
         for operator in operators
     ]
 
 
+def is_float(details: dict[str, Any]) -> bool:
+    return details["dtype"] is np.float32
+
+
 def dequantized(interpreter: Interpreter, details: dict[str, Any]) -> npt.NDArray[np.float32]:
     """Return a constant of the file in real numbers."""
     parameters = details["quantization_parameters"]
     values = interpreter.get_tensor(details["index"])
+    if is_float(details):
+        return values
     shape = np.ones(values.ndim, int)
     shape[parameters["quantized_dimension"]] = -1
     real = values.astype(np.float32) - parameters["zero_points"].reshape(shape)

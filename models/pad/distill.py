@@ -21,6 +21,7 @@ FIELDS = ("near", "wide", "teachers", "live", "kind", "source", "fills")
 LEAN, LEAN_RECORDED = 0.5, 2.0  # of the target logit toward the truth; recordings are real, simulations not
 BESIDE = 0.1  # weight of each teacher's own answer
 RIDGE = 0.1  # of the features' variance
+FITTED = 4_000  # looks that the first answers are fitted to
 REFRESH = 200  # batches between looks for new parts
 
 
@@ -146,17 +147,10 @@ def load_parents(folder: Path, near: str, wide: str) -> TwoLooks:
 
 
 @torch.no_grad()
-def inherit(parents: TwoLooks, looks: Looks, count: int = 4_000) -> TwoLooks:
+def inherit(parents: TwoLooks, looks: Looks, count: int = FITTED) -> TwoLooks:
     """Fit the parents' answers to looks by ridge regression; return the network with all of theirs but the slopes."""
-    rows = looks.rows(np.random.default_rng(0).permutation(len(looks))[:count])
-    features = []
-    for trunk, name in ((parents.near, "near"), (parents.wide, "wide")):
-        with torch.autocast("cpu", torch.bfloat16):
-            found = [
-                trunk.late(trunk.early(to_input(part))).flatten(1).float()
-                for part in np.array_split(rows[name], 64)
-            ]
-        features.append(torch.cat(found))
+    rows = some_looks(looks, count)
+    features = [trunk_features(parents.near, rows["near"]), trunk_features(parents.wide, rows["wide"])]
     teachers = rows["teachers"].astype(np.float32)
     target = torch.from_numpy(joint(teachers).astype(np.float32))
     weight, bias = ridge(torch.cat(features, dim=1), target[:, None])
@@ -171,6 +165,21 @@ def inherit(parents: TwoLooks, looks: Looks, count: int = 4_000) -> TwoLooks:
     network = TwoLooks().to(memory_format=torch.channels_last)
     network.load_state_dict(parents.state_dict(), strict=False)  # all but the slopes
     return network
+
+
+def some_looks(looks: Looks, count: int) -> dict[str, npt.NDArray]:
+    """Return `count` looks that answers are fitted to."""
+    return looks.rows(np.random.default_rng(0).permutation(len(looks))[:count])
+
+
+@torch.no_grad()
+def trunk_features(trunk: MiniFASNet, looks: npt.NDArray[np.uint8]) -> Tensor:
+    """Return what a trunk's answers are linear in (N, 512), of looks (N, side, side, 3)."""
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [
+            trunk.late(trunk.early(to_input(part))).flatten(1).float() for part in np.array_split(looks, 64)
+        ]
+    return torch.cat(found)
 
 
 def copy_trunk(network: MiniFASNet, teacher: MiniFASNet) -> None:

@@ -29,8 +29,11 @@ from models.networks.pad import TwoLooks
 from models.pad.agreement import Agreement
 from models.pad.distill import JointLoss, Looks, inherit, load_parents
 from models.pad.photographs import CHOOSE, LEARN
+from models.pad.recover import recover
 from models.training.loop import Run, fit, load_recipe
 from scripts.train.train_command import run_to_end
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "weights"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
     if not len(looks):
         raise ValueError(f"{args.looks} has no looks to learn from: run make_pad_looks.py first")
     resumed = (args.out / "checkpoint.pt").exists()
-    student = TwoLooks() if resumed else inherit(load_parents(args.data, args.near, args.wide), looks)
+    student = TwoLooks() if resumed else first_weights(recipe.init, args, looks)
     run = Run(args.out, recipe, student, torch.device("cpu"))
     (args.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     evaluate = Agreement(Looks.open(args.looks, CHOOSE))
@@ -75,6 +78,13 @@ def train(args: argparse.Namespace) -> None:
         checkpoint_s=args.checkpoint_s,
         evaluate_every=args.evaluate_every,
     )
+
+
+def first_weights(init: str, args: argparse.Namespace, looks: Looks) -> TwoLooks:
+    """Return the network as it starts: of the public networks' trunks ("teacher"), or as shipped ("weights")."""
+    if init == "weights":
+        return recover(WEIGHTS, looks)
+    return inherit(load_parents(args.data, args.near, args.wide), looks)
 
 
 if __name__ == "__main__":

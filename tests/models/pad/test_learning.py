@@ -36,9 +36,11 @@ from models.pad.distill import JointLoss, Looks, inherit, load_parents, to_input
 from models.pad.export import OPERATORS, Answer, outputs, to_files
 from models.pad.looks import LOOKS, Box
 from models.pad.photographs import CHOOSE, LEARN, REPORT
+from models.pad.recover import recover
 from models.pad.teachers import CLIP, NAMES, TEACHERS, Panel, joint, live_logit, load_teacher
 from scripts.measure import evaluate_pad
 from scripts.train import make_pad_looks, quantize_pad, train_pad
+from scripts.train.train_pad import WEIGHTS
 from tests.support.photos import model_file, photo
 from tests.support.training_data import write_pad_teachers
 
@@ -254,6 +256,20 @@ def test_a_trunk_is_exported_as_it_was_trained(looks: Path, data: Path, tmp_path
         assert outputs(single, pictures) == pytest.approx(exact, abs=2e-3)
         assert np.isfinite(outputs(int8, pictures)).all()
         assert operators(int8) - INT8_OPERATORS == OPERATORS - INT8_OPERATORS
+
+
+def test_the_shipped_files_come_back_as_the_network_they_were(looks: Path, tmp_path: Path) -> None:
+    made = Looks.open(looks, LEARN)
+    network = recover(WEIGHTS, made, count=32)
+    near, wide = made.all("near"), made.all("wide")
+    shipped = outputs(WEIGHTS / "pad_near.tflite", near) + outputs(WEIGHTS / "pad_wide.tflite", wide)
+    found = logits(network, to_input(near), to_input(wide)).numpy()
+    assert np.corrcoef(shipped, found)[0, 1] > 0.99
+    assert np.abs(shipped - found).mean() < 0.1 * shipped.std()
+    for name in ("near", "wide"):
+        (tmp_path / f"pad_{name}.tflite").write_bytes((WEIGHTS / "pad_near.tflite").read_bytes())
+    with pytest.raises(ValueError, match=r"pad_wide.tflite is of another network"):
+        recover(tmp_path, made, count=32)
 
 
 def test_a_run_goes_on_and_ends_at_a_door_that_takes_its_files(

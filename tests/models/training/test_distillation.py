@@ -211,6 +211,28 @@ def test_a_narrower_embedding_is_taught_the_first_numbers_and_the_similarities_o
     assert found["relational"].item() == pytest.approx(relational_loss(own, given).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["mobilefacenet", *OTHERS])
+def test_a_phase_shows_smaller_faces_and_the_embedding_keeps_its_size(teacher, faces, targets, name):
+    student = OTHERS.get(name, lambda: MobileFaceNet("relu6"))().eval()
+    lesson = Lesson(student, teacher, targets.shape[1], faces)
+    seen = []
+    student.stages[0].register_forward_pre_hook(lambda _stage, given: seen.append(tuple(given[0].shape)))
+    objective = OBJECTIVES["clean_target"](student, lesson, face_px=64)
+    with torch.no_grad():
+        small, whole = objective.embed(faces), OBJECTIVES["clean_target"](student, lesson).embed(faces)
+        assert torch.equal(whole, student(lesson.view(faces)))
+    assert seen[0] == (4, 3, 64, 64)
+    assert small.shape == whole.shape
+    assert (small - whole).norm() > 0.01 * whole.norm()
+
+
+@pytest.mark.parametrize("name", ["stagewise", "end_to_end"])
+def test_a_phase_that_is_taught_by_maps_has_no_smaller_faces(teacher, faces, name):
+    student = MobileFaceNet("relu6")
+    with pytest.raises(ValueError, match="face_px is for phases without maps of the teacher, received 64"):
+        OBJECTIVES[name](student, Lesson(student, teacher, 128, faces), face_px=64)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_stages_of_another_table_are_taught_one_by_one(teacher, faces, targets, name):
     student = OTHERS[name]()

@@ -265,7 +265,7 @@ def small_run(folder, recipe):
 def go(run):
     fit(
         run,
-        lambda _name, student: Square(student),
+        lambda _phase, student: Square(student),
         stream,
         lambda _network: {},
         checkpoint_s=0,
@@ -289,7 +289,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, workshop, monkey
             yield pair
 
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, lambda _n, s: Square(s), killed, lambda _n: {}, checkpoint_s=0, evaluate_every=10**9)
+        fit(broken, lambda _phase, s: Square(s), killed, lambda _n: {}, checkpoint_s=0, evaluate_every=10**9)
     resumed = small_run(tmp_path / "broken", recipe)
     assert resumed.place.samples == 26 * 4
     go(resumed)
@@ -306,7 +306,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, workshop):
     with pytest.raises(FloatingPointError, match="lower the rate"):
         fit(
             run,
-            lambda _n, s: Square(s),
+            lambda _phase, s: Square(s),
             lambda _phase, _start: pairs,
             lambda _n: {},
             checkpoint_s=9,
