@@ -204,7 +204,7 @@ class LivenessConfig:
     mode: str = setting(
         "challenge",
         "`passive`: the network alone; `challenge`: a challenge where the network is unsure; `always`: a challenge "
-        "each time; `off`: a photograph opens the door, works with `unlock.py --no-liveness` only",
+        "each time; `off`: a photograph opens the door, works with `--no-liveness` only",
         choices=("passive", "challenge", "always", "off"),
     )
     unproven: str = setting(

@@ -40,6 +40,7 @@ from device.build import (
     build_switches,
     open_any_gallery,
 )
+from device.command import owner_command
 from device.config import Config
 from device.desk.credentials import ADDRESS, FOLDER, is_host
 from device.desk.wire import FACE_OFF, FACE_ON, PERSON_OFF, PERSON_ON
@@ -139,7 +140,7 @@ def init(config: Config, args: argparse.Namespace) -> int:
         Keeper.found(office.gallery, office.model_id, args.host, args.port or PORT, dated())
         office.hand_out()
     print("  (systemd/mosquitto/README.md has the commands)")
-    print("  fleet add-door NAME, for each door")
+    print(f"  {owner_command('fleet add-door NAME')}, for each door")
     return 0
 
 
@@ -163,9 +164,7 @@ def add_door(config: Config, args: argparse.Namespace) -> int:
     with Office(config) as office:
         path = office.folder / f"{door}.door"
         write(path, json.dumps(office.keeper.add_door(door, dated(), args.at)) + "\n")
-    print(
-        f"{path}: carry it to the door (scp), run scripts/fleet.py join {path.name} there as root, then delete both"
-    )
+    print(f"{path}: carry it to the door, run face-unlock fleet join {path.name} there, then delete both")
     return 0
 
 
@@ -336,9 +335,9 @@ def submit(config: Config, args: argparse.Namespace) -> int:
     [name] = args.names
     with Office(config) as office:
         data = submission.submit(office.gallery, name, office.model_id)
-    path = Path(f"{name}.person")
+    path = Path(f"{name}.person").absolute()
     replace_private(path, data)
-    print(f"{path}: carry it to the keeper, run `fleet take-in {path}` there; nobody else can open it")
+    print(f"{path}: carry it to the keeper, run face-unlock fleet take-in there; nobody else can open it")
     return 0
 
 

@@ -128,7 +128,7 @@ check_python() {
 
 # A running door would load half of the old program and half of the new one; stopped, it is locked.
 # The recognizer first: then nobody asks the bolt any more.
-# The link and the fleet start only at a door that joined one (scripts/fleet.py join).
+# The link and the fleet start only at a door that joined one (face-unlock fleet join).
 UNITS="face-unlock.service face-unlock-lock.service"
 LINKED="face-unlock-link.service face-unlock-fleet.service"
 # The status page is asked for at its socket, which the owner enables; an enrollment asks for its page at a socket too,
@@ -220,7 +220,7 @@ install_user() {
     run mkdir -p "$ROOT/var/lib/face-unlock"
     run chmod 700 "$ROOT/var/lib/face-unlock"
     run_live chown face-unlock:face-unlock "$ROOT/var/lib/face-unlock"
-    # What `fleet.py join` writes there as root is then the link's own, and the page's.
+    # What `fleet join` writes there as root is then the link's own, and the page's.
     run mkdir -p "$ROOT/var/lib/face-unlock-link"
     run chmod 700 "$ROOT/var/lib/face-unlock-link"
     run_live chown face-unlock-link:face-unlock-link "$ROOT/var/lib/face-unlock-link"
@@ -245,7 +245,8 @@ install_config() {
 
 # Commands for any folder. The contact sheet lands beside the gallery, where only the service's user reads, and that user
 # need not be able to enter the folder the command is typed in. With a sealed key only systemd can hand it over. The
-# doctor alone may read the journal, where each visit has its line.
+# doctor alone may read the journal, where each visit has its line. A door joins a fleet as root, for it writes into the
+# folders of link and page as well; its file lies in the folder the command is typed in.
 # shellcheck disable=SC2016  # what stands in single quotes is for the commands and their shells
 install_commands() {
     write_command face-unlock "COMMAND ...: all that an owner does, face-unlock --help" /opt/face-unlock/scripts/face_unlock.py
@@ -264,6 +265,8 @@ write_command() {
     cat >"$COMMAND" <<END
 #!/bin/sh
 # $1 $2, as the service's user, in its folder; what it caches there nobody else reads
+JOIN=
+if [ "\${1:-} \${2:-}" = "fleet join" ]; then JOIN=\$PWD; fi
 cd /
 ${4:-:}
 JOURNAL=
@@ -271,8 +274,10 @@ if [ "\${1:-}" = doctor ]; then JOURNAL=systemd-journal; fi
 KEY=/etc/credstore.encrypted/gallery.key
 if [ -e "\$KEY" ]; then
     if [ -t 0 ]; then HOW=--pty; else HOW=--pipe; fi
-    exec sudo systemd-run --quiet --wait --collect "\$HOW" --uid=face-unlock --gid=face-unlock \\
-        --working-directory=/var/lib/face-unlock --property=UMask=0077 \\
+    WHO=root
+    if [ -z "\$JOIN" ]; then WHO=face-unlock; fi
+    exec sudo systemd-run --quiet --wait --collect "\$HOW" --uid="\$WHO" --gid="\$WHO" \\
+        --working-directory="\${JOIN:-/var/lib/face-unlock}" --property=UMask=0077 \\
         \${JOURNAL:+--property=SupplementaryGroups="\$JOURNAL"} \\
         --property="LoadCredentialEncrypted=gallery.key:\$KEY" /opt/face-unlock/.venv/bin/python $3 "\$@"
 fi
@@ -280,6 +285,10 @@ if [ -n "\$JOURNAL" ]; then
     set -- env HOME=/var/lib/face-unlock setpriv --reuid=face-unlock --regid=face-unlock \\
         --groups="\$(id -G face-unlock | tr ' ' ,),\$JOURNAL" /opt/face-unlock/.venv/bin/python $3 "\$@"
     exec sudo sh -c 'umask 077 && cd /var/lib/face-unlock && exec "\$@"' sh "\$@"
+fi
+if [ -n "\$JOIN" ]; then
+    cd "\$JOIN" || exit
+    exec sudo sh -c 'umask 077 && exec "\$@"' sh /opt/face-unlock/.venv/bin/python $3 "\$@"
 fi
 exec sudo -u face-unlock sh -c 'umask 077 && cd /var/lib/face-unlock && exec "\$@"' sh \\
     /opt/face-unlock/.venv/bin/python $3 "\$@"

@@ -174,7 +174,7 @@ def verdict_line(verdict: SelfTest, config: Config) -> str:
     if verdict.passed:
         return (
             f"proven with {verdict.liveness_id}: this door opens without a challenge to an enrolled face that looks "
-            "clearly live, and asks everybody else for a move; restart unlock.py to let it know"
+            "clearly live, and asks everybody else for a move; restart the door to let it know"
         )
     weak = [
         each.species
@@ -234,7 +234,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None, *, ask: Callable[[str], str] = ask_owner) -> int:
     """Run the self-test and return the exit code; `ask` waits for the owner."""
     unchanged = "interrupted: nothing was stored"
-    return run("pad_selftest.py", lambda: act(parse(arguments), ask), interrupted=unchanged)
+    return run("pad_selftest", lambda: act(parse(arguments), ask), interrupted=unchanged)
 
 
 def act(args: argparse.Namespace, ask: Callable[[str], str]) -> int:

@@ -36,6 +36,7 @@ from device.build.rules import lockout_rule as lockout_rule
 from device.build.rules import look_alike_margin as look_alike_margin
 from device.build.rules import quality_limits as quality_limits
 from device.build.rules import threshold_for as threshold_for
+from device.command import owner_command
 from device.config import MODELS, Config, check_model
 from device.decide.backoff_file import BackoffFile
 from device.desk.desk import Desk, DeskRule, NoDesk
@@ -269,7 +270,7 @@ def build_liveness(config: Config) -> PadScorer | None:
     """Load the passive network, None where liveness is off."""
     if config.liveness.mode == "off":
         return None
-    manifest = shipped_manifest("pad", 'set liveness.mode = "off" and run unlock.py --no-liveness')
+    manifest = shipped_manifest("pad", f'set liveness.mode = "off" and run {owner_command("unlock --no-liveness")}')
     return PadScorer(manifest=manifest, threads=config.threads)
 
 

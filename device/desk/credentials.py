@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from device.command import owner_command
 from device.errors import LinkError
 
 FOLDER = Path("/var/lib/face-unlock-link")  # of face-unlock-link.service
@@ -44,10 +45,10 @@ class Access:
             return access
         except OSError as error:
             raise LinkError(
-                f"{folder / ADDRESS}: {error.strerror}: run scripts/fleet.py join at this door first"
+                f"{folder / ADDRESS}: {error.strerror}: run {owner_command('fleet join FILE')} at this door first"
             ) from None
         except (ValueError, KeyError, TypeError):
-            raise LinkError(f"{folder / ADDRESS}: is damaged: run scripts/fleet.py join again") from None
+            raise LinkError(f"{folder / ADDRESS}: is damaged: run {owner_command('fleet join FILE')} again") from None
 
     def tls(self) -> ssl.SSLContext:
         """Return TLS that knows this house's authority alone, and shows this door's certificate."""
@@ -57,7 +58,7 @@ class Access:
             context.load_cert_chain(str(self.folder / CERTIFICATE), str(self.folder / KEY))
         except OSError as error:  # ssl's own errors are some
             raise LinkError(
-                f"{self.folder}: its certificates cannot be used: {error}: run scripts/fleet.py join again"
+                f"{self.folder}: its certificates cannot be used: {error}: run {owner_command('fleet join FILE')} again"
             ) from None
         return context
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from device import __version__
 from device.access.profile import Profile
+from device.command import owner_command
 from device.errors import GalleryError, LinkError
 from device.fleet.envelope import (
     ACK,
@@ -86,7 +87,7 @@ class Member:
         self._judge, self._audit, self._entries, self._now = judge, audit, entries, now
         self._known = gallery.fleet(ROLE)
         if not self._known:
-            raise LinkError("this door belongs to no fleet yet: run scripts/fleet.py join FILE at it")
+            raise LinkError(f"this door belongs to no fleet yet: run {owner_command('fleet join FILE')} at it")
         self._wanted: Manifest | None = None
         self._records: dict[str, Waiting] = {}  # by id
         self._profiles = self._from_keeper()

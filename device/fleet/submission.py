@@ -8,6 +8,7 @@ What the keeper has already is never merged with it: the two are shown, and a pe
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def submit(gallery: Gallery, subject_id: str, model_id: str) -> bytes:
     """Return a person of this door, sealed for the keeper."""
     member = gallery.fleet("member")
     if not member:
-        raise UsageError("this door belongs to no fleet yet: run scripts/fleet.py join FILE at it")
+        raise UsageError(f"this door belongs to no fleet yet: run {owner_command('fleet join FILE')} at it")
     profile = gallery.profile(subject_id)
     if profile.fleet_id is not None:
         raise UsageError(f"{subject_id!r} came from the keeper: there is nothing to submit")
@@ -42,9 +43,9 @@ def submit(gallery: Gallery, subject_id: str, model_id: str) -> bytes:
 
 
 def read(path: Path) -> bytes:
-    """Return the bytes of a submission's file."""
+    """Return the bytes of a submission's file; `-`: of stdin, for a file that the service's user may not read."""
     try:
-        return path.read_bytes()
+        return sys.stdin.buffer.read() if path == Path("-") else path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path") from None
 

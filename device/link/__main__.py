@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command_line() -> Parser:
     parser = Parser(prog="python -m device.link", description="Carry between this door and a broker.")
-    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="what fleet.py join wrote")
+    parser.add_argument("--folder", type=Path, required=True, metavar="DIR", help="what `fleet join` wrote")
     parser.add_argument("--socket", type=Path, required=True, metavar="PATH", help="where the door connects")
     return parser
 

@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m device.page.status", description="Show what the door said last.")
     parser.add_argument(
-        "--file", type=Path, required=True, metavar="PATH", help="what unlock.py --status-file writes"
+        "--file", type=Path, required=True, metavar="PATH", help="what `unlock --status-file` writes"
     )
     parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="listen here; without it at systemd's socket"
@@ -90,7 +90,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--tls",
         type=Path,
         metavar="FOLDER",
-        help="speak TLS, to viewers of the fleet alone; of fleet.py join",
+        help="speak TLS, to viewers of the fleet alone; of `fleet join`",
     )
     return parser.parse_args(arguments)
 

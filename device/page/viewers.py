@@ -17,6 +17,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from device.command import owner_command
 from device.errors import LinkError
 
 NAMES, CA, CERTIFICATE, KEY = "page.json", "ca.pem", "page.pem", "page.key"
@@ -40,7 +41,8 @@ class Entrance:
             return cls(tuple(map(str, names)), tls_of(folder))
         except (OSError, ValueError, KeyError, TypeError) as fault:  # ssl's own errors are OSErrors
             raise LinkError(
-                f"{folder}: no certificate of this door can be used: {fault}: run scripts/fleet.py join at this door"
+                f"{folder}: no certificate of this door can be used: {fault}: run "
+                f"{owner_command('fleet join FILE')} at this door"
             ) from None
 
     def is_own(self, host: str) -> bool:

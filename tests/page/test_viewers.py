@@ -119,11 +119,11 @@ def test_a_file_that_is_damaged_ends_it_in_a_line(
     )
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "fleet.py join" in said
+    assert "fleet join FILE" in said
 
 
 def test_a_folder_without_certificates_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(LinkError, match=r"No such file.*fleet\.py join"):
+    with pytest.raises(LinkError, match=r"No such file.*fleet join FILE"):
         Entrance.read(tmp_path)
 
 

@@ -71,7 +71,7 @@ def judge_signs(mode: str, ways: list[str], *, installed: bool) -> Finding:
     if ways:
         return green("challenge", f"what is asked is told by {' and '.join(ways)}")
     if not installed:
-        nobody = "what is asked stands in the terminal of unlock.py alone: no buzzer, LED or display"
+        nobody = "what is asked stands in the terminal of the door alone: no buzzer, LED or display"
         return yellow("challenge", nobody, CONNECT)
     nobody = "nobody at the door can hear or see what is asked: there is no buzzer, LED or display"
     if mode == "always":

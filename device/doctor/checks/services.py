@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from device.command import owner_command
 from device.doctor.examination import Setup
 from device.doctor.finding import Finding, green, red, yellow
 from device.doctor.host import Host
@@ -25,7 +26,7 @@ def check(setup: Setup) -> Iterator[Finding]:
             by_hand = f"not installed; a door runs by hand (process {', '.join(running)})"
             yield yellow(NAME, by_hand, BY_HAND)
         else:
-            yield yellow(NAME, "not installed as a service, and no door runs", f"python unlock.py; {BY_HAND}")
+            yield yellow(NAME, "not installed as a service, and no door runs", f"{owner_command('unlock')}; {BY_HAND}")
         return
     for unit, state in known.items():
         yield judge(unit.removesuffix(".service"), state or {})

@@ -147,6 +147,37 @@ def test_with_a_sealed_key_systemd_hands_it_to_the_command(run, tmp_path, tools)
     ]
 
 
+def test_a_door_joins_a_fleet_as_root_with_a_file_of_the_folder_of_now(run, tmp_path, tools):
+    root = tmp_path / "root"
+    assert run("install.sh").returncode == 0
+    (tools / "sudo").write_text('#!/bin/sh\npwd\nfor each; do echo "$each"; done\n')
+    (tools / "sudo").chmod(0o755)
+    command = root / "usr/local/bin/face-unlock"
+    here = tmp_path / "a folder"
+    here.mkdir()
+
+    def typed(*words: str) -> list[str]:
+        environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        told = subprocess.run(
+            [command, *words], cwd=here, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        return told.stdout.splitlines()
+
+    program = ["/opt/face-unlock/.venv/bin/python", "/opt/face-unlock/scripts/face_unlock.py"]
+    told = typed("fleet", "join", "front.door")
+    assert told[:3] == [str(here), "sh", "-c"]  # and no -u: as root
+    assert told[-5:] == [*program, "fleet", "join", "front.door"]
+    assert typed("fleet", "push")[:3] == ["/", "-u", "face-unlock"]
+    sealed = root / "etc/credstore.encrypted/gallery.key"
+    sealed.parent.mkdir(parents=True)
+    sealed.touch()
+    command.write_text(command.read_text().replace("KEY=/etc", f"KEY={root}/etc"))
+    told = typed("fleet", "join", "front.door")
+    assert {"--uid=root", "--gid=root", f"--working-directory={here}"} <= set(told)
+    assert f"--property=LoadCredentialEncrypted=gallery.key:{sealed}" in told
+    assert {"--uid=face-unlock", "--working-directory=/var/lib/face-unlock"} <= set(typed("fleet", "push"))
+
+
 def test_the_doctor_alone_may_read_the_journal(run, tmp_path, tools):
     root = tmp_path / "root"
     assert run("install.sh").returncode == 0
