@@ -270,7 +270,9 @@ def build_liveness(config: Config) -> PadScorer | None:
     """Load the passive network, None where liveness is off."""
     if config.liveness.mode == "off":
         return None
-    manifest = shipped_manifest("pad", f'set liveness.mode = "off" and run {owner_command("unlock --no-liveness")}')
+    manifest = shipped_manifest(
+        "pad", f'set liveness.mode = "off" and run {owner_command("unlock --no-liveness")}'
+    )
     return PadScorer(manifest=manifest, threads=config.threads)
 
 

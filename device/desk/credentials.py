@@ -48,7 +48,9 @@ class Access:
                 f"{folder / ADDRESS}: {error.strerror}: run {owner_command('fleet join FILE')} at this door first"
             ) from None
         except (ValueError, KeyError, TypeError):
-            raise LinkError(f"{folder / ADDRESS}: is damaged: run {owner_command('fleet join FILE')} again") from None
+            raise LinkError(
+                f"{folder / ADDRESS}: is damaged: run {owner_command('fleet join FILE')} again"
+            ) from None
 
     def tls(self) -> ssl.SSLContext:
         """Return TLS that knows this house's authority alone, and shows this door's certificate."""

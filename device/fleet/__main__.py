@@ -21,7 +21,7 @@ from device.desk.line import Line
 from device.desk.wire import LONGEST_PACKET, Packet, pack, unpack
 from device.errors import UsageError
 from device.fleet.authority import utc_now
-from device.fleet.member import Member
+from device.fleet.member import INCOMPLETE, Member
 from device.fleet.records import Ack
 from device.gallery.gallery import Gallery
 from device.journal.status import StatusLog, stdout_writer
@@ -32,6 +32,7 @@ from device.vision.embed import Manifest, load_manifest
 
 WAIT_S = 0.2
 REPORT_S = 3.0  # between two looks at what there is to answer
+ASK_S, LONGEST_ASK_S = 30.0, 3_600.0  # until a set that is not whole is asked for again, and at most
 FRESH_S = 3_600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
 
 
@@ -70,6 +71,7 @@ def act(args: argparse.Namespace) -> int:
                 follower = Follower(member, line, status)
                 while True:
                     check_stop()
+                    follower.wait()
                     follower.turn(time.monotonic())
                     notifier.watchdog(time.monotonic())
         except Stopped:
@@ -104,21 +106,28 @@ class Follower:
         self._ack = member.report()
         self._told_s = self._looked_s = time.monotonic()
         self._reason = ""
+        self._came_s, self._ask_s = (
+            float("-inf"),
+            ASK_S,
+        )  # when something came last; how long the rest is waited for
         line.greeting = self._greeting
 
     def turn(self, now_s: float) -> None:
         """Take what came, apply what is whole, answer what changed."""
-        self._wait()
         for packet in self._line.exchange():
+            self._came_s = now_s
             self._take(packet)
         if count := self._member.step(now_s):
             self._status.event("fleet", reason="applied", count=count)
             self._looked_s = float("-inf")
         if now_s - self._looked_s >= REPORT_S:
             self._looked_s = now_s
-            self._answer(self._member.report(), now_s)
+            ack = self._member.report()
+            self._answer(ack, now_s)
+            self._ask(ack, now_s)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait a moment for what comes."""
         number = self._line.fileno()
         if number is None:
             time.sleep(WAIT_S)
@@ -144,6 +153,14 @@ class Follower:
             self._ack, self._told_s = ack, now_s
             for packet in self._packets():
                 self._line.put(packet)
+
+    def _ask(self, ack: Ack, now_s: float) -> None:
+        """Have all handed over once more where records were lost on the way; the link does so for whoever connects."""
+        if ack.reason != INCOMPLETE:
+            self._ask_s = ASK_S
+        elif now_s - self._came_s >= self._ask_s and self._line.is_up:
+            self._ask_s, self._came_s = min(2 * self._ask_s, LONGEST_ASK_S), now_s
+            self._line.close()
 
     def _greeting(self) -> list[Packet]:
         self._ack = self._member.report()

@@ -11,6 +11,7 @@ Nothing that comes is believed before its signature was; what is refused changes
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -47,7 +48,7 @@ from device.link.topics import GALLERY
 from device.link.topics import MANIFEST as MANIFEST_TOPIC
 from device.link.topics import SUCCESSION as SUCCESSION_TOPIC
 
-ROLE = "member"
+ROLE, INCOMPLETE = "member", "incomplete"
 MOST_BYTES = 64_000_000  # of records that wait for their set
 RETRY_S = 30.0  # after a set that could not be stored
 Templates = npt.NDArray[np.float32]
@@ -85,12 +86,20 @@ class Member:
     ) -> None:
         self._gallery, self._path, self._model_id = gallery, path, model_id
         self._judge, self._audit, self._entries, self._now = judge, audit, entries, now
+        self._version = gallery.version  # first: a change after it is seen
         self._known = gallery.fleet(ROLE)
         if not self._known:
-            raise LinkError(f"this door belongs to no fleet yet: run {owner_command('fleet join FILE')} at it")
+            raise LinkError(
+                f"this door belongs to no fleet yet: run {owner_command('fleet join FILE')} at it"
+            )
         self._wanted: Manifest | None = None
         self._records: dict[str, Waiting] = {}  # by id
+        self._waiting_bytes = 0  # of them
+        self._taken: dict[
+            str, tuple[bytes, str]
+        ] = {}  # by id: the envelope that was opened last, and its version
         self._profiles = self._from_keeper()
+        self._is_due = True  # something came since the last step
         self.is_behind = False  # the keeper has a new key: what came before may have been signed with it
         self._refused = ""
         self._fault, self._tried_s = "", float("-inf")
@@ -101,6 +110,7 @@ class Member:
 
     def take(self, levels: tuple[str, ...], body: bytes) -> str:
         """Take what came from the broker; return "" or why it is refused."""
+        self._is_due = True
         try:
             if levels == (SUCCESSION_TOPIC,):
                 self._take_succession(body)
@@ -121,13 +131,14 @@ class Member:
 
     def step(self, now_s: float) -> int:
         """Forget whom the keeper does not list, and apply its set where all of it is here; return how many came."""
-        if self._wanted is None or now_s - self._tried_s < RETRY_S:
+        if self._wanted is None or not self._is_due or now_s - self._tried_s < RETRY_S:
             return 0
+        self._is_due = False
         try:
             self._forget_others(self._wanted)
             count = 0 if self._why_not() else self._apply(self._wanted)
         except GalleryError as fault:
-            self._fault, self._tried_s = str(fault), now_s
+            self._fault, self._tried_s, self._is_due = str(fault), now_s, True
             self._audit.record("fault", reason="fleet_failed")
             return 0
         self._fault = ""
@@ -135,12 +146,8 @@ class Member:
 
     def report(self) -> Ack:
         """Return what this door answers the keeper."""
-        known = self._gallery.fleet(ROLE)  # a backup may have been restored meanwhile
-        if known.get("secret") != self._known["secret"]:  # or this door has joined anew
-            self._wanted, self._records, self._refused, self.is_behind = None, {}, "", True
-        self._known = known
-        profiles = self._profiles = self._from_keeper()
-        people = self._people(profiles)
+        self._look_again()
+        profiles, people = self._profiles, self._people()
         wanted = self._wanted.people if self._wanted is not None else self._known.get("people", {})
         return Ack(
             sequence=self._known.get("sequence", 0),
@@ -159,6 +166,18 @@ class Member:
                 if profile.policy.entries is not None
             },
         )
+
+    def _look_again(self) -> None:
+        """Read what is kept here, where another program changed it: a backup was restored, or somebody removed."""
+        if (version := self._gallery.version) == self._version:
+            return
+        known = self._gallery.fleet(ROLE)
+        if known.get("secret") != self._known["secret"]:  # this door has joined anew
+            self._wanted, self._refused, self.is_behind = None, "", True
+            self._hold({})
+            self._taken = {}
+        self._known, self._profiles = known, self._from_keeper()
+        self._version, self._is_due = version, True
 
     def seal_ack(self, ack: Ack) -> bytes:
         """Return an answer that only the keeper reads and only this door makes."""
@@ -190,19 +209,32 @@ class Member:
         if manifest.sequence > seen:
             self._keep(seen=manifest.sequence, seen_as=[known, manifest.at])
         self._wanted, self._fault, self._tried_s = manifest, "", float("-inf")
-        self._records = {each: known for each, known in self._records.items() if each in manifest.people}
+        self._hold({each: known for each, known in self._records.items() if each in manifest.people})
+        self._taken = {each: known for each, known in self._taken.items() if each in manifest.people}
         return ""
 
     def _take_record(self, name: str, body: bytes) -> None:
+        digest, (before, version) = hashlib.sha256(body).digest(), self._taken.get(name, (b"", ""))
+        if digest == before and self._is_here(name, version):
+            return  # as at each connection: it need not be opened again
         text = self._open(body, RECORD, name)
         waiting = Waiting(version_of(text), Record.read(text), len(text))
-        is_known = self._known.get("people", {}).get(name) == waiting.version
-        if is_known and name not in self._known.get("left_out", {}):
-            return  # it is here, or was removed at this door since, and stays so
-        others = sum(each.bytes for key, each in self._records.items() if key != name)
+        self._taken[name] = digest, waiting.version
+        if self._is_here(name, waiting.version):
+            return
+        others = self._waiting_bytes - (self._records[name].bytes if name in self._records else 0)
         if others + waiting.bytes > MOST_BYTES:
             raise LinkError("more records than this door holds")
         self._records[name] = waiting  # its manifest may come after it
+        self._waiting_bytes = others + waiting.bytes
+
+    def _is_here(self, name: str, version: str) -> bool:
+        """Say whether a record was applied here; who was removed at this door since stays so."""
+        is_known = self._known.get("people", {}).get(name) == version
+        return is_known and name not in self._known.get("left_out", {})
+
+    def _hold(self, records: dict[str, Waiting]) -> None:
+        self._records, self._waiting_bytes = records, sum(each.bytes for each in records.values())
 
     def _forget_others(self, manifest: Manifest) -> None:
         """Forget whom the keeper does not list: out of the files and the backups, looked for afterwards."""
@@ -226,7 +258,7 @@ class Member:
             return ""
         if self._wanted.people and self._wanted.model_id != self._model_id:
             return "other_model"
-        return "incomplete" if self._missing(self._wanted) else ""
+        return INCOMPLETE if self._missing(self._wanted) else ""
 
     def _reason(self, people: Mapping[str, str]) -> str:
         if self._refused:
@@ -248,7 +280,8 @@ class Member:
         due = {each: w for each, w in self._records.items() if manifest.people.get(each) == w.version}
         if self._known.get("sequence") == manifest.sequence and not due:
             return 0
-        own = {n: each for n, each in self._gallery.everybody().items() if n not in self._profiles}
+        everybody = self._gallery.everybody() if due else {}  # of each template it opens the seal
+        own = {n: each for n, each in everybody.items() if n not in self._profiles}
         names = {each.subject_id for each in self._gallery.subjects()} - set(self._profiles)
         arrivals = []
         left_out = {e: v for e, v in self._known.get("left_out", {}).items() if manifest.people.get(e) == v}
@@ -270,8 +303,8 @@ class Member:
         for arrival in arrivals:
             self._audit.record("enrolled", subject=arrival.profile.alias, templates=len(arrival.templates))
         self._known = self._gallery.take_over(arrivals, self._changed(known))
-        self._records = {each: w for each, w in self._records.items() if each not in due}
-        self._profiles = self._from_keeper()
+        self._hold({each: w for each, w in self._records.items() if each not in due})
+        self._look_again()
         return len(arrivals)
 
     def _from_keeper(self) -> dict[str, Profile]:
@@ -281,9 +314,9 @@ class Member:
             if profile.fleet_id is not None
         }
 
-    def _people(self, profiles: Mapping[str, Profile]) -> dict[str, str]:
+    def _people(self) -> dict[str, str]:
         known = self._known.get("people", {})
-        ids = {str(profile.fleet_id) for profile in profiles.values()}
+        ids = {str(profile.fleet_id) for profile in self._profiles.values()}
         return {each: version for each, version in known.items() if each in ids}
 
     def _open(self, body: bytes, kind: str, name: str = "") -> bytes:

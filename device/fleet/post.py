@@ -47,7 +47,7 @@ class Post:
                 raise LinkError(
                     f"another fleet command visits the broker for more than {TURN_S:g} s: wait until it ends"
                 ) from None
-            subscriptions = [(f"{ROOT}/+/{ACK}", 1), (f"{ROOT}/+/{GALLERY}/+", 1)]
+            subscriptions = [(f"{ROOT}/+/{ACK}", True), (f"{ROOT}/+/{GALLERY}/+", True)]
             self._broker = Broker(self._access, subscriptions=subscriptions)
             undo.callback(self._broker.close)
             self._await(lambda: self._broker.is_up, CONNECT_S)

@@ -50,10 +50,10 @@ def act(args: argparse.Namespace) -> int:
         broker = Broker(
             access,
             subscriptions=[
-                (topic(access.user, COMMAND), 0),
-                (topic(access.user, SUCCESSION), 1),
-                (topic(access.user, MANIFEST), 1),
-                (topic(access.user, GALLERY, "+"), 1),
+                (topic(access.user, COMMAND), False),
+                (topic(access.user, SUCCESSION), True),
+                (topic(access.user, MANIFEST), True),
+                (topic(access.user, GALLERY, "+"), True),
             ],
             will=(topic(access.user, ONLINE), OFFLINE_TEXT),
         )

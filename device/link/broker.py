@@ -1,7 +1,9 @@
 """Broker: one MQTT connection, made again whenever it is lost; messages come by a queue.
 
-Commands are asked for at QoS 0, with a session that ends with the connection: what was sent while this door was away
-is gone. paho connects anew without a clean start unless told each time, so it is.
+Everything is asked for at QoS 0, with a session that ends with the connection: a command that was sent while this door
+was away is gone, and what lies at the broker comes with the next connection. At QoS 1 a broker that keeps every change
+writes its whole file once more with each receipt. paho connects anew without a clean start unless told each time, so
+it is.
 """
 
 from __future__ import annotations
@@ -63,12 +65,12 @@ class Broker:
     """A connection of one user.
 
     Args:
-        subscriptions: topic and QoS; those at QoS 0 get nothing that was retained.
+        subscriptions: topic, and whether what lies there is wanted as well.
         will: topic and payload that the broker publishes, retained, when this connection dies.
     """
 
     def __init__(
-        self, access: Access, *, subscriptions: list[tuple[str, int]], will: tuple[str, str] | None = None
+        self, access: Access, *, subscriptions: list[tuple[str, bool]], will: tuple[str, str] | None = None
     ) -> None:
         self._subscriptions = subscriptions
         self._queue: queue.Queue[Message] = queue.Queue(QUEUE)
@@ -154,10 +156,10 @@ class Broker:
         self._news.put(connected())
 
     def _subscribe(self, client: mqtt.Client) -> None:
-        for name, qos in self._subscriptions:
+        for name, is_kept in self._subscriptions:
             # 2: nothing that lies there; the flag of what comes stays as it was sent; one's own does not come back.
             options = SubscribeOptions(
-                qos=qos, noLocal=True, retainAsPublished=True, retainHandling=0 if qos else 2
+                qos=0, noLocal=True, retainAsPublished=True, retainHandling=0 if is_kept else 2
             )
             client.subscribe(name, options=options)
 

@@ -1,43 +1,54 @@
 """Measure a fleet of many doors on one machine: python scripts/measure/fleet_scale.py --doors 200 --people 10
 
-A real mosquitto with the shipped configuration, a keeper, and one real link process for each door. The fleets behind
-the links, one gallery each, run in this program, one after the other: boards would apply their sets at the same time.
-Prints times, bytes and memory. Everything lies in a folder that goes at the end.
+A real mosquitto with the shipped configuration, the keeper's own program, one real link process for each door, and
+behind each link the shipped follower with a gallery of its own; these run in this program, one after the other.
+Prints seconds of a core for a door, its link, the broker and the keeper, which do not depend on what else the machine
+does, and bytes and memory. Everything lies in a folder that goes at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from device.desk.credentials import Access
+from device.access.profile import Profile
+from device.build import manifest_path
+from device.config import Config
 from device.desk.line import Line
-from device.desk.wire import LONGEST_PACKET, Packet, pack, unpack
+from device.desk.wire import LONGEST_PACKET
 from device.errors import UsageError
+from device.fleet.__main__ import Follower
 from device.fleet.authority import utc_now
-from device.fleet.folder import write_broker, write_client
+from device.fleet.folder import OWN, folder_of, write_broker, write_client
 from device.fleet.keeper import KEEPER, Keeper
 from device.fleet.member import Member
-from device.fleet.post import Post
 from device.gallery.gallery import Gallery
+from device.gallery.rows import Arrival
+from device.journal.status import StatusLog
 from device.journal.trail import AuditTrail
 from device.programs import Parser, run, stop_signals_raise
+from device.vision.embed import load_manifest
 
-MODEL, DIMENSION, TEMPLATES = "simulated", 256, 5
-PATIENCE_S = 900.0
+TEMPLATES = 5
+PATIENCE_S = 3_600.0
+IDLE_S = 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,60 +79,48 @@ def act(args: argparse.Namespace) -> int:
 
 
 class Door:
-    """One door: its gallery and what follows the keeper, at the socket of its link."""
+    """One door: its gallery and the shipped follower of the keeper, at the socket of its link."""
 
-    def __init__(self, folder: Path, bundle: dict[str, object]) -> None:
-        self.gallery = Gallery(folder / "gallery.db", model_id=MODEL, dimension=DIMENSION, read_only=False)
+    def __init__(self, folder: Path, bundle: dict[str, object], model_id: str, dimension: int) -> None:
+        self.gallery = Gallery(folder / "gallery.db", model_id=model_id, dimension=dimension, read_only=False)
         self.gallery.change_fleet("member", lambda _: dict(bundle))  # type: ignore[call-overload]
-        self.member = Member(
+        member = Member(
             self.gallery,
             folder / "gallery.db",
-            model_id=MODEL,
+            model_id=model_id,
             judge=lambda *_: [],
             audit=AuditTrail(lambda: None, demo=True),
             entries=lambda _: 0,
             now=utc_now,
         )
         self.line = Line(folder / "link.sock", longest=LONGEST_PACKET, flood=None)
-        self.line.greeting = self._packets
-        self.apply_s = 0.0
+        self._follower = Follower(member, self.line, StatusLog(writers=[], demo=False))
+        self.cpu_s = 0.0
 
-    def turn(self) -> bool:
-        """Take what came and answer; True once the set is applied."""
-        count = 0
-        for packet in self.line.exchange():
-            topic, body = packet.get("topic"), unpack(packet.get("body"))
-            if isinstance(topic, str) and body is not None:
-                self.member.take(tuple(topic.split("/")), body)
-                count += 1
-        began_s = time.perf_counter()
-        if count:
-            self.member.step(time.monotonic())
-        self.apply_s += time.perf_counter() - began_s
-        if count:
-            for packet in self._packets():
-                self.line.put(packet)
-        return count > 0
-
-    def _packets(self) -> list[Packet]:
-        ack = self.member.report()
-        told: Packet = {"kind": "fleet", "in_sync": ack.in_sync, "reason": ack.reason}
-        return [told, {"kind": "ack", "body": pack(self.member.seal_ack(ack))}]
+    def turn(self) -> None:
+        """Take what came, apply what is whole, answer what changed."""
+        began_s = time.thread_time()
+        self._follower.turn(time.monotonic())
+        self.cpu_s += time.thread_time() - began_s
 
 
 class Measurement:
-    """A house of doors, from nothing until all are in sync, and once more with a change."""
+    """A house of doors, from nothing until all are in sync, and three more pushes."""
 
     def __init__(self, folder: Path, doors: int, people: int, mosquitto: str, undo: ExitStack) -> None:
         self.folder, self.people, self.undo = folder, people, undo
-        self.gallery = Gallery(folder / "keeper.db", model_id=MODEL, dimension=DIMENSION, read_only=False)
-        undo.callback(self.gallery.close)
-        port = free_port()
-        self.keeper = Keeper.found(self.gallery, MODEL, "127.0.0.1", port, utc_now())
-        self.broker = self._start_broker(mosquitto, port)
-        self.own = write_client(folder / "keeper", self.keeper.issue(KEEPER, utc_now()))
-        self.names = [f"door-{number}" for number in range(doors)]
+        manifest = load_manifest(manifest_path(Config().model))
+        self.model_id, self.dimension = manifest.model_id, manifest.embedding_dim
+        self.toml = folder / "keeper.toml"
+        self.toml.write_text(f'gallery = "{folder}/keeper.db"\n', encoding="utf-8")
+        self.port = free_port()
+        with self._keeping() as (gallery, _):
+            self.keeper = Keeper.found(gallery, self.model_id, "127.0.0.1", self.port, utc_now())
+            self.authority = self.keeper.authority
+            write_client(folder_of(folder / "keeper.db") / OWN, self.keeper.issue(KEEPER, utc_now()))
         self.doors: dict[str, Door] = {}
+        self.broker = self._start_broker(mosquitto, self.port)
+        self.names = [f"door-{number}" for number in range(doors)]
         self.links: list[subprocess.Popen[bytes]] = []
 
     def take(self) -> None:
@@ -131,27 +130,47 @@ class Measurement:
             f"person {chr(97 + n // 676 % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n % 26)}"
             for n in range(self.people + 1)
         ]
-        self._timed("enroll at the keeper", lambda: [self._enroll(each, rng) for each in names[:-1]])
-        self._timed("add the doors", self._add_doors)
-        for each in names[:-1]:
-            self.keeper.assign(each, self.names, gives=True)
-        self._timed("start the links", self._start_links)
+        with self._keeping() as (gallery, keep):
+            self._enroll(gallery, names[:-1], rng)
+            self._add_doors(keep())
+            self._give_all(gallery, names[:-1])
+        self._start_links()
         self._report("links, connected")
         self._push("first push, everybody to all")
-        self._push("second push, nothing changed")
-        self._enroll(names[-1], rng)
-        self.keeper.assign(names[-1], self.names, gives=True)
-        self._push("third push, one person more")
-        self.keeper.assign(names[0], self.names, gives=False)
-        self._push("fourth push, one person fewer")
+        self._push("nothing changed")
+        with self._keeping() as (gallery, keep):
+            self._enroll(gallery, names[-1:], rng)
+            keep().assign(names[-1], self.names, gives=True)
+        self._push("one person more")
+        with self._keeping() as (_, keep):
+            keep().assign(names[0], self.names, gives=False)
+        self._push("one person fewer")
+        self._idle()
+        self._reconnect()
         self._report("at the end")
-        applied = sorted(door.apply_s for door in self.doors.values())
-        median_s, most_s = applied[len(applied) // 2], applied[-1]
-        print(f"{'a door that applies all four':34} {median_s:8.2f} s (median), {most_s:.2f} s at most")
+
+    @contextmanager
+    def _keeping(self) -> Iterator[tuple[Gallery, Callable[[], Keeper]]]:
+        """Open the keeper's gallery; it is closed while the keeper's own programs run."""
+        path = self.folder / "keeper.db"
+        with Gallery(path, model_id=self.model_id, dimension=self.dimension, read_only=False) as gallery:
+            yield gallery, lambda: Keeper(gallery, self.model_id)
+
+    def _give_all(self, gallery: Gallery, names: Sequence[str]) -> None:
+        """Give everybody to every door in one change."""
+        aliases = [gallery.profile(name).alias for name in names]
+
+        def given(known: dict[str, Any]) -> dict[str, Any]:
+            return {
+                **known,
+                "doors": {d: {**about, "people": aliases} for d, about in known["doors"].items()},
+            }
+
+        gallery.change_fleet("keeper", given)
 
     def _start_broker(self, mosquitto: str, port: int) -> subprocess.Popen[bytes]:
         folder = self.folder / "broker"
-        now, authority = utc_now(), self.keeper.authority
+        now, authority = utc_now(), self.authority
         write_broker(folder, authority, authority.server("127.0.0.1", now), authority.revocations([], now))
         shipped = (ROOT / "systemd/mosquitto/face-unlock.conf").read_text(encoding="utf-8")
         shipped = shipped.replace("/etc/mosquitto/face-unlock", str(folder))
@@ -159,90 +178,122 @@ class Measurement:
         (folder / "conf").write_text(f"user root\n{shipped}persistence_location {folder}/\nlog_dest none\n")
         process = subprocess.Popen([mosquitto, "-c", str(folder / "conf")], stderr=subprocess.DEVNULL)
         self.undo.callback(end, process)
-        wait_for(lambda: listens(port), "the broker")
+        self._turn_until(lambda: listens(port), "the broker")
         return process
 
-    def _enroll(self, name: str, rng: np.random.Generator) -> None:
-        rows = rng.normal(size=(TEMPLATES, DIMENSION)).astype(np.float32)
-        self.gallery.enroll(name, rows / np.linalg.norm(rows, axis=1, keepdims=True), replace=True)
+    def _enroll(self, gallery: Gallery, names: Sequence[str], rng: np.random.Generator) -> None:
+        """Enroll people in one change; one by one the file is written anew for each."""
+        rows = rng.normal(size=(len(names), TEMPLATES, self.dimension)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+        gallery.take_over(
+            [Arrival(name, row, Profile()) for name, row in zip(names, rows, strict=True)],
+            lambda known: known,
+        )
 
-    def _add_doors(self) -> None:
+    def _add_doors(self, keeper: Keeper) -> None:
         for name in self.names:
             folder = self.folder / name
-            bundle = self.keeper.add_door(name, utc_now())
+            bundle = keeper.add_door(name, utc_now())
             write_client(folder / "link", bundle["access"])
-            self.doors[name] = Door(folder, bundle["member"])
+            self.doors[name] = Door(folder, bundle["member"], self.model_id, self.dimension)
             self.undo.callback(self.doors[name].gallery.close)
 
     def _start_links(self) -> None:
         for name in self.names:
-            options = [
-                "--folder",
-                f"{self.folder / name}/link",
-                "--socket",
-                f"{self.folder / name}/link.sock",
-            ]
+            folder = self.folder / name
+            options = ["--folder", f"{folder}/link", "--socket", f"{folder}/link.sock"]
             command = [sys.executable, "-m", "device.link", *options]
             process = subprocess.Popen(
                 command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             self.links.append(process)
             self.undo.callback(end, process)
-        wait_for(lambda: self._turn() or all(door.line.is_up for door in self.doors.values()), "the links")
+        self._turn_until(lambda: all(door.line.is_up for door in self.doors.values()), "the links")
 
     def _push(self, what: str) -> None:
-        began_s, written = time.perf_counter(), written_bytes(self.broker.pid)
-        cpu_s = cpu_of(self.broker.pid)
-        with Post(Access.read(self.own.folder)) as post:
-            post.collect()
-            acks = {}
-            for door, body in post.acks.items():
-                acks[door] = self.keeper.read_ack(door, body)
-            sealed = published = 0.0
-            for name in self.names:
-                start_s = time.perf_counter()
-                letters = self.keeper.letters(name, acks, datetime.now(timezone.utc), lies=post.lies(name))
-                sealed += time.perf_counter() - start_s
-                start_s = time.perf_counter()
-                post.lay(name, letters)
-                published += time.perf_counter() - start_s
-                self._turn()
-        laid_s = time.perf_counter() - began_s
-        wait_for(lambda: self._turn() or self._in_sync(), what)
-        total_s = time.perf_counter() - began_s
-        database = (self.folder / "broker/mosquitto.db").stat().st_size
-        cpu_s = cpu_of(self.broker.pid) - cpu_s
-        megabytes = (written_bytes(self.broker.pid) - written) / 1e6
+        """Let the keeper's own program push, until every door answered that it is in sync."""
+        command = [sys.executable, "scripts/fleet.py", "push", "--wait", "3600", "--config", str(self.toml)]
+        before, began_s = self._used(), time.perf_counter()
+        keeper = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        ended: list[tuple[int, int, resource.struct_rusage]] = []
+
+        def is_over() -> bool:
+            pid, code, used = os.wait4(keeper.pid, os.WNOHANG)
+            ended.extend([(pid, code, used)] if pid else [])
+            return bool(pid)
+
+        self._turn_until(is_over, what)
+        [(_, code, used)] = ended
+        keeper.returncode = os.waitstatus_to_exitcode(code)
+        said = keeper.stdout.read() if keeper.stdout else ""
+        if code:
+            raise UsageError(f"{what}: the push ended with {keeper.returncode}: {said[-400:]}")
+        self._tell(what, before, time.perf_counter() - began_s, used.ru_utime + used.ru_stime)
+
+    def _idle(self) -> None:
+        """Let nothing happen for a minute."""
+        before, began_s = self._used(), time.perf_counter()
+        self._turn_until(lambda: time.perf_counter() - began_s > IDLE_S, "idle")
+        self._tell(f"idle for {IDLE_S:g} s", before, time.perf_counter() - began_s, 0.0)
+
+    def _reconnect(self) -> None:
+        """Let each door connect anew: all that lies at the broker comes once more."""
+        before, began_s = self._used(), time.perf_counter()
+        for door in self.doors.values():
+            door.line.close()
+        self._turn_until(lambda: time.perf_counter() - began_s > IDLE_S, "reconnect")
+        self._tell("each door connects anew", before, time.perf_counter() - began_s, 0.0)
+
+    def _used(self) -> Used:
+        return Used(
+            [door.cpu_s for door in self.doors.values()],
+            [cpu_of(link.pid) for link in self.links],
+            cpu_of(self.broker.pid),
+            written_bytes(self.broker.pid),
+        )
+
+    def _tell(self, what: str, before: Used, took_s: float, keeper_s: float) -> None:
+        now = self._used()
+        doors = sorted(1000 * (b - a) for a, b in zip(before.doors, now.doors, strict=True))
+        links = sorted(1000 * (b - a) for a, b in zip(before.links, now.links, strict=True))
+        size = (self.folder / "broker/mosquitto.db").stat().st_size
+        wrote = now.written - before.written
         print(
-            f"{what:34} {total_s:8.1f} s until all are in sync; laid down after {laid_s:.1f} s (signed and sealed in "
-            f"{sealed:.1f} s, published in {published:.1f} s); the broker used {cpu_s:.1f} s of a core and wrote "
-            f"{megabytes:.0f} MB, its file has {database / 1e6:.1f} MB",
+            f"{what:28} a door {doors[len(doors) // 2]:8.0f} ms (at most {doors[-1]:.0f}), its link "
+            f"{links[len(links) // 2]:6.0f} ms (at most {links[-1]:.0f}), the broker "
+            f"{now.broker - before.broker:6.2f} s, the keeper {keeper_s:6.2f} s of a core; the broker wrote "
+            f"{wrote / 1e6:.1f} MB, its file {size / 1e6:.2f} MB some {wrote / size:.0f} times; "
+            f"took {took_s:.0f} s here",
             flush=True,
         )
 
-    def _turn(self) -> bool:
-        for door in self.doors.values():
-            door.turn()
-        return False
-
-    def _in_sync(self) -> bool:
-        return all(
-            door.member.report().sequence == self.keeper.sequence(name) for name, door in self.doors.items()
-        )
-
-    def _timed(self, what: str, deed) -> None:  # type: ignore[no-untyped-def]
-        began_s = time.perf_counter()
-        deed()
-        print(f"{what:34} {time.perf_counter() - began_s:8.1f} s", flush=True)
+    def _turn_until(self, condition: Callable[[], bool], what: str) -> None:
+        until_s = time.monotonic() + PATIENCE_S
+        while not condition():
+            for door in self.doors.values():
+                door.turn()
+            if time.monotonic() > until_s:
+                raise UsageError(f"{what}: not done within {PATIENCE_S:g} s: use fewer doors or people")
+            time.sleep(0.05)
 
     def _report(self, when: str) -> None:
         own = sorted(private_mb(link.pid) for link in self.links)
         cpu = [cpu_of(link.pid) for link in self.links]
         print(
-            f"{when:34} a link has {own[len(own) // 2]:.1f} MB of its own (median), {own[-1]:.1f} MB at most, and used "
+            f"{when:28} a link has {own[len(own) // 2]:.1f} MB of its own (median), {own[-1]:.1f} MB at most, and used "
             f"{sum(cpu) / len(cpu):.2f} s of a core; the broker has {private_mb(self.broker.pid):.0f} MB",
             flush=True,
         )
+
+
+@dataclass(frozen=True)
+class Used:
+    """What was used so far: seconds of a core, and bytes that the broker wrote."""
+
+    doors: list[float]
+    links: list[float]
+    broker: float
+    written: int
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -261,14 +312,6 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition, what: str) -> None:  # type: ignore[no-untyped-def]
-    until_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > until_s:
-            raise UsageError(f"{what}: not done within {PATIENCE_S:g} s: use fewer doors or people")
-        time.sleep(0.05)
-
-
 def private_mb(pid: int) -> float:
     """Return the memory that a process shares with no other."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -276,9 +319,9 @@ def private_mb(pid: int) -> float:
 
 
 def cpu_of(pid: int) -> float:
-    """Return how long a process ran, s of one core."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+    """Return how long the threads of a process ran, s of one core."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def written_bytes(pid: int) -> int:

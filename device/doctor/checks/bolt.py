@@ -66,7 +66,9 @@ def check_pins(setup: Setup) -> Iterator[Finding]:
     there = [chip for chip in chips if chip.exists()]
     if not there:
         what = lock.chip if lock.is_gpiochip else "any GPIO chip"
-        advice = "run it on the board; to try the program without one: face-unlock unlock --demo --camera CLIP"
+        advice = (
+            "run it on the board; to try the program without one: face-unlock unlock --demo --camera CLIP"
+        )
         yield red(NAME, f"this machine does not have {what}, which {claim} would be on", advice)
     elif not any(os.access(chip, os.R_OK | os.W_OK) for chip in there):
         yield unseen(NAME, f"{there[0]} is there, and this user may not use it")

@@ -22,7 +22,10 @@ from device.paths import expand
 
 NAME = "link"
 LOG = "journalctl -u face-unlock-link -n 20 --no-pager"
-JOIN = "at the keeper: face-unlock fleet revoke-door and add-door; here: face-unlock fleet join (docs/owner/many_doors.md)"
+JOIN = (
+    "at the keeper: face-unlock fleet revoke-door and add-door; here: face-unlock fleet join "
+    "(docs/owner/many_doors.md)"
+)
 ADVICE = {
     CONNECTING: f"wait a minute; then see {LOG}",
     UNREACHABLE: f"check that the broker runs, its address and the network; see {LOG}",

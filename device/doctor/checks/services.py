@@ -26,7 +26,9 @@ def check(setup: Setup) -> Iterator[Finding]:
             by_hand = f"not installed; a door runs by hand (process {', '.join(running)})"
             yield yellow(NAME, by_hand, BY_HAND)
         else:
-            yield yellow(NAME, "not installed as a service, and no door runs", f"{owner_command('unlock')}; {BY_HAND}")
+            yield yellow(
+                NAME, "not installed as a service, and no door runs", f"{owner_command('unlock')}; {BY_HAND}"
+            )
         return
     for unit, state in known.items():
         yield judge(unit.removesuffix(".service"), state or {})

@@ -159,7 +159,12 @@ def test_a_door_joins_a_fleet_as_root_with_a_file_of_the_folder_of_now(run, tmp_
     def typed(*words: str) -> list[str]:
         environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
         told = subprocess.run(
-            [command, *words], cwd=here, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            [command, *words],
+            cwd=here,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
         return told.stdout.splitlines()
 
