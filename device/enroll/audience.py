@@ -26,6 +26,10 @@ class Audience(Protocol):
         """Take an image and what it came to; raise EnrollmentError where the person has gone."""
         ...
 
+    def settle(self) -> None:
+        """Let the templates be stored; raise EnrollmentError where the person has gone or said no since the last look."""
+        ...
+
     def thank(self, text: str, samples: list[Sample]) -> None:
         """Take the result and the samples that became templates."""
         ...
@@ -41,6 +45,9 @@ class NoAudience:
 
     def see(self, image: Image, verdict: Verdict, kept: int) -> None:
         """Nobody looks."""
+
+    def settle(self) -> None:
+        """Nobody is asked."""
 
     def thank(self, text: str, samples: list[Sample]) -> None:
         """Nobody is told."""

@@ -116,6 +116,7 @@ class Studio:
             templates = np.concatenate([known, collector.templates()])
             alike = self._compare_with_everybody(name, templates, gallery)
             check_look_alikes(name, alike, wishes.allow_lookalike)
+            self.audience.settle()
             self.register.bystand()
             about = {"subject": profile.alias, "templates": len(collector.samples)}
             with self.register.recording("enrolled", **about):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 READS = ("GET", "HEAD")
 MAX_FORM_BYTES = 1000
-MAX_CONNECTIONS = 16
+BACKLOG = 256  # so many may wait; all of them are taken at once, a file each
 # Of uvicorn, for every page.
 LIMITS = {
     "log_config": None,
@@ -28,7 +28,7 @@ LIMITS = {
     "lifespan": "off",
     "timeout_keep_alive": 5,
     "timeout_graceful_shutdown": 1,
-    "limit_concurrency": MAX_CONNECTIONS,
+    "backlog": BACKLOG,
     "h11_max_incomplete_event_size": 16_384,
 }
 HEADERS = {
@@ -74,10 +74,18 @@ class Guard:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return 421, "this page has another address: use the one that was printed\n"
-        own = all(urlsplit(origin).netloc == hosts[0] for origin in origins)
+        own = all(host_of(origin) == hosts[0] for origin in origins)
         if not own or len(origins) > 1 or (method not in READS and not origins):
             return 403, "the request came from another site\n"
         return None
+
+
+def host_of(origin: str) -> str:
+    """Return the host and port of an Origin header, "" where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # "http://["
+        return ""
 
 
 def is_loopback_host(host: str) -> bool:
@@ -88,7 +96,7 @@ def is_loopback_host(host: str) -> bool:
 
 def is_own(host: str, is_tls: bool, given: str) -> bool:
     """Say whether a Host header means the page at `host`; on this machine alone a tunnel may end at another port."""
-    return given == host if is_tls else is_loopback_host(given)
+    return given in (host, host.removesuffix(":443")) if is_tls else is_loopback_host(given)
 
 
 async def read_form(request: Request) -> dict[str, str]:

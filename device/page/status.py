@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 
 from device.errors import UsageError
 from device.health import read_board
+from device.page.crowd import spoken
 from device.page.guard import LIMITS, Guard, is_loopback_host
 from device.page.markup import FOLDER
 from device.page.report import report
@@ -108,13 +109,12 @@ def act(args: argparse.Namespace, idle_s: float = IDLE_S) -> int:
 def config_of(args: argparse.Namespace, looks: Looks) -> uvicorn.Config:
     """Return how to serve: as it is where ssh encrypts, else with TLS for viewers."""
     if args.tls is None:
-        return uvicorn.Config(status_app(args.file, looks=looks), **LIMITS)  # type: ignore[arg-type]
+        return uvicorn.Config(status_app(args.file, looks=looks), http=spoken(), **LIMITS)  # type: ignore[arg-type]
     from device.page.viewers import Entrance, ViewersOnly  # a page by ssh pays for no TLS
 
     entrance = Entrance.read(args.tls)
     app = status_app(args.file, looks=looks, is_own=entrance.is_own)
-    tls = {"ssl_context_factory": lambda *_: entrance.tls, "http": ViewersOnly}
-    return uvicorn.Config(app, **{**LIMITS, **tls})  # type: ignore[arg-type]
+    return uvicorn.Config(app, http=spoken(ViewersOnly, tls=entrance.tls), **LIMITS)  # type: ignore[arg-type]
 
 
 def end_when_idle(server: uvicorn.Server, looks: Looks, idle_s: float) -> None:

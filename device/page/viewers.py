@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from device.command import owner_command
 from device.errors import LinkError
+from device.page.crowd import BriefHTTP
 
 NAMES, CA, CERTIFICATE, KEY = "page.json", "ca.pem", "page.pem", "page.key"
 REVOKED = "revoked.pem"  # the keeper's list, where the owner brought it here
@@ -70,17 +69,11 @@ def is_viewer(certificate: Mapping[str, Any] | None) -> bool:
     return str(parts.get("commonName", "")).startswith(VIEWER)
 
 
-class ViewersOnly(H11Protocol):
+class ViewersOnly(BriefHTTP):
     """HTTP for viewers; whoever shows another certificate of the house is hung up on."""
 
-    _is_refused = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if not is_viewer(transport.get_extra_info("peercert")):
-            self._is_refused = True
-            transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        if not self._is_refused:  # it may be decrypted already
-            super().data_received(data)
+    def begin(self, transport: asyncio.Transport) -> None:
+        if is_viewer(transport.get_extra_info("peercert")):
+            super().begin(transport)
+        else:
+            self.hang_up()

@@ -23,6 +23,7 @@ START_WAIT_S = 300.0  # for somebody to come and agree
 AWAY_S = 8.0  # nobody asks for a picture for so long: the tab is closed
 LAST_WAIT_S = 5.0  # for the browser to fetch the last view
 NOT_STORED = "nothing was stored"
+ENDED = "The enrollment has ended, and the terminal says why"
 CONSENT = (
     "If you agree, this page shows you what the door's camera sees, and asks for a few poses.",
     "{samples} looks at your face are then turned into numbers, by which the door will know you. They are sealed and "
@@ -55,7 +56,7 @@ class PageAudience:
     ) -> None:
         self.place, self._tell, self._start_page = place, tell, start_page
         self._start_wait_s, self._away_s = start_wait_s, away_s
-        self._samples = 0
+        self._samples, self._is_settled = 0, False
         self._opened: Window | None = None
 
     def __enter__(self) -> PageAudience:
@@ -64,9 +65,11 @@ class PageAudience:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if fault is not None:  # what it says may name another person
-            self._end(f"The enrollment has ended, and {NOT_STORED}. The terminal says why.", kind="stop")
-        self.close()
+        try:
+            if fault is not None:  # what it says may name another person
+                self._end(ENDED if self._is_settled else f"{ENDED}: {NOT_STORED}", kind="stop")
+        finally:  # also of a second Ctrl-C
+            self.close()
 
     def welcome(self, name: str, samples: int, until: datetime | None) -> None:
         """Print the address, and wait until the person has agreed there."""
@@ -84,9 +87,7 @@ class PageAudience:
     def see(self, image: Image, verdict: Verdict, kept: int) -> None:
         """Show an image, what to do, and which poses are done."""
         window = self._window
-        check(window)
-        if (away_s := window.unasked_s) > self._away_s:
-            raise EnrollmentError(f"the page was closed {away_s:.0f} s ago: {NOT_STORED}: try again")
+        self._check_there()
         if window.is_due() or verdict.accepted:
             window.show(
                 image,
@@ -95,6 +96,14 @@ class PageAudience:
                 kind="good" if verdict.accepted else "",
                 poses=states_of(kept, self._samples),
             )
+
+    def settle(self) -> None:
+        """Hear whether the person still agrees; from now on a no comes too late."""
+        self._check_there()
+        if not self._window.settle():
+            check(self._window)
+            raise EnrollmentError(f"the page does not answer: {NOT_STORED}: try again")
+        self._is_settled = True
 
     def thank(self, text: str, samples: list[Sample]) -> None:
         """Show the result and the faces that became templates."""
@@ -110,6 +119,12 @@ class PageAudience:
         if self._opened is not None:
             self._opened.close()
         self.place.socket.close()
+
+    def _check_there(self) -> None:
+        """Raise EnrollmentError where the visit is over, or nobody looks any more."""
+        check(self._window)
+        if (away_s := self._window.unasked_s) > self._away_s:
+            raise EnrollmentError(f"the page was closed {away_s:.0f} s ago: {NOT_STORED}: try again")
 
     @property
     def _window(self) -> Window:

@@ -27,6 +27,7 @@ from device.page.live.wire import (
     ENDED,
     MAX_SAID_BYTES,
     SAYINGS,
+    SETTLED,
     TAKEN,
     Packet,
     Wire,
@@ -39,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of the environment; a key may be in the rest
 EVERY_S = 1 / 6  # between two pictures
 START_S = 60.0  # for the page's process; a Raspberry Pi 3 with a slow card takes some seconds
-END_S = 5.0
+END_S = SETTLE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Window:
         self._wire = Wire(self._started.control, longest=MAX_SAID_BYTES)
         about = {"host": place.host, "address": place.ip, "is_tls": place.is_tls}
         self._wire.send({**about, "view": view, "question": question}, place.socket)
-        place.socket.close()  # with the process its address is gone
+        self._listener = place.socket
         self._reader = threading.Thread(target=self._read, name="page", daemon=True)
         self._reader.start()
         with self._changed:
@@ -191,6 +192,12 @@ class Window:
         self._shown_s = self._now()
         self._wire.send({"show": {"picture": as_data_address(drawn(image, box)), **told}})
 
+    def settle(self) -> bool:
+        """Let a no come too late from now on; False where it came before, or the page does not answer."""
+        self._wire.send({"settle": True})
+        self._wait(lambda: SETTLED in self._said or self.is_ended, SETTLE_S)
+        return SETTLED in self._said and not self.is_ended
+
     def end(self, **told: Any) -> None:
         """Show the last view: whoever waits is told, and nothing follows."""
         self._wire.send({"last": told})
@@ -209,7 +216,14 @@ class Window:
         self._wire.end()
         self._started.end()
         self._reader.join(END_S)
+        self._shut_address()
         self._wire.close()
+
+    def _shut_address(self) -> None:
+        """Let nothing listen, also where the page's process hangs: the end of a listening is that of all who have it."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def _wait(self, condition: Callable[[], bool], wait_s: float) -> None:
         with self._changed:
@@ -218,6 +232,7 @@ class Window:
     def _read(self) -> None:
         for packet in self._wire.packets():
             self._take(packet)
+        self._shut_address()
         with self._changed:
             self._is_lost = True
             self._changed.notify_all()
@@ -230,7 +245,7 @@ class Window:
                 self.token, self.fingerprint = texts_of(packet)
             elif said in SAYINGS:
                 self._said.add(said)
-                if said not in (ENDED, DECLINED):
+                if said not in (ENDED, DECLINED, SETTLED):
                     self._asked_s = (
                         self._now()
                     )  # a slow phone needs a moment to load the page with the picture

@@ -7,11 +7,11 @@ import threading
 import pytest
 from starlette.testclient import TestClient
 
-from device.page.guard import HEADERS, is_loopback_host
+from device.page.guard import HEADERS, is_loopback_host, is_own
 from device.page.live.application import COOKIE, Visit, live_app
 from device.page.live.mirror import Mirror
 from device.page.live.tokens import LETTERS, MAX_WRONG, TOKEN_LETTERS, Admittance, Answer
-from device.page.live.wire import ADMITTED, AGREED, ASKED, DECLINED, ENDED, TAKEN
+from device.page.live.wire import ADMITTED, AGREED, ASKED, DECLINED, ENDED, SETTLED, TAKEN
 
 HOST = "192.168.1.7:41234"
 BASE = f"https://{HOST}"
@@ -117,7 +117,8 @@ def test_a_name_that_was_bound_anew_to_this_address_is_refused(host: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "https://192.168.1.7", "https://192.168.1.7:1"]
+    "origin",
+    ["https://evil.example", "null", "https://192.168.1.7", "https://192.168.1.7:1", "http://[", "https://"],
 )
 def test_another_sites_requests_are_refused(origin: str) -> None:
     page = Page()
@@ -185,6 +186,31 @@ def test_a_slow_browser_gets_the_newest_picture() -> None:
     view = mirror.next_view(after=3, wait_s=0)
     assert (view.number, view.told["hint"]) == (50, "49")
     assert mirror.next_view(after=50, wait_s=0.01).number == 50  # nothing new: it waited, and not for long
+
+
+def test_a_no_counts_until_it_is_settled_and_is_said_before() -> None:
+    early, late = Page(), Page()
+    for page in (early, late):
+        page.visitor().post("/answer", data={"answer": "yes"}, headers=OWN)
+    early.visit.answer("no")
+    early.visit.settle()
+    assert early.said[-2:] == [DECLINED, SETTLED]
+    late.visit.settle()
+    late.visit.answer("no")
+    assert (late.said[-1], late.visit.has_declined) == (SETTLED, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "own"),
+    [
+        ("192.168.1.7:443", "192.168.1.7", True),  # a browser leaves the usual port away
+        ("192.168.1.7:443", "192.168.1.7:443", True),
+        ("192.168.1.7:4430", "192.168.1.7", False),
+        ("192.168.1.7:443", "evil.example", False),
+    ],
+)
+def test_a_page_at_the_usual_port_is_reached(host: str, given: str, own: bool) -> None:
+    assert is_own(host, True, given) is own
 
 
 def test_the_last_view_wakes_who_waits_and_nothing_follows_it() -> None:

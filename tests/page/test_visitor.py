@@ -17,6 +17,7 @@ from device.errors import EnrollmentError, UsageError
 from device.page.invitation import qr_code
 from device.page.live.tokens import MAX_WRONG
 from device.page.place import bind, own_address
+from device.page.window import Window
 from device.page.visitor import PageAudience, hint_of, pages_of, states_of
 from device.types import HeadPose
 from tests.support.checkout import run_program
@@ -94,6 +95,56 @@ def test_who_says_no_ends_it(audience: PageAudience, said: list[str]) -> None:
     guest.post("/answer", answer="no")
     thread.join(20)
     assert "said no" in str(faults[0])
+
+
+def test_whoever_says_no_after_the_last_look_is_heard_before_anything_is_stored(
+    audience: PageAudience, said: list[str]
+) -> None:
+    """A question at the terminal may stand between the last pose and the gallery."""
+    thread, _ = welcome(audience)
+    guest = Guest(audience.place.host)
+    guest.post("/enter", token=token_of(said))
+    guest.post("/answer", answer="yes")
+    thread.join(20)
+    audience.see(IMAGE, Verdict(True, "", BOX), 5)
+    guest.post("/answer", answer="no")
+    with pytest.raises(EnrollmentError, match="said no on the page: nothing was stored"):
+        audience.settle()
+
+
+def test_what_fails_after_it_was_settled_is_not_said_to_have_stored_nothing(
+    audience: PageAudience, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(Window, "end", lambda self, **told: shown.append(told["hint"]))
+    thread, _ = welcome(audience)
+    guest = Guest(audience.place.host)
+    guest.post("/enter", token=token_of(said))
+    guest.post("/answer", answer="yes")
+    thread.join(20)
+    fault = OSError("the disk is full")
+    audience.__exit__(OSError, fault, None)
+    audience._is_settled = True
+    audience.__exit__(OSError, fault, None)
+    assert ["nothing was stored" in each for each in shown] == [True, False]
+
+
+def test_a_second_ctrl_c_leaves_no_address_either(
+    audience: PageAudience, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Window, **told: object) -> None:
+        raise KeyboardInterrupt
+
+    thread, _ = welcome(audience)
+    guest = Guest(audience.place.host)
+    guest.post("/enter", token=token_of(said))
+    guest.post("/answer", answer="yes")
+    thread.join(20)
+    monkeypatch.setattr(Window, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        audience.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(audience.place.host.rpartition(":")[2]))) != 0
 
 
 def test_nobody_comes() -> None:

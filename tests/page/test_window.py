@@ -122,6 +122,61 @@ def test_a_page_that_hangs_holds_nobody_up_for_long(place: Place, monkeypatch: p
     assert process.returncode == -signal.SIGKILL
 
 
+def test_a_page_that_hangs_and_is_systemds_keeps_no_address(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program cannot kill another user's process; it ends the listening instead."""
+    monkeypatch.setattr(window_module, "END_S", 0.2)
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start_as_systemd_does() -> Started:
+        started = window_module.start_child()
+        assert started.process is not None
+        children.append(started.process)
+        return Started(started.control, None, "the log")
+
+    window = Window(place, view="", start=start_as_systemd_does)
+    try:
+        os.kill(children[0].pid, signal.SIGSTOP)
+        assert is_served(place)
+        window.close()
+        assert not is_served(place)
+    finally:
+        children[0].kill()
+        children[0].wait()
+
+
+def test_a_no_that_comes_before_it_is_settled_is_heard(place: Place) -> None:
+    window = Window(place, view="", start=start_in_thread)
+    guest = Guest(place.host)
+    assert guest.post("/enter", token=window.token) == 303
+    assert guest.post("/answer", answer="no") == 303
+    assert not window.settle()
+    assert window.has_declined
+    window.close()
+
+
+def test_a_no_that_comes_after_it_is_settled_changes_nothing(place: Place) -> None:
+    window = Window(place, view="", start=start_in_thread)
+    guest = Guest(place.host)
+    assert guest.post("/enter", token=window.token) == 303
+    assert window.settle()
+    assert guest.post("/answer", answer="no") == 303
+    assert guest.get("/") == 200
+    assert not window.has_declined
+    window.close()
+
+
+def test_a_page_that_does_not_answer_settles_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "SETTLE_S", 0.1)
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b'{"token": "ABC"}\n')
+    window = Window(place, view="", start=lambda: Started(ours, None, "the log"))
+    assert not window.settle()
+    theirs.close()
+    window.close()
+
+
 def test_a_page_that_cannot_start_says_why_in_a_line(place: Place) -> None:
     def start_broken() -> Started:
         ours, theirs = socket.socketpair()

@@ -17,7 +17,6 @@ if __name__ == "__main__":
 import contextlib
 import os
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,6 +25,7 @@ import uvicorn
 from anyio._backends import _asyncio  # noqa: F401  loaded late otherwise, when no file may be read any more
 
 from device.errors import UsageError
+from device.page.crowd import spoken
 from device.page.guard import LIMITS, is_own
 from device.page.live import cage
 from device.page.live.application import Visit, live_app
@@ -90,8 +90,7 @@ def server_of(visit: Visit, about: Packet) -> tuple[uvicorn.Server, str]:
     """Return what serves a visit, with all loaded that it needs, and the fingerprint of its certificate."""
     tls, fingerprint = certified(about["address"]) if about["is_tls"] else (None, "")
     app = live_app(visit, is_own=partial(is_own, about["host"], about["is_tls"]), is_secure=about["is_tls"])
-    factory: Callable[..., ssl.SSLContext] | None = (lambda *_: tls) if tls is not None else None
-    config = uvicorn.Config(app, ssl_context_factory=factory, **LIMITS)  # type: ignore[arg-type]
+    config = uvicorn.Config(app, http=spoken(tls=tls), **LIMITS)  # type: ignore[arg-type]
     config.load()
     return uvicorn.Server(config), fingerprint
 
@@ -101,6 +100,8 @@ def follow(packets: Iterator[Packet], visit: Visit, server: uvicorn.Server) -> N
     for packet in packets:
         if "show" in packet:
             visit.mirror.show(packet["show"])
+        elif "settle" in packet:
+            visit.settle()
         elif "last" in packet:
             visit.mirror.end(packet["last"])
     visit.mirror.end({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,13 +13,14 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from device.page.crowd import VISITOR
 from device.page.guard import Guard, read_form
 from device.page.live.mirror import Mirror, View
 from device.page.live.tokens import Admittance, Answer
-from device.page.live.wire import ADMITTED, AGREED, ASKED, DECLINED, ENDED, TAKEN
+from device.page.live.wire import ADMITTED, AGREED, ASKED, DECLINED, ENDED, SETTLED, TAKEN
 from device.page.markup import FOLDER, entry, notice
 
-COOKIE = "session"
+COOKIE = "face-unlock-visit"  # a browser gives it to every port of this host: no other program has one of that name
 FILES = {"page.css": "text/css", "live.js": "text/javascript"}
 WAIT_S = 4.0  # a browser that asks for a view waits so long for a new one
 SAID = {
@@ -42,15 +44,24 @@ class Visit:
     mirror: Mirror = field(default_factory=Mirror)
     has_agreed: bool = False
     has_declined: bool = False
+    is_settled: bool = False
+    _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, text: str) -> None:
-        """Take what the visitor says to the question, or a no later on."""
-        if text == "yes":
-            self.has_agreed = True
-            self.tell(AGREED)
-        elif text == "no":
-            self.has_declined = True
-            self.tell(DECLINED)
+        """Take what the visitor says to the question, or a no later on, which comes too late once it is settled."""
+        with self._guard:
+            if text == "yes":
+                self.has_agreed = True
+                self.tell(AGREED)
+            elif text == "no" and not self.is_settled:
+                self.has_declined = True
+                self.tell(DECLINED)
+
+    def settle(self) -> None:
+        """Take no more no; the program then stores, or hears of the no before it hears of this."""
+        with self._guard:
+            self.is_settled = True
+            self.tell(SETTLED)
 
     def enter(self, token: str) -> tuple[Answer, str]:
         found = self.admittance.enter(token)
@@ -117,7 +128,10 @@ class LivePage:
         return Response(status_code=204)
 
     def _knows(self, request: Request) -> bool:
-        return self._visit.admittance.knows(request.cookies.get(COOKIE, ""))
+        is_visitor = self._visit.admittance.knows(request.cookies.get(COOKIE, ""))
+        if is_visitor:
+            request.scope[VISITOR] = True  # the connection outlives any crowd
+        return is_visitor
 
 
 def refused() -> Response:

@@ -5,6 +5,7 @@ The program speaks first and hands over the socket at which the page listens:
     program   {"host", "address", "is_tls", "view", "question"}    once, with the socket
     page      {"token", "fingerprint"}                             once
     program   {"show": {...}} and at the end {"last": {...}}       a view, as the page's script takes it
+    program   {"settle": true}                                     before it stores: from now on a no comes too late
     page      {"said": one of SAYINGS}                             what the visitor did
 
 The end of either process ends the wire, and so the other's part in it.
@@ -20,9 +21,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-# Somebody is admitted, asks for a view, agrees, says no, has the last view; five codes were wrong.
-SAYINGS = ADMITTED, ASKED, AGREED, DECLINED, TAKEN, ENDED = (
-    "admitted", "asked", "agreed", "declined", "taken", "ended",
+# Somebody is admitted, asks for a view, agrees, says no, has the last view; five codes were wrong; it is settled.
+SAYINGS = ADMITTED, ASKED, AGREED, DECLINED, TAKEN, ENDED, SETTLED = (
+    "admitted", "asked", "agreed", "declined", "taken", "ended", "settled",
 )  # fmt: skip
 MAX_VIEW_BYTES = 8_000_000  # a contact sheet of fifty faces has two
 MAX_SAID_BYTES = 10_000  # the page may be in other hands than ours
