@@ -4,8 +4,8 @@
     python scripts/pad_selftest.py --images FOLDER      photographs: FOLDER/print, phone, tablet and live
 
 Each attack is shown at two distances: so near that it fills the view, and at arm's length. Each look is judged by the
-door's own liveness network, at the camera as the door does it: by the mean logit of a few frames. Prints APCER per
-species and BPCER with exact 95 % intervals, and stores the verdict in the gallery; a door without one, or with one of
+door's own liveness network, at the camera as the door does it: by the mean logit of a few frames. Prints how
+often each attack passed for alive (APCER) and you did not (BPCER), with exact 95 % intervals, and stores the verdict in the gallery; a door without one, or with one of
 another network, is unproven (docs/how/security.md). Ends with 0 where the door is proven, with 1 where it is not.
 """
 
@@ -160,13 +160,17 @@ def counted(species: str, passed: list[bool]) -> SpeciesCount:
 
 def line(count: SpeciesCount) -> str:
     """Say what a count proves."""
-    rate, what = ("BPCER", "not let in") if count.species == LIVE else ("APCER", "let in")
+    what = "not taken for alive" if count.species == LIVE else "taken for a living face"
     if not count.shown:
         return f"{count.species}: nothing seen, proves nothing"
     low, high = (100 * end for end in count.interval)
-    proves = f"95 %: {low:.1f} to {high:.1f} %" if count.wrong else f"proves only <= {high:.1f} %"
     share = 100 * count.wrong / count.shown
-    return f"{count.species}: {count.wrong} of {count.shown} {what}: {rate} {share:.1f} %, {proves}"
+    proves = (
+        f"{share:.1f} %, and with so few looks {low:.1f} to {high:.1f} % is possible"
+        if count.wrong
+        else f"with so few looks up to {high:.1f} % is possible"
+    )
+    return f"{count.species}: {count.wrong} of {count.shown} {what}: {proves}"
 
 
 def verdict_line(verdict: SelfTest, config: Config) -> str:

@@ -32,6 +32,23 @@ run_live() {
     if [ -n "$ROOT" ] && [ -z "$DRY_RUN" ]; then say "skipped below $ROOT: $*"; else run "$@"; fi
 }
 
+# In a chroot or an image systemd does not run: there is nothing to stop, and the files go all the same.
+HAS_SYSTEMD=yes
+[ -n "$DRY_RUN$ROOT" ] || [ -d /run/systemd/system ] || HAS_SYSTEMD=''
+
+control() {
+    if [ -n "$HAS_SYSTEMD" ]; then run_live systemctl "$@"; else say "skipped, systemd does not run: systemctl $*"; fi
+}
+
+# Only a link in a folder of systemd's makes a unit start at boot; `disable` takes it away, and can without systemd running.
+disable() {
+    if [ -n "$HAS_SYSTEMD" ]; then
+        run_live systemctl disable --now "$1"
+    elif ! systemctl disable "$1"; then
+        say "systemctl could not disable $1: look for it in /etc/systemd/system/*.wants"
+    fi
+}
+
 if [ -z "$DRY_RUN$ROOT" ] && [ "$(id -u)" != 0 ]; then
     say "uninstall.sh: not root: run sudo scripts/uninstall.sh" >&2
     exit 1
@@ -41,13 +58,13 @@ fi
 BEHIND="face-unlock-board.service face-unlock-link.service face-unlock-fleet.service face-unlock-page.socket face-unlock-page.service face-unlock-page-tls.socket face-unlock-page-tls.service"
 for unit in face-unlock.service face-unlock-lock.service $BEHIND face-unlock-live.socket; do
     if [ -e "$ROOT/etc/systemd/system/$unit" ]; then
-        run_live systemctl disable --now "$unit"
+        disable "$unit"
     fi
     run rm -f "$ROOT/etc/systemd/system/$unit"
     run rm -rf "$ROOT/etc/systemd/system/$unit.d"
 done
 run rm -f "$ROOT/etc/systemd/system/face-unlock-live@.service"
-run_live systemctl daemon-reload
+control daemon-reload
 run rm -f "$ROOT/etc/udev/rules.d/60-face-unlock.rules" "$ROOT/etc/sysusers.d/face-unlock.conf"
 run rm -f "$ROOT/usr/local/bin/face-unlock" "$ROOT/usr/local/bin/face-unlock-enroll" "$ROOT/usr/local/bin/face-unlock-run"
 run rm -f "$ROOT/usr/local/share/man/man1/face-unlock.1" \
@@ -60,7 +77,9 @@ if [ -n "$PURGE" ]; then
     run rm -rf "$ROOT/var/lib/face-unlock" "$ROOT/var/lib/face-unlock-link" "$ROOT/var/lib/face-unlock-page" "$ROOT/var/cache/face-unlock" "$ROOT/etc/face-unlock"
     run rm -f "$ROOT/etc/credstore.encrypted/gallery.key"
     for user in face-unlock-live face-unlock-page face-unlock-lock face-unlock face-unlock-link; do
-        if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then run_live userdel "$user"; fi
+        if [ -n "$DRY_RUN" ] || id "$user" >/dev/null 2>&1; then
+            run_live userdel "$user" || say "user $user stays: sudo userdel $user says why"
+        fi
     done
     say "removed, with the gallery, the configuration and the users"
 else

@@ -21,6 +21,7 @@ from tests.support.checkout import run_program
 from tests.support.clips import make_clip
 from tests.support.doors.staged import staged_door
 from tests.support.galleries import copy_gallery
+from tests.support.machines.doctors_host import machine  # noqa: F401  the fixture
 from tests.support.once import made_once
 
 # A test file that imports one of these belongs to `make test-train`; without torch it is not even collected.

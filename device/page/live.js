@@ -66,4 +66,5 @@ async function watch() {
 }
 
 enterByAddress();
+window.addEventListener("hashchange", enterByAddress); // the whole address, into the tab that has the page already
 if (byId("view")) watch();

@@ -18,10 +18,13 @@ from device.errors import UsageError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_S = 60.0
+REBOUND = "rebound.example"  # a name that somebody bound anew to this machine
+COMPLAINTS = {"Log.entryAdded": ("entry", "text"), "Runtime.exceptionThrown": ("exceptionDetails", "text")}
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-extensions", "--disable-background-networking", "--hide-scrollbars",
     "--ignore-certificate-errors", "--remote-debugging-pipe",
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
 )  # fmt: skip
 
 
@@ -59,6 +62,7 @@ class Chromium:
         self._out, self._in = os.fdopen(ours_out, "wb", 0), os.fdopen(ours_in, "rb", 0)
         self._rest, self._number, self._session = b"", 0, ""
         self._visitors: list[str] = []
+        self.complaints: list[str] = []  # of what a page does: scripts that fail, content that is blocked
         self.open_tab()
 
     def __enter__(self) -> Chromium:
@@ -90,14 +94,19 @@ class Chromium:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return dict(answer["result"])
+            if place := COMPLAINTS.get(answer.get("method", "")):
+                about, text = place
+                self.complaints.append(str(answer["params"][about][text]))
 
     def open_tab(self) -> None:
         """Open a tab that knows nothing of the others, as another browser's, and take it in hand."""
+        self.complaints = []
         self._visitors.append(self.ask("Target.createBrowserContext")["browserContextId"])
         opened = self.ask("Target.createTarget", url="about:blank", browserContextId=self._visitors[-1])
         self._target = opened["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
-        self.ask("Page.enable")
+        for domain in ("Page", "Log", "Runtime"):
+            self.ask(f"{domain}.enable")
 
     def close_tab(self) -> None:
         self.ask("Target.closeTarget", targetId=self._target)
@@ -127,6 +136,15 @@ class Chromium:
         raise AssertionError(
             f"never true: {script}; the page says: {self.evaluate('document.body.innerText')}"
         )
+
+    def heard(self) -> list[tuple[str, str]]:
+        """Return role and name of all that a screen reader meets on this page."""
+        nodes = self.ask("Accessibility.getFullAXTree")["nodes"]
+        return [
+            (str(each["role"]["value"]), str(each.get("name", {}).get("value", "")))
+            for each in nodes
+            if not each["ignored"] and "role" in each
+        ]
 
     def press(self, key: str) -> None:
         """Press and release a key: Tab, Enter."""

@@ -26,13 +26,6 @@ GREEN, YELLOW, RED = Light.GREEN, Light.YELLOW, Light.RED
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> MadeUpHost:
-    made = MadeUpHost(tmp_path / "machine")
-    made.has_no("systemctl", "journalctl")
-    return made
-
-
-@pytest.fixture
 def setup(machine: MadeUpHost, tmp_path: Path) -> Setup:
     return Setup(Config(gallery=str(tmp_path / "gallery.db")), "no file", machine.host)
 

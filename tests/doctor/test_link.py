@@ -25,13 +25,6 @@ NOW = datetime.now(timezone.utc)
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> MadeUpHost:
-    made = MadeUpHost(tmp_path / "machine")
-    made.has_no("systemctl", "journalctl")
-    return made
-
-
-@pytest.fixture
 def setup(machine: MadeUpHost, tmp_path: Path) -> Setup:
     config = Config(
         gallery=str(tmp_path / "gallery.db"),

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import UsageError
-from scripts.stage.chromium import Chromium, find_chromium
+from scripts.stage.chromium import REBOUND, Chromium
 from scripts.stage.paged import Paged
 from scripts.stage.posing import write_posing
 from tests.support.pages import Guest
@@ -27,26 +26,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    try:
-        find_chromium()
-    except UsageError as fault:
-        pytest.skip(str(fault))
-    with Chromium(tmp_path_factory.mktemp("browser")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def posing_clip(tmp_path_factory: pytest.TempPathFactory, real_model: None, chromium: Chromium) -> Path:
     return write_posing(tmp_path_factory.mktemp("clips") / "posing.mp4", PORTRAIT, rounds=4)
-
-
-@pytest.fixture
-def browser(chromium: Chromium) -> Iterator[Chromium]:
-    """A tab that knows nothing of the other tests'."""
-    chromium.open_tab()
-    yield chromium
-    chromium.close_tabs()
 
 
 class Enrollment(Paged):
@@ -103,6 +84,7 @@ def test_the_poses_fill_the_enrollment_ends_and_the_page_is_gone(enroll, browser
     assert browser.wait("document.querySelector('li[aria-current=step]')?.id").startswith("pose-")
     assert browser.wait(f"/degrees|Good|Look|Turn|Lift|Lower/.test({HINT}) && {HINT}")
     browser.wait(f"{HINT}.startsWith('Enrolled alice: 5 templates')")
+    assert browser.complaints == []  # nothing is blocked, no script fails
     assert browser.evaluate("document.querySelectorAll('li.done').length") == 5
     assert browser.evaluate("document.getElementById('view').src").startswith(
         "data:image/png"
@@ -169,6 +151,30 @@ def test_it_works_by_keyboard_alone_and_no_ends_it(enroll, browser: Chromium) ->
     browser.press("Enter")
     code, _, err = enrollment.end()
     assert (code, "said no" in err, enrollment.people()) == (8, True, 0)
+
+
+def test_five_wrong_codes_that_are_typed_end_it(enroll, browser: Chromium) -> None:
+    enrollment = enroll("--page-at", "127.0.0.1:0")
+    plain = enrollment.address.partition("#")[0]
+    for number in range(1, 6):
+        assert browser.go(plain) == ""
+        browser.wait("!!document.getElementById('token')")
+        browser.evaluate(f"document.getElementById('token').value = 'WRONG-CODE-{number}'")
+        browser.evaluate("document.querySelector('#entry button').click()")
+        browser.wait(f"document.querySelector('[role=alert]')?.innerText.includes('{'wrong' if number < 5 else 'ended'}')")
+    code, _, err = enrollment.end()
+    assert (code, "five wrong codes were tried" in err, enrollment.people()) == (8, True, 0)
+    assert not enrollment.is_served
+
+
+def test_a_name_that_was_bound_anew_shows_nothing(enroll, browser: Chromium) -> None:
+    enrollment = enroll("--page-at", "127.0.0.1:0", "--samples", "50")
+    agree(browser, enrollment.address)
+    assert browser.go(f"http://{REBOUND}:{enrollment.port}/") == ""
+    assert "another address" in browser.wait("document.body.innerText")
+    asked = "fetch('/look?after=0').then(answer => { window.got = answer.status })"
+    browser.evaluate(asked)
+    assert browser.wait("window.got") == 421
 
 
 def test_a_second_browser_with_the_same_address_is_refused(enroll, browser: Chromium) -> None:

@@ -26,13 +26,6 @@ LINE = re.compile(r"(green |yellow|red   )  [a-z-]+ +\S.*|  +-> \S.*")
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> MadeUpHost:
-    made = MadeUpHost(tmp_path / "machine")
-    made.has_no("systemctl", "journalctl")
-    return made
-
-
-@pytest.fixture
 def gallery(tmp_path: Path, enrolled_gallery: Path) -> Path:
     return copy_gallery(enrolled_gallery, tmp_path)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from device.doctor.host import Host
 
 RUNNING = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNRestarts=0\n"
@@ -51,3 +53,11 @@ class MadeUpHost:
         (folder / "cmdline").write_bytes("\0".join([*words, ""]).encode())
         for i, device in enumerate(devices):
             (folder / "fd" / str(i)).symlink_to(device)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> MadeUpHost:
+    """A machine without systemd; tests/conftest.py gives it to every test."""
+    made = MadeUpHost(tmp_path / "machine")
+    made.has_no("systemctl", "journalctl")
+    return made
