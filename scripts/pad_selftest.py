@@ -4,9 +4,10 @@
     python scripts/pad_selftest.py --images FOLDER      photographs: FOLDER/print, phone, tablet and live
 
 Each attack is shown at two distances: so near that it fills the view, and at arm's length. Each look is judged by the
-door's own liveness network, at the camera as the door does it: by the mean logit of a few frames. Prints how
-often each attack passed for alive (APCER) and you did not (BPCER), with exact 95 % intervals, and stores the verdict in the gallery; a door without one, or with one of
-another network, is unproven (docs/how/security.md). Ends with 0 where the door is proven, with 1 where it is not.
+door's own liveness network, at the camera as the door does it: by the mean logit of a few frames. Prints how often each
+attack passed for alive (APCER) and you did not (BPCER), with exact 95 % intervals, and stores the verdict in the
+gallery; a door without one, or with one of another network, is unproven (docs/how/security.md). Ends with 0 where the
+door is proven, with 1 where it is not.
 """
 
 from __future__ import annotations
@@ -166,9 +167,9 @@ def line(count: SpeciesCount) -> str:
     low, high = (100 * end for end in count.interval)
     share = 100 * count.wrong / count.shown
     proves = (
-        f"{share:.1f} %, and with so few looks {low:.1f} to {high:.1f} % is possible"
+        f"{share:.1f} %, and after so many looks {low:.1f} to {high:.1f} % is possible"
         if count.wrong
-        else f"with so few looks up to {high:.1f} % is possible"
+        else f"after so many looks up to {high:.1f} % is possible"
     )
     return f"{count.species}: {count.wrong} of {count.shown} {what}: {proves}"
 

@@ -27,7 +27,7 @@ class Audience(Protocol):
         ...
 
     def settle(self) -> None:
-        """Let the templates be stored; raise EnrollmentError where the person has gone or said no since the last look."""
+        """Let it be stored; raise EnrollmentError where the person has gone or said no since the last look."""
         ...
 
     def thank(self, text: str, samples: list[Sample]) -> None:

@@ -117,15 +117,16 @@ def listed(poses: Sequence[tuple[str, str]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
-    """Return a table of texts; it says its roles, for a phone's style takes rows apart, and some browsers then forget."""
+    """Return a table of texts; it says its roles, which some browsers forget where a style takes rows apart."""
     top = "".join(f'<th scope="col" role="columnheader">{escape(head)}</th>' for head in heads)
     lines = "\n".join(
         '<tr role="row">'
         + "".join(
-            f'<td role="cell" data-head="{escape(h)}">{escape(text)}</td>' for h, text in zip(heads, row, strict=True)
+            f'<td role="cell" data-head="{escape(h)}">{escape(text)}</td>'
+            for h, text in zip(heads, row, strict=True)
         )
         + "</tr>"
         for row in rows
     )
-    head = f"<caption>{escape(caption)}</caption>\n<thead role=\"rowgroup\"><tr role=\"row\">{top}</tr></thead>"
-    return f"<table role=\"table\">\n{head}\n<tbody role=\"rowgroup\">\n{lines}\n</tbody>\n</table>"
+    head = f'<caption>{escape(caption)}</caption>\n<thead role="rowgroup"><tr role="row">{top}</tr></thead>'
+    return f'<table role="table">\n{head}\n<tbody role="rowgroup">\n{lines}\n</tbody>\n</table>'

@@ -220,7 +220,7 @@ class Window:
         self._wire.close()
 
     def _shut_address(self) -> None:
-        """Let nothing listen, also where the page's process hangs: the end of a listening is that of all who have it."""
+        """Let nothing listen, also where the page's process hangs: a shut socket is shut for all who have it."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

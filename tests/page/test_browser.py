@@ -161,7 +161,9 @@ def test_five_wrong_codes_that_are_typed_end_it(enroll, browser: Chromium) -> No
         browser.wait("!!document.getElementById('token')")
         browser.evaluate(f"document.getElementById('token').value = 'WRONG-CODE-{number}'")
         browser.evaluate("document.querySelector('#entry button').click()")
-        browser.wait(f"document.querySelector('[role=alert]')?.innerText.includes('{'wrong' if number < 5 else 'ended'}')")
+        browser.wait(
+            f"document.querySelector('[role=alert]')?.innerText.includes('{'wrong' if number < 5 else 'ended'}')"
+        )
     code, _, err = enrollment.end()
     assert (code, "five wrong codes were tried" in err, enrollment.people()) == (8, True, 0)
     assert not enrollment.is_served

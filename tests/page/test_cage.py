@@ -1,4 +1,4 @@
-"""The cage of a page that starts as root: it becomes a user who owns nothing, or stays where nobody else could load it."""
+"""The cage of a page that starts as root: it becomes a user who owns nothing, where that user can load it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def open_python() -> tuple[str, dict[str, str]] | None:
     return None
 
 
-def serve(place: Path, python: str = sys.executable, more: dict[str, str] | None = None) -> tuple[int, str, list[int]]:
+def serve(
+    place: Path, python: str = sys.executable, more: dict[str, str] | None = None
+) -> tuple[int, str, list[int]]:
     """Start a page from a checkout as `enroll.py` does; return its user, its cage and how each address answers."""
     ours, theirs = socket.socketpair()
     at = bind("127.0.0.1:0")

@@ -35,9 +35,7 @@ class Server:
         self.bound = socket.create_server(("127.0.0.1", 0))
         self.address = self.bound.getsockname()
         self._is_tls = is_tls
-        self._thread = threading.Thread(
-            target=self.server.run, kwargs={"sockets": [self.bound]}, daemon=True
-        )
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.bound]}, daemon=True)
         self._thread.start()
 
     def client(self) -> http.client.HTTPConnection:
@@ -125,10 +123,8 @@ def test_whoever_dawdles_is_hung_up_on(is_tls: bool) -> None:
     with served(is_tls=is_tls, patience_s=0.3) as server:
         with socket.create_connection(server.address, timeout=60) as slow:
             slow.sendall(b"GET")
-            try:
+            with contextlib.suppress(ConnectionError):
                 assert slow.recv(100) == b""
-            except ConnectionError:
-                pass
 
 
 def test_whoever_does_not_take_the_answers_is_hung_up_on() -> None:
@@ -138,10 +134,14 @@ def test_whoever_does_not_take_the_answers_is_hung_up_on() -> None:
             deaf.settimeout(60)
             deaf.connect(server.address)
             asked = b"GET /page.css HTTP/1.1\r\nHost: x\r\n\r\n" * 2000
-            until_s = time.monotonic() + 60
-            with pytest.raises(OSError, match="reset|pipe"):
-                while time.monotonic() < until_s:
-                    deaf.sendall(asked)
+            with pytest.raises(ConnectionError):
+                say_for_ever(deaf, asked)
+
+
+def say_for_ever(one: socket.socket, said: bytes) -> None:
+    until_s = time.monotonic() + 60
+    while time.monotonic() < until_s:
+        one.sendall(said)
 
 
 def test_a_visitor_may_be_slow() -> None:

@@ -1,4 +1,4 @@
-"""The status page as docs/owner/status.md tells it: over `ssh -L` to its Unix socket, with an sshd of the test's own."""
+"""The status page as docs/owner/status.md tells it: over `ssh -L` to its Unix socket, with an sshd of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
 DOC = (ROOT / "docs/owner/status.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.skipif(
-    not (SSHD and shutil.which("ssh") and shutil.which("ssh-keygen")), reason="no sshd: apt install openssh-server"
+    not (SSHD and shutil.which("ssh") and shutil.which("ssh-keygen")),
+    reason="no sshd: apt install openssh-server",
 )
 
 

@@ -333,5 +333,7 @@ def test_a_running_door_writes_for_it(
     told = json.loads(file.read_text())
     assert [each["name"] for each in told["facts"]["people"]] == ["Eileen"]
     assert "never run" in told["facts"]["selftest"]
-    assert {"started", "ready"} <= {each["event"] for each in told["events"]}  # the last line has a second to get out
+    assert {"started", "ready"} <= {
+        each["event"] for each in told["events"]
+    }  # the last line has a second to get out
     assert "similarity" not in file.read_text()

@@ -17,8 +17,8 @@ from device.errors import EnrollmentError, UsageError
 from device.page.invitation import qr_code
 from device.page.live.tokens import MAX_WRONG
 from device.page.place import bind, own_address
-from device.page.window import Window
 from device.page.visitor import PageAudience, hint_of, pages_of, states_of
+from device.page.window import Window
 from device.types import HeadPose
 from tests.support.checkout import run_program
 from tests.support.pages import Guest, start_in_thread
