@@ -54,11 +54,13 @@ def state_rows(told: Mapping[str, Any], board: BoardState, now: datetime) -> Ite
     if started := newest(events, "started"):
         yield "Running since", f"{local(started['at'])}, version {started.get('version', '?')}"
     late_s = age_s(told.get("written_at", ""), now)
-    if stopped := newest(events, "stopping"):
+    stopped = newest(events, "stopping")
+    if stopped:
         yield "Stopped", f"{local(stopped['at'])}: {words(stopped.get('reason'))}"
     elif late_s > SILENT_BEATS * float(facts.get("heartbeat_s", 30.0)):
         yield "Silent", f"the door has said nothing for {late_s:.0f} s: sudo systemctl status face-unlock"
-    yield "Camera", camera_words(newest(events, "camera_lost", "camera_back"), beat)
+    if not stopped:
+        yield "Camera", camera_words(newest(events, "camera_lost", "camera_back"), beat)
     if isinstance(link := beat.get("link"), str) and link in LINKS:
         yield "Link", LINKS[link]
     if keeper := facts.get("keeper"):

@@ -157,6 +157,7 @@ def test_a_door_that_says_nothing_any_more_is_said_to_be_silent(tmp_path: Path) 
     stopped = written(tmp_path / "b.json", line("ready", is_locked=True), line("stopping", reason="sigterm"))
     assert "has said nothing" not in page(stopped, now + timedelta(seconds=91))
     assert "sigterm" in page(stopped)
+    assert "<dt>Camera</dt>" not in page(stopped)  # it looks at nothing any more
 
 
 def test_without_a_door_the_page_says_that(tmp_path: Path) -> None:
