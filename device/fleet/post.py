@@ -15,10 +15,8 @@ from device.link.discovery import discovery_topic
 from device.link.topics import ACK, GALLERY, MANIFEST, ONLINE, ROOT, STATE, SUCCESSION, topic
 from device.vault.files import hold
 
-CONNECT_S, QUIET_S = (
-    20.0,
-    1.0,
-)  # until the broker is reached; without a message for so long, all that lies there came
+CONNECT_S = 20.0  # until the broker is reached
+MARK_S = 1.0  # between two marks behind what lies there
 PUBLISH_S = (
     60.0  # 200 doors that answer at once are 200 files for the broker to write before its next receipt
 )
@@ -34,6 +32,7 @@ class Post:
 
     def __init__(self, access: Access) -> None:
         self._access, self._undo = access, ExitStack()
+        self._mark = topic(access.user, "mark")
         self.acks: dict[str, bytes] = {}  # by door, sealed
         self._lies: dict[str, str] = {}  # topic of each record, and the digest of its envelope
 
@@ -48,7 +47,7 @@ class Post:
                     f"another fleet command visits the broker for more than {TURN_S:g} s: wait until it ends"
                 ) from None
             subscriptions = [(f"{ROOT}/+/{ACK}", True), (f"{ROOT}/+/{GALLERY}/+", True)]
-            self._broker = Broker(self._access, subscriptions=subscriptions)
+            self._broker = Broker(self._access, subscriptions=subscriptions, echo=self._mark)
             undo.callback(self._broker.close)
             self._await(lambda: self._broker.is_up, CONNECT_S)
             self._undo = undo.pop_all()
@@ -58,9 +57,23 @@ class Post:
         self._undo.close()
 
     def collect(self) -> None:
-        """Read what lies at the broker."""
-        while (message := self._broker.message(QUIET_S)) is not None:
-            self._take(message)
+        """Read what lies at the broker: all that is handed out at the subscription comes before a mark does."""
+        heard_s, marked_s = time.monotonic(), float("-inf")
+        while True:
+            if time.monotonic() - marked_s > MARK_S:  # one that came before the subscription is lost
+                self._broker.publish(self._mark, b"", retain=False, qos=0)
+                marked_s = time.monotonic()
+            message = self._broker.message(MARK_S)
+            if message is not None and message.topic == self._mark:
+                return
+            if message is not None:
+                self._take(message)
+                heard_s = time.monotonic()
+            elif time.monotonic() - heard_s > PUBLISH_S:
+                raise LinkError(
+                    f"broker {self._access.host}: handed out nothing for {PUBLISH_S:g} s: look at its log, then "
+                    "try again"
+                )
 
     def lies(self, door: str) -> dict[str, str]:
         """Return the digest of each record that lies there for a door, by its id."""
@@ -101,6 +114,8 @@ class Post:
 
     def _take(self, message: Message) -> bool:
         """Note an answer, or where a record lies; True for an answer."""
+        if message.topic == self._mark:  # a late one
+            return False
         _, door, kind, *_ = [*message.topic.split("/"), "", ""]
         if kind == ACK and message.payload:
             self.acks[door] = message.payload

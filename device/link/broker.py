@@ -66,13 +66,19 @@ class Broker:
 
     Args:
         subscriptions: topic, and whether what lies there is wanted as well.
+        echo: a topic of which one's own messages come back: behind all that was handed out before.
         will: topic and payload that the broker publishes, retained, when this connection dies.
     """
 
     def __init__(
-        self, access: Access, *, subscriptions: list[tuple[str, bool]], will: tuple[str, str] | None = None
+        self,
+        access: Access,
+        *,
+        subscriptions: list[tuple[str, bool]],
+        echo: str = "",
+        will: tuple[str, str] | None = None,
     ) -> None:
-        self._subscriptions = subscriptions
+        self._subscriptions, self._echo = subscriptions, echo
         self._queue: queue.Queue[Message] = queue.Queue(QUEUE)
         self._log = ""  # what paho wrote last about a fault
         self._news: queue.SimpleQueue[Standing] = queue.SimpleQueue()
@@ -162,6 +168,8 @@ class Broker:
                 qos=0, noLocal=True, retainAsPublished=True, retainHandling=0 if is_kept else 2
             )
             client.subscribe(name, options=options)
+        if self._echo:
+            client.subscribe(self._echo, options=SubscribeOptions(qos=0, noLocal=False, retainHandling=2))
 
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any

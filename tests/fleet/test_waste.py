@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +130,25 @@ def written(mosquitto: Mosquitto, after_s: float = 0.0) -> int:
     assert mosquitto.process is not None
     lines = Path(f"/proc/{mosquitto.process.pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("wchar"))
+
+
+@needs_mosquitto
+@pytest.mark.timeout(240)
+def test_what_lies_at_a_slow_broker_is_read_to_its_end_and_not_sent_again(tmp_path) -> None:
+    mosquitto = Mosquitto(tmp_path / "broker")
+    mosquitto.start()
+    assert mosquitto.process is not None
+    own = write_access(tmp_path / "keeper", mosquitto, "keeper")
+    with Post(Access.read(own)) as post:
+        post.lay("front", [Letter(("gallery", f"{number:032x}"), bytes(90_000)) for number in range(60)])
+    with Post(Access.read(own)) as post:
+        back = threading.Timer(4.0, mosquitto.process.send_signal, [signal.SIGCONT])
+        mosquitto.process.send_signal(signal.SIGSTOP)
+        back.start()
+        post.collect()
+        assert len(post.lies("front")) == 60
+        back.join()
+    mosquitto.end()
 
 
 @needs_mosquitto
