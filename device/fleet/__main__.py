@@ -33,6 +33,7 @@ from device.vision.embed import Manifest, load_manifest
 WAIT_S = 0.2
 REPORT_S = 3.0  # between two looks at what there is to answer
 ASK_S, LONGEST_ASK_S = 30.0, 3_600.0  # until a set that is not whole is asked for again, and at most
+SAY_S = 60.0  # between two lines that say the same: whoever sends much must not fill the log
 FRESH_S = 3_600.0  # an answer is dated anew so often, so that the keeper sees that the door lives
 
 
@@ -105,7 +106,7 @@ class Follower:
         self._member, self._line, self._status = member, line, status
         self._ack = member.report()
         self._told_s = self._looked_s = time.monotonic()
-        self._reason = ""
+        self._said_s: dict[str, float] = {}  # when each refusal was said last
         self._came_s, self._ask_s = (
             float("-inf"),
             ASK_S,
@@ -139,9 +140,9 @@ class Follower:
         if not isinstance(topic, str) or body is None:
             return
         refusal = self._member.take(tuple(topic.split("/")), body)
-        if refusal and refusal != self._reason:
+        if refusal and time.monotonic() - self._said_s.get(refusal, float("-inf")) > SAY_S:
+            self._said_s[refusal] = time.monotonic()
             self._status.event("fleet", reason=refusal)
-        self._reason = refusal
         if self._member.is_behind:
             self._member.is_behind = False
             self._line.close()  # the link hands over everything to whoever connects

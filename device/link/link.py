@@ -52,7 +52,7 @@ class Link:
         self._components: dict[str, str] = {}  # of the last discovery, and the platform of each
         self._waiting: collections.deque[Packet] = collections.deque()  # records for a fleet that is busy
         self._told_s = float("-inf")
-        self._commands, self._since_s = 0, float("-inf")
+        self._commands, self._since_s, self._is_flood_told = 0, float("-inf"), False
 
     def step(self) -> None:
         """Carry what there is."""
@@ -97,10 +97,10 @@ class Link:
         """Hand a message to whom it is for; one of another door's topic, or a command that was retained, to nobody."""
         levels = levels_below(self._door, message.topic)
         if levels == (COMMAND,):
-            if message.retained:
+            if self._floods() or len(message.payload) > LONGEST_COMMAND // 2:
+                self._tell_flood()
+            elif message.retained:
                 self._refuse("retained")
-            elif len(message.payload) > LONGEST_COMMAND // 2 or self._floods():
-                self._status.event("outside_refused", reason="flood")
             elif not self._hub.send("door", {"command": message.payload.decode(errors="replace")}):
                 self._refuse("door_away")
         elif is_fleet(levels) and message.payload and self._hub.has("fleet"):
@@ -112,10 +112,16 @@ class Link:
         event = event_message({"event": "outside_refused", "reason": reason})
         self._broker.publish(topic(self._door, EVENT), _json(event or {}), retain=False)
 
+    def _tell_flood(self) -> None:
+        """Say once in a while that commands are thrown away: a line for each would wear the card."""
+        if not self._is_flood_told:
+            self._is_flood_told = True
+            self._status.event("outside_refused", reason="flood")
+
     def _floods(self) -> bool:
         most, span_s = COMMANDS
         if time.monotonic() - self._since_s > span_s:
-            self._commands, self._since_s = 0, time.monotonic()
+            self._commands, self._since_s, self._is_flood_told = 0, time.monotonic(), False
         self._commands += 1
         return self._commands > most
 
