@@ -1,30 +1,33 @@
 #!/usr/bin/env bash
-# Build a Debian image with this tree and boot it; the machine checks itself (inside.sh): make board [ARGS=build|boot]
+# Build a Debian image with this tree and boot it; the machine checks itself (inside.sh): make board [ARGS=build|boot|shell]
 #
-#     scripts/board/image.sh [build|boot|all]
+#     scripts/board/image.sh [build|boot|shell|all]
 #
-# Needs root, mmdebstrap, qemu-system-x86, swtpm and e2fsprogs (apt), and some 12 GB in FACE_UNLOCK_BOARDS. No KVM is asked for.
+# shell boots the same machine for somebody who types: it stays on, user pi is logged in at FACE_UNLOCK_BOARDS/shell.sock
+# (socat -,raw,echo=0 UNIX:...), its disk is kept, and the commands savevm and loadvm at monitor.sock keep its whole state.
+#
+# Needs root, mmdebstrap, qemu-system-x86, qemu-utils, swtpm and e2fsprogs (apt), and some 12 GB in FACE_UNLOCK_BOARDS. No KVM is asked for.
 # gpio-sim is built from Debian's kernel source, for its kernel lacks it, and patched to keep an output after its owner
 # died, as a Raspberry Pi does: without that a relock would never be tested.
 # shellcheck disable=SC2016  # what stands in single quotes is for apt and for shells of the other machine
 set -eu
-case "${1:-}" in -h | --help) sed -n 2,8p "$0" | cut -c3-; exit ;; esac
+case "${1:-}" in -h | --help) sed -n 2,11p "$0" | cut -c3-; exit ;; esac
 cd "$(dirname "$0")/../.."
 WHAT=${1:-all}
 BOARDS=${FACE_UNLOCK_BOARDS:-${XDG_CACHE_HOME:-$HOME/.cache}/face-unlock-boards}
-ROOT=$BOARDS/amd64 IMAGE=$BOARDS/board.img LOG=$BOARDS/board.log
+ROOT=$BOARDS/amd64 IMAGE=$BOARDS/board.img LOG=$BOARDS/board.log WHEELS=$BOARDS/wheels
 PACKAGES=linux-image-amd64,linux-headers-amd64,linux-source,v4l2loopback-source,build-essential,xz-utils,make,kmod
 PACKAGES=$PACKAGES,init,systemd-sysv,udev,dbus,iproute2,procps,sudo,ca-certificates,tpm2-tools
 PACKAGES=$PACKAGES,python3-venv,python3-libcamera,libgl1,libglib2.0-0t64,libegl1,libgles2
-BOOT_S=3600 # emulation without KVM is slow
+BOOT_S=7200 # emulation without KVM is slow
 
 say() { echo "$(date -u +%H:%M:%S) $*"; }
 fail() { echo "board: $*" >&2; exit 1; }
 
 check_host() {
     [ "$(id -u)" = 0 ] || fail "not root: sudo make board"
-    for tool in mmdebstrap qemu-system-x86_64 swtpm mkfs.ext4; do
-        command -v "$tool" >/dev/null || fail "no $tool: apt install mmdebstrap qemu-system-x86 swtpm e2fsprogs"
+    for tool in mmdebstrap qemu-system-x86_64 qemu-img swtpm mkfs.ext4; do
+        command -v "$tool" >/dev/null || fail "no $tool: apt install mmdebstrap qemu-system-x86 qemu-utils swtpm e2fsprogs"
     done
 }
 
@@ -64,6 +67,27 @@ make_modules() {
     touch "$ROOT/.modules"
 }
 
+# The board's pip would take minutes for each of these, unpacking TLS in an emulator; the index stays in use for the rest.
+get_wheels() {
+    [ ! -e "$WHEELS/.made" ] || return 0
+    say "getting the wheels"
+    rm -rf "$WHEELS" "$ROOT/usr/src/requirements"
+    mkdir -p "$WHEELS" "$ROOT/usr/src/wheels"
+    cp -R requirements "$ROOT/usr/src/requirements"
+    cp -fL /etc/ssl/certs/ca-certificates.crt "$ROOT/etc/ssl/certs/ca-certificates.crt"
+    rm -f "$ROOT/etc/resolv.conf"
+    cp -fL /etc/resolv.conf "$ROOT/etc/resolv.conf"
+    in_root sh -eu -c '
+        python3 -m venv /usr/src/pip
+        cd /usr/src/wheels
+        /usr/src/pip/bin/pip download --constraint /usr/src/requirements/constraints.txt --requirement /usr/src/requirements/board.txt
+        /usr/src/pip/bin/pip download --no-deps --only-binary=:all: --platform manylinux2014_x86_64 --python-version 3.11 "$1"
+        rm -rf /usr/src/pip' sh "mediapipe==$(sed -n 's/^MEDIAPIPE_VERSION = "\(.*\)".*/\1/p' device/vision/assets.py)" \
+        >"$BOARDS/wheels.log" 2>&1 || fail "the wheels cannot be had: see $BOARDS/wheels.log"
+    cp "$ROOT"/usr/src/wheels/* "$WHEELS/"
+    touch "$WHEELS/.made"
+}
+
 # Raspberry Pi OS has them, Debian has not: empty packages of their names, so that install.sh is run as it is.
 make_empty_packages() {
     for name in python3-picamera2 python3-lgpio; do
@@ -79,16 +103,21 @@ make_image() {
     rm -rf "$ROOT/src"
     mkdir -p "$ROOT/src"
     git archive HEAD | tar -x -C "$ROOT/src"
+    mkdir -p "$ROOT/usr/src/wheels"
+    cp "$WHEELS"/* "$ROOT/usr/src/wheels/"
+    printf '[global]\nfind-links = /usr/src/wheels\n' >"$ROOT/etc/pip.conf"
     cp -fL /etc/ssl/certs/ca-certificates.crt "$ROOT/etc/ssl/certs/ca-certificates.crt"
     echo board >"$ROOT/etc/hostname"
     rm -f "$ROOT/etc/resolv.conf"
     echo "nameserver 10.0.2.3" >"$ROOT/etc/resolv.conf"
+    make_owner
     mkdir -p "$ROOT/etc/systemd/network"
     printf '[Match]\nType=ether\n[Network]\nDHCP=ipv4\n' >"$ROOT/etc/systemd/network/any.network"
     cat >"$ROOT/etc/systemd/system/board-test.service" <<'END'
 [Unit]
 Description=The board checks itself, then goes off
 After=multi-user.target
+ConditionKernelCommandLine=board.test
 [Service]
 Type=oneshot
 ExecStart=/src/scripts/board/inside.sh
@@ -107,16 +136,58 @@ END
     cp -fL "$ROOT"/boot/initrd.img-* "$BOARDS/initrd"
 }
 
-# ttyS0 is the door's serial log, ttyS1 the machine's console and what inside.sh says.
-boot() {
+# The first user of a Raspberry Pi: pi, in group adm, with sudo. The installer is told what board it is on.
+make_owner() {
+    in_root sh -c 'id pi >/dev/null 2>&1 || useradd --create-home --shell /bin/bash --groups adm,sudo pi'
+    printf 'Defaults env_keep += "MODEL_FILE"\npi ALL=(ALL) NOPASSWD: ALL\n' >"$ROOT/etc/sudoers.d/pi"
+    chmod 440 "$ROOT/etc/sudoers.d/pi"
+    printf 'Raspberry Pi 5 Model B Rev 1.0\0' >"$ROOT/etc/board-model"
+    echo 'export MODEL_FILE=/etc/board-model' >"$ROOT/etc/profile.d/board.sh"
+    for console in hvc0 hvc1; do
+        mkdir -p "$ROOT/etc/systemd/system/serial-getty@$console.service.d"
+        printf '[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin pi --noclear %%I dumb\n' \
+            >"$ROOT/etc/systemd/system/serial-getty@$console.service.d/pi.conf"
+        ln -sf /usr/lib/systemd/system/serial-getty@.service \
+            "$ROOT/etc/systemd/system/multi-user.target.wants/serial-getty@$console.service"
+    done
+}
+
+# machine DISK KERNEL_WORDS QEMU_OPTION...: ttyS0 is the door's serial log, ttyS1 the console and what inside.sh says.
+machine() {
+    DISK=$1 WORDS=$2
+    shift 2
     mkdir -p "$BOARDS/tpm"
     swtpm socket --tpm2 --tpmstate dir="$BOARDS/tpm" --ctrl type=unixio,path="$BOARDS/tpm/sock" --daemon --terminate
-    say "booting"
-    timeout "$BOOT_S" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 -display none -no-reboot \
-        -drive file="$IMAGE",format=raw,if=virtio,cache=unsafe -nic user,model=virtio \
-        -kernel "$BOARDS/vmlinuz" -initrd "$BOARDS/initrd" -append "root=/dev/vda rw console=ttyS1 quiet systemd.mask=serial-getty@ttyS1.service" \
+    qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 -display none -no-reboot \
+        -drive file="$DISK",format=qcow2,if=virtio,cache=unsafe -nic user,model=virtio \
+        -kernel "$BOARDS/vmlinuz" -initrd "$BOARDS/initrd" \
+        -append "root=/dev/vda rw console=ttyS1 quiet systemd.mask=serial-getty@ttyS1.service $WORDS" \
         -chardev socket,id=tpm,path="$BOARDS/tpm/sock" -tpmdev emulator,id=tpm,chardev=tpm -device tpm-tis,tpmdev=tpm \
-        -serial file:"$BOARDS/serial.log" -serial file:"$LOG" -monitor none || fail "the machine did not go off by itself"
+        -serial file:"$BOARDS/serial.log" -serial file:"$LOG" "$@"
+}
+
+# make_disk NAME: what is written goes there, and the image stays bare.
+make_disk() {
+    rm -f "$BOARDS/$1"
+    qemu-img create -q -f qcow2 -b "$IMAGE" -F raw "$BOARDS/$1"
+}
+
+open_shell() {
+    [ -e "$BOARDS/shell.qcow2" ] || make_disk shell.qcow2
+    say "booting: socat -,raw,echo=0 UNIX:$BOARDS/shell.sock"
+    machine "$BOARDS/shell.qcow2" "" -monitor unix:"$BOARDS/monitor.sock",server=on,wait=off -device virtio-serial \
+        -chardev socket,id=shell,path="$BOARDS/shell.sock",server=on,wait=off -device virtconsole,chardev=shell \
+        -chardev socket,id=second,path="$BOARDS/second.sock",server=on,wait=off -device virtconsole,chardev=second
+}
+
+boot() {
+    make_disk boot.qcow2
+    say "booting"
+    ended=0
+    export -f machine
+    export BOARDS LOG
+    timeout "$BOOT_S" bash -c 'machine "$1" board.test -monitor none' bash "$BOARDS/boot.qcow2" || ended=$?
+    [ "$ended" = 0 ] || fail "the machine did not go off by itself: see $LOG"
     grep -a "^board: " "$LOG" || true
     grep -aq "^board: all done" "$LOG" || fail "it did not come to the end: see $LOG"
     for event in started granted refused unlocked locked; do
@@ -128,11 +199,12 @@ boot() {
 
 check_host
 mkdir -p "$BOARDS"
-case $WHAT in build | boot | all) ;; *) fail "expected build, boot or all, received $WHAT" ;; esac
-if [ "$WHAT" != boot ]; then
+case $WHAT in build | boot | shell | all) ;; *) fail "expected build, boot, shell or all, received $WHAT" ;; esac
+if [ "$WHAT" = build ] || [ "$WHAT" = all ]; then
     make_root
     make_modules
+    get_wheels
     make_empty_packages
     make_image
 fi
-[ "$WHAT" = build ] || boot
+case $WHAT in boot | all) boot ;; shell) open_shell ;; esac
