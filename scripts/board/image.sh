@@ -143,12 +143,21 @@ make_owner() {
     chmod 440 "$ROOT/etc/sudoers.d/pi"
     printf 'Raspberry Pi 5 Model B Rev 1.0\0' >"$ROOT/etc/board-model"
     echo 'export MODEL_FILE=/etc/board-model' >"$ROOT/etc/profile.d/board.sh"
+    cat >"$ROOT/etc/systemd/system/board-shell@.service" <<'END'
+[Unit]
+Description=Where pi types, at %I
+ConditionPathExists=/dev/%I
+[Service]
+ExecStart=/bin/su --login pi
+StandardInput=tty
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/%I
+Environment=TERM=dumb
+Restart=always
+END
     for console in hvc0 hvc1; do
-        mkdir -p "$ROOT/etc/systemd/system/serial-getty@$console.service.d"
-        printf '[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin pi --noclear %%I dumb\n' \
-            >"$ROOT/etc/systemd/system/serial-getty@$console.service.d/pi.conf"
-        ln -sf /usr/lib/systemd/system/serial-getty@.service \
-            "$ROOT/etc/systemd/system/multi-user.target.wants/serial-getty@$console.service"
+        ln -sf ../board-shell@.service "$ROOT/etc/systemd/system/multi-user.target.wants/board-shell@$console.service"
     done
 }
 
@@ -161,7 +170,7 @@ machine() {
     qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 3072 -display none -no-reboot \
         -drive file="$DISK",format=qcow2,if=virtio,cache=unsafe -nic user,model=virtio \
         -kernel "$BOARDS/vmlinuz" -initrd "$BOARDS/initrd" \
-        -append "root=/dev/vda rw console=ttyS1 quiet systemd.mask=serial-getty@ttyS1.service $WORDS" \
+        -append "root=/dev/vda rw console=ttyS1 quiet systemd.mask=serial-getty@ttyS1.service systemd.mask=serial-getty@hvc0.service $WORDS" \
         -chardev socket,id=tpm,path="$BOARDS/tpm/sock" -tpmdev emulator,id=tpm,chardev=tpm -device tpm-tis,tpmdev=tpm \
         -serial file:"$BOARDS/serial.log" -serial file:"$LOG" "$@"
 }
