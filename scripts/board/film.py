@@ -24,7 +24,7 @@ from device.programs import Parser, run
 from device.vision.picture import read_picture
 
 Picture = npt.NDArray[np.uint8]
-WIDTH, HEIGHT, BRICK, LOOKS, FPS = 640, 480, 40, 8, 15.0
+WIDTH, HEIGHT, BRICK, LOOKS, FPS = 640, 480, 40, 8, 5.0
 VIDIOC_S_FMT = 0xC0D05605
 OUTPUT, BGR3, NO_FIELD, SRGB = 2, int.from_bytes(b"BGR3", "little"), 1, 8
 

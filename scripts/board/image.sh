@@ -108,6 +108,7 @@ make_image() {
     printf '[global]\nfind-links = /usr/src/wheels\n' >"$ROOT/etc/pip.conf"
     cp -fL /etc/ssl/certs/ca-certificates.crt "$ROOT/etc/ssl/certs/ca-certificates.crt"
     echo board >"$ROOT/etc/hostname"
+    printf "127.0.0.1 localhost\n127.0.1.1 board\n" >"$ROOT/etc/hosts"
     rm -f "$ROOT/etc/resolv.conf"
     echo "nameserver 10.0.2.3" >"$ROOT/etc/resolv.conf"
     make_owner
