@@ -110,12 +110,14 @@ configure() {
     set_key mode '"passive"'
     set_key max_frame_age_s 10.0
     set_key track_gap_s 5.0
+    set_key kind '"litert"'
     set_key stall_timeout_s 8.0
     sed -i '/^\[status\]/,/^\[/s|^# *serial_port = .*|serial_port = "/dev/ttyS0"|' $CONFIG
-    # An emulated start takes minutes where a board takes seconds.
-    for unit in face-unlock face-unlock-lock face-unlock-link face-unlock-fleet; do
-        mkdir -p /etc/systemd/system/$unit.service.d
-        printf '[Service]\nTimeoutStartSec=900\n' >/etc/systemd/system/$unit.service.d/emulated.conf
+    # An emulated start takes minutes where a board takes seconds, and so do the first frames.
+    for unit in face-unlock:300 face-unlock-lock:60 face-unlock-link:300 face-unlock-fleet:600; do
+        mkdir -p "/etc/systemd/system/${unit%:*}.service.d"
+        printf '[Service]\nTimeoutStartSec=900\nWatchdogSec=%s\n' "${unit#*:}" \
+            >"/etc/systemd/system/${unit%:*}.service.d/emulated.conf"
     done
     systemctl daemon-reload
     ok "configured"
