@@ -164,13 +164,14 @@ ready() {
     is_active face-unlock-lock || broken "the lock process was not started by the recognizer"
 }
 
+last_pulse() { tail -n 2 $LEVELS | awk '{ at[NR] = $1 } END { printf "%.2f s", (at[2] - at[1]) / 1e6 }'; }
 grant() {
     somebody
     wait_for 400 is_high || { broken "the line did not go high"; nobody; return 1; }
     nobody
     wait_for 100 is_low || { broken "the line stayed high"; return 1; }
     pause 1
-    ok "one grant: $(tail -n 2 $LEVELS | awk '{ at[NR] = $1 } END { printf "the line was high for %.2f s", (at[2] - at[1]) / 1e6 }')"
+    ok "one grant: the line was high for $(last_pulse)"
 }
 
 refused() {
@@ -331,7 +332,7 @@ asked() {
     pid=$(main_pid "$2") began=$(now_ms)
     kill -"$1" "$pid"
     wait_for 28 is_low || broken "SIG$1 of $2 left the line high"
-    ok "SIG$1 of $2${3:+ after its pulse}: low $(($(now_ms) - began)) ms later; $(tail -n 2 $LEVELS | awk '{ at[NR] = $1 } END { printf "high for %.2f s", (at[2] - at[1]) / 1e6 }')"
+    ok "SIG$1 of $2${3:+ after its pulse}: low $(($(now_ms) - began)) ms later; high for $(last_pulse)"
     kill -KILL "$(main_pid face-unlock-ask)" 2>/dev/null
     wait_for 200 is_active face-unlock-lock || broken "face-unlock-lock did not come back"
 }
@@ -343,32 +344,7 @@ update() {
     step "updated after a failed one" scripts/install.sh
     step "started by hand" systemctl start face-unlock-lock face-unlock
 }
-failed_# The same where no frame is fast enough to open: the recognizer's place at the bolt is taken by a program that only asks.
-bolt() {
-    systemctl stop face-unlock board-film
-    asked KILL face-unlock-ask whole
-    set_key pulse_s 30.0
-    systemctl restart face-unlock-lock
-    for signal in KILL STOP; do
-        for unit in face-unlock-ask face-unlock-lock; do asked $signal $unit; done
-    done
-    set_key pulse_s 5.0
-    systemctl restart face-unlock-lock
-}
-# asked SIGNAL UNIT [whole]: a pulse, and in its midst a signal; a whole one comes to its end first
-asked() {
-    systemd-run --quiet --collect --unit=face-unlock-ask --uid=face-unlock --gid=face-unlock $PYTHON "$PWD/scripts/board/ask.py"
-    wait_for 120 is_high || { broken "no pulse before SIG$1 of $2"; systemctl stop face-unlock-ask; return; }
-    [ -z "${3:-}" ] || wait_for 60 is_low
-    pid=$(main_pid "$2") began=$(now_ms)
-    kill -"$1" "$pid"
-    wait_for 28 is_low || broken "SIG$1 of $2 left the line high"
-    ok "SIG$1 of $2${3:+ after its pulse}: low $(($(now_ms) - began)) ms later; $(tail -n 2 $LEVELS | awk '{ at[NR] = $1 } END { printf "high for %.2f s", (at[2] - at[1]) / 1e6 }')"
-    kill -KILL "$(main_pid face-unlock-ask)" 2>/dev/null
-    wait_for 200 is_active face-unlock-lock || broken "face-unlock-lock did not come back"
-}
-
-update() {
+failed_update() {
     chattr +i $PROGRAM/LICENSE
     scripts/install.sh
     code=$?
