@@ -82,8 +82,7 @@ class Stage:
         self.folder, self.pulse_s, self.rng, self.clip, self.state = folder, pulse_s, rng, clip, state
         self.slack_s = slack_s
         self.trace = Trace(folder / "gpio17.trace")
-        self._served_by: object = None  # the lock process whose budget began at `_since_s`
-        self._since_s = 0.0
+        self._asked: list[tuple[float, int]] = []  # when a fault was over, and the pulses asked for in it
         self.supervisor = Supervisor(folder, TOML.format(pulse_s=pulse_s, cooldown_s=2 * pulse_s))
         self._recognizers: list[Recognizer] = []
         self.waits = Waits(self._pids, lambda: (self.supervisor.thread,))
@@ -121,15 +120,16 @@ class Stage:
         return outcome
 
     def _renew_budget(self) -> None:
-        """Start the lock process anew where the next openings could be more than it grants of a minute."""
-        if self.supervisor.process is not self._served_by:
-            self._served_by, self._since_s = self.supervisor.process, time.monotonic()
-        since_s = max(self._since_s, time.monotonic() - WINDOW_S)
+        """Start the lock process anew where the next openings could be more than it grants of a minute.
+
+        A pulse that was asked for while the pin was unlocked is spent too: it made that opening longer.
+        """
+        since_s = max(self.supervisor.started_s, time.monotonic() - WINDOW_S)
         recent = [each for each in self._openings(self.trace.changes()) if each[1] > since_s]
         used_s = sum(end_s - max(start_s, since_s) for start_s, end_s in recent)
-        if used_s + 2 * self.pulse_s >= OPEN_S - 1 or len(recent) > PULSES - 3:
+        pulses = max(len(recent), sum(count for at_s, count in self._asked if at_s > since_s))
+        if used_s + 2 * self.pulse_s >= OPEN_S - 1 or pulses > PULSES - 3:
             self._replace_lockd()
-            self._served_by, self._since_s = self.supervisor.process, time.monotonic()
 
     def _scene(self, fault: Fault, tap: Tap | None) -> Scene:
         address = self.folder / "tap.sock" if tap else self.supervisor.address
@@ -178,6 +178,7 @@ class Stage:
         """Hold what is stored now against what was, and the pin's openings and the told events against the audit."""
         now, fault = self._stored(), outcome.fault
         asked = sum(max(each.asked, each.count("granted")) for each in scene.recognizers)
+        self._asked.append((time.monotonic(), asked))
         if fault.whole:  # one that was killed in its grant has recorded it, and not told it
             asked = max(asked, len(now.granted) - len(before.granted))
         if outcome.openings > asked:

@@ -58,6 +58,7 @@ class Supervisor:
         self.folder, self.address, self.powered = folder, folder / "bolt.sock", True
         (folder / "config.toml").write_text(toml)
         self.process: subprocess.Popen[bytes] | None = None
+        self.started_s = 0.0  # when that lock process was started, on the monotonic clock
         self._ready, self._ending = threading.Event(), False
         self._fed_s = self._fed_waited_s = 0.0
         self._relocking: subprocess.Popen[bytes] | None = None
@@ -146,6 +147,7 @@ class Supervisor:
         options = ["--config", str(self.folder / "config.toml"), "--socket", str(self.address)]
         with (self.folder / "lockd.log").open("ab") as log:
             command = [*MOCK, str(self.folder), "lockd", *options]
+            self.started_s = time.monotonic()
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def _relock(self) -> None:

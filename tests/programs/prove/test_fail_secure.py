@@ -101,6 +101,18 @@ def test_a_door_that_does_not_open_is_a_violation(stage, monkeypatch):
     assert stage.run(NOTHING).wrong == []
 
 
+def test_a_door_whose_budget_is_spent_gets_a_new_one(stage):
+    """Pulses that ran into each other were one opening and ten of the budget: the next fault was held against the door."""
+
+    def ask_on(scene):
+        for _ in range(12):
+            scene.recognizer.ask()
+            time.sleep(0.05)
+
+    stage.run(Fault("asks on", ask_on, longest_s=5))
+    assert stage.run(Fault("asked at once", lambda scene: (scene.recognizer.ask(), time.sleep(1)))).openings
+
+
 def outcome(wrong=(), lost=(), unaudited=()):
     return Outcome(NOTHING, True, 1, 9.0, None, 2.7, list(wrong), list(lost), list(unaudited))
 
