@@ -210,14 +210,15 @@ def tests_of(file: str) -> list[str]:
     return TESTS.get(file) or ([same] if (ROOT / same).is_file() else [folder])
 
 
-def fault_of(tree: Path, tests: list[str], limit_s: float) -> str:
+def fault_of(tree: Path, tests: list[str], limit_s: float, *, is_sound: bool = False) -> str:
     """Run tests in a copy of the tree, and say what failed, "" for nothing; one that hangs has noticed.
 
-    They run in a fork of this process: what takes long to import is there already.
+    They run in a fork of this process: what takes long to import is there already. Byte code is written for the sound
+    tree alone: that of a mutant could be taken for the next one's.
     """
     out = tree / "tests.out"
     if not (child := os.fork()):
-        _run_tests(tree, tests, out)
+        _run_tests(tree, tests, out, is_sound)
     until_s = time.monotonic() + limit_s
     while time.monotonic() < until_s:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -230,7 +231,7 @@ def fault_of(tree: Path, tests: list[str], limit_s: float) -> str:
     return f"no end within {limit_s:.0f} s"
 
 
-def _run_tests(tree: Path, tests: list[str], out: Path) -> None:
+def _run_tests(tree: Path, tests: list[str], out: Path, is_sound: bool) -> None:
     """Run tests in this process, which is a fork, and end it."""
     code = 99
     try:
@@ -239,8 +240,10 @@ def _run_tests(tree: Path, tests: list[str], out: Path) -> None:
         os.dup2(written, 1)
         os.dup2(written, 2)
         os.chdir(tree)
-        os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-        sys.dont_write_bytecode = True
+        os.environ["PYTHONPATH"] = str(tree)
+        if not is_sound:
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.dont_write_bytecode = not is_sound
         sys.path[:] = [str(tree), *(each for each in sys.path if each != str(ROOT))]
         for name in [each for each in sys.modules if each.partition(".")[0] in OWN]:
             del sys.modules[name]
@@ -275,7 +278,7 @@ def try_all(mutants: list[Mutant]) -> list[Mutant]:
             if tuple(tests) not in sound:
                 began_s = time.monotonic()
                 # Twice: a busy machine may fail a test that a mutant does not.
-                if (fault := fault_of(tree, tests, 1800)) and (fault := fault_of(tree, tests, 1800)):
+                if all(fault := fault_of(tree, tests, 1800, is_sound=True) for _ in range(2)):
                     raise SystemExit(f"{fault}\n{' '.join(tests)}: fail without any mutant: mend them first")
                 sound[tuple(tests)] = time.monotonic() - began_s
             path, text = tree / mutant.file, (ROOT / mutant.file).read_text(encoding="utf-8")
