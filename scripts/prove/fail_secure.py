@@ -21,6 +21,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,8 @@ class Stage:
         self._asked: list[tuple[float, int]] = []  # when a fault was over, and the pulses asked for in it
         self.supervisor = Supervisor(folder, TOML.format(pulse_s=pulse_s, cooldown_s=2 * pulse_s))
         self._recognizers: list[Recognizer] = []
-        self.waits = Waits(self._pids, lambda: (self.supervisor.thread,))
+        own = threading.main_thread().native_id or 0  # it notes when it strikes, and then strikes
+        self.waits = Waits(self._pids, lambda: (self.supervisor.thread, own))
         self.lock_waits = Waits(self.supervisor.pids, lambda: (self.supervisor.thread,))  # who ends a pulse
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: F401  what the tests import, once for all of them
 import hypothesis  # noqa: F401
-import numpy  # noqa: F401  ICN001
+import numpy  # noqa: F401
 import pytest
 
 from device.config import tomllib

@@ -1,8 +1,9 @@
 """How long the machine kept the door's processes waiting for a processor: no bound of the door can hold that back.
 
 Linux counts it for each thread: the time in which it was ready to run and another ran (/proc/PID/task/TID/schedstat).
-It is near zero on a machine that does nothing else, and a process that hangs or was stopped gathers none. Where the
-kernel does not count, it is zero, and every bound stands as it is written.
+It is near zero on a machine that does nothing else, and a process that hangs or was stopped gathers none. Linux counts
+a wait once it is over, and who was killed waits for a processor once more and is then gone: so a wait under way counts
+too, from the reading on that saw it. Where the kernel does not count, it is zero, and every bound stands as written.
 """
 
 from __future__ import annotations
@@ -35,6 +36,35 @@ def threads_of(pid: int) -> list[Path]:
         return []
 
 
+class Underway:
+    """Waits that the kernel has not counted yet: of threads that are ready, and have not run since they were seen so."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, float]] = {}  # what the kernel counted, and when that was first read
+
+    def waited_s(self, threads: Iterable[Path], now_s: float) -> dict[str, float]:
+        """Return for each thread the seconds that it has waited, with those of a wait under way."""
+        known, self._seen, found = self._seen, {}, {}
+        for thread in threads:
+            try:
+                counted = (thread / "schedstat").read_text(encoding="ascii")
+                state = (
+                    (thread / "stat")
+                    .read_text(encoding="utf-8", errors="replace")
+                    .rpartition(")")[2]
+                    .split()[0]
+                )
+                waited_s = int(counted.split()[1]) / 1e9
+            except (OSError, ValueError, IndexError):  # it has ended, or nobody counts here
+                continue
+            before, since_s = known.get(str(thread), ("", now_s))
+            if counted != before:
+                since_s = now_s
+            self._seen[str(thread)] = counted if state == "R" else "", since_s
+            found[str(thread)] = waited_s + (now_s - since_s if state == "R" else 0.0)
+        return found
+
+
 class Waits:
     """Reads again and again how long some processes have waited, and tells it of any time that is past.
 
@@ -49,7 +79,7 @@ class Waits:
         self._pids, self._threads = pids, threads
         self._ending, self._lock = threading.Event(), threading.Lock()
         self._reader = threading.Thread(target=self._run, daemon=True)
-        self._at_s, self._sums_s = [time.monotonic()], [0.0]
+        self._at_s, self._sums_s, self._underway = [time.monotonic()], [0.0], Underway()
         with self._lock:
             self._reader.start()
             self._last = self._now()
@@ -76,7 +106,8 @@ class Waits:
 
     def _now(self) -> dict[str, float]:
         own = [Path(f"/proc/self/task/{each}") for each in (*self._threads(), self._reader.native_id)]
-        return waited_s([*own, *(thread for pid in self._pids() for thread in threads_of(pid))])
+        threads = [*own, *(thread for pid in self._pids() for thread in threads_of(pid))]
+        return self._underway.waited_s(threads, time.monotonic())
 
     def _read(self) -> None:
         with self._lock:

@@ -102,7 +102,7 @@ def test_a_door_that_does_not_open_is_a_violation(stage, monkeypatch):
 
 
 def test_a_door_whose_budget_is_spent_gets_a_new_one(stage):
-    """Pulses that ran into each other were one opening and ten of the budget: the next fault was held against the door."""
+    """Pulses that ran into each other were one opening, and ten of the budget: the next fault was a violation."""
 
     def ask_on(scene):
         for _ in range(12):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from scripts.prove.parties import wait_for
-from scripts.prove.waits import Waits, threads_of, waited_s
+from scripts.prove.waits import Underway, Waits, threads_of, waited_s
 
 COUNTED = bool(waited_s(threads_of(os.getpid())))
 needs_count = pytest.mark.skipif(not COUNTED, reason="this kernel does not count it")
@@ -52,6 +52,25 @@ def state_of(pid: int) -> str:
 def test_who_has_ended_and_who_never_was_has_waited_for_nothing():
     assert threads_of(2**30) == []
     assert waited_s([*threads_of(2**30)]) == {}
+
+
+def test_a_wait_that_ends_in_death_is_counted_from_when_it_was_seen(tmp_path):
+    """A process that is killed waits for a processor once more, dies, and is gone before Linux has counted that."""
+    underway = Underway()
+
+    def after(state: str, counted: str, now_s: float) -> float:
+        (tmp_path / "stat").write_text(f"7 (a (b) c) {state} 1 7")
+        (tmp_path / "schedstat").write_text(counted)
+        return underway.waited_s([tmp_path], now_s)[str(tmp_path)]
+
+    assert after("S", "5 1000000000 3", 10.0) == 1.0
+    assert after("R", "5 1000000000 3", 10.5) == 1.0  # since when it is ready, nobody knows
+    assert after("R", "5 1000000000 3", 11.0) == 1.5
+    assert after("R", "5 1000000000 3", 11.5) == 2.0
+    assert after("R", "9 2200000000 4", 12.0) == 2.2  # it ran: the kernel has counted all of it
+    assert after("T", "9 2200000000 4", 13.0) == 2.2  # stopped, it waits for nothing
+    (tmp_path / "stat").unlink()
+    assert underway.waited_s([tmp_path], 14.0) == {}
 
 
 class Held:
