@@ -37,7 +37,7 @@ def threads_of(pid: int) -> list[Path]:
 
 
 class Underway:
-    """Waits that the kernel has not counted yet: of threads that are ready, and have not run since they were seen so."""
+    """Waits that the kernel has not counted yet: of threads that are ready, and have not run since that was seen."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, float]] = {}  # what the kernel counted, and when that was first read
