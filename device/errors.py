@@ -10,7 +10,8 @@
     │   ├── GalleryModelError   5   templates of another model than the one configured
     │   ├── GalleryKeyError     5   the key of a sealed gallery is missing, damaged, readable by others or another one
     │   │   └── GalleryBoardError 5 the key is bound to another board than this one
-    │   └── GallerySealError    5   a sealed record was swapped, changed, taken away, or the file rolled back
+    │   ├── GallerySealError    5   a sealed record was swapped, changed, taken away, or the file rolled back
+    │   └── GalleryChanged      5   another program changed it between what was read of it and what was to be stored
     ├── CameraError             6   the camera cannot be used at all (no such file, no backend)
     │   └── CameraLost          6   it worked and stopped; the program locks and reconnects
     ├── LockError               7   the pin cannot be claimed or driven, or the lock process is gone
@@ -76,6 +77,10 @@ class GalleryBoardError(GalleryKeyError):
 
 class GallerySealError(GalleryError):
     """Sealed records were swapped, changed or taken away, or the file is an older one than the last."""
+
+
+class GalleryChanged(GalleryError):
+    """Another program changed the gallery between what was read of it and what was to be stored."""
 
 
 class CameraError(FaceUnlockError):

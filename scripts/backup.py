@@ -101,8 +101,7 @@ def create(config: Config, file: Path, passphrase: str | None) -> None:
     with open_any_gallery(config, read_only=False) as gallery:
         dump = gallery.dump()
         backup.create(file, dump, gallery.seal.sealer, passphrase)
-        known = gallery.state().backups
-        gallery.set_backups([*known, str(file.absolute())])
+        remember(gallery, file, dump)
     count = len(dump["tables"]["templates"])
     build_audit(config, demo=False).record("backed_up", templates=count)
     print(f"{file}: {count} templates of {len(dump['tables']['subjects'])} subjects")
@@ -141,9 +140,19 @@ def keep(path: Path, gallery: Gallery) -> Path | None:
     if not gallery.subjects():
         return None
     kept = free_name(path.with_name(f"{path.name}.before-restore"))
-    backup.create(kept, gallery.dump(), gallery.seal.sealer, None)
-    gallery.set_backups([*gallery.state().backups, str(kept.absolute())])
+    dump = gallery.dump()
+    backup.create(kept, dump, gallery.seal.sealer, None)
+    remember(gallery, kept, dump)
     return kept
+
+
+def remember(gallery: Gallery, file: Path, dump: Dump) -> None:
+    """Remember where a backup is, and take out of it who was removed while it was written: nobody else would."""
+    gallery.add_backup(str(file.absolute()))
+    there = {each.subject_id for each in gallery.subjects()}
+    for row in dump["tables"]["subjects"]:
+        if row["subject_id"] not in there:
+            backup.purge(file, row["subject_id"], gallery.seal.sealer)
 
 
 def free_name(path: Path) -> Path:

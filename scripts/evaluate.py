@@ -56,11 +56,14 @@ def load_benchmark(pairs_file: Path) -> Benchmark:
     """Read the official pairs list: a header "10 300", then per fold 300 mated and 300 non-mated lines."""
     try:
         lines = [line.split("\t") for line in pairs_file.read_text().splitlines()]
-        return parse_pairs(lines)
+        benchmark = parse_pairs(lines)
     except (ValueError, IndexError) as error:
         raise UsageError(
             f"{pairs_file} is no LFW pairs list ({error}): expected its official lines"
         ) from None
+    if len(np.unique(benchmark.subjects)) < 2:
+        raise UsageError(f"{pairs_file} names one person: expected two or more, to compare with each other")
+    return benchmark
 
 
 def parse_pairs(lines: list[list[str]]) -> Benchmark:
@@ -188,20 +191,32 @@ def report(benchmark: Benchmark, embeddings: npt.NDArray[np.float32]) -> tuple[d
 
 def thresholds(
     embeddings: npt.NDArray[np.float32], subjects: npt.NDArray[np.int64]
-) -> dict[str, dict[str, float]]:
-    """Set a threshold per FMR on every second subject, and say what it does to the other subjects."""
+) -> dict[str, dict[str, float | None]]:
+    """Set a threshold per FMR on every second subject, and say what it does to the other subjects.
+
+    Where the first half has no two people there is none; a share of pairs that the other half lacks is None.
+    """
     chosen, others = (
         all_pairs(embeddings[subjects % 2 == half], subjects[subjects % 2 == half]) for half in (0, 1)
     )
-    found = {}
-    for fmr in FMRS:
+    found: dict[str, dict[str, float | None]] = {}
+    for fmr in FMRS if chosen.non_mated_total else ():
         threshold = round(chosen.threshold(fmr), 4)
         found[label(fmr)] = {
             "threshold": threshold,
-            "fmr_on_others": float((others.non_mated >= threshold).sum() / others.non_mated_total),
-            "tar_on_others": round(100 * float(np.mean(others.mated >= threshold)), 2),
+            "fmr_on_others": share(others.non_mated >= threshold, others.non_mated_total),
+            "tar_on_others": percent(share(others.mated >= threshold, len(others.mated))),
         }
     return found
+
+
+def share(reached: npt.NDArray[np.bool_], total: int) -> float | None:
+    """Return which share of `total` pairs reached a threshold, None of none."""
+    return float(reached.sum() / total) if total else None
+
+
+def percent(part: float | None) -> float | None:
+    return None if part is None else round(100 * part, 2)
 
 
 def curve(pairs: AllPairs) -> list[dict[str, float]]:

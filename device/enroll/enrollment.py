@@ -20,7 +20,14 @@ from device.enroll.audience import Audience, NoAudience
 from device.enroll.collector import Check, Collector, check_looks
 from device.enroll.output import Output, counted
 from device.enroll.photographs import look_at
-from device.enroll.register import OpenGallery, Register, check_enrolled, check_own, tell_sealed
+from device.enroll.register import (
+    OpenGallery,
+    Register,
+    check_enrolled,
+    check_own,
+    store_as_it_stands,
+    tell_sealed,
+)
 from device.enroll.rules import Changes
 from device.enroll.sheet import check_sheet, default_sheet, write_sheet
 from device.errors import EnrollmentError, GalleryError, UsageError
@@ -104,6 +111,7 @@ class Studio:
             if not gallery.subjects():
                 self.output.warn(f"note: {self.bond(gallery)}")
             check_writable(self.register.path)
+            standing = gallery.standing(name)
             before = profile_of(gallery, name)
             check_own(before, name)
             profile = wishes.changes(before)
@@ -114,19 +122,25 @@ class Studio:
             collector = self._collect(source, samples, known)
             self._check_same_person(name, collector, stored, wishes.replace)
             templates = np.concatenate([known, collector.templates()])
-            alike = self._compare_with_everybody(name, templates, gallery)
-            check_look_alikes(name, alike, wishes.allow_lookalike)
-            self.audience.settle()
-            self.register.bystand()
-            about = {"subject": profile.alias, "templates": len(collector.samples)}
-            with self.register.recording("enrolled", **about):
-                gallery.enroll(
-                    name,
-                    collector.templates(),
-                    replace=wishes.replace,
-                    look_alikes=alike,
-                    profile=profile,
-                )
+            alike: list[LookAlike] = []
+
+            def store(at_change: int) -> None:
+                alike[:] = self._compare_with_everybody(name, templates, gallery)
+                check_look_alikes(name, alike, wishes.allow_lookalike)
+                self.audience.settle()
+                self.register.bystand()
+                about = {"subject": profile.alias, "templates": len(collector.samples)}
+                with self.register.recording("enrolled", **about):
+                    gallery.enroll(
+                        name,
+                        collector.templates(),
+                        replace=wishes.replace,
+                        look_alikes=alike,
+                        profile=profile,
+                        at_change=at_change,
+                    )
+
+            store_as_it_stands(gallery, name, standing, store)
             shortfall = self.threshold_for(gallery.count()).shortfall
             notes = self.register.remarks_of(gallery, profile)
         self._finish(sheet, name, [each for each in alike if not each.is_parted], collector)

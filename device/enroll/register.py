@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any, Protocol
 
 from device.access.policy import Usage
 from device.access.profile import Profile
+from device.command import owner_command
 from device.enroll.output import Output, counted
 from device.enroll.rules import Changes, differences, remarks, rules_of, told
 from device.enroll.sheet import check_sheet, default_sheet, erase_sheet
-from device.errors import FaceUnlockError, GalleryError, UsageError
+from device.errors import FaceUnlockError, GalleryChanged, GalleryError, UsageError
 from device.gallery.forget import forget
 from device.gallery.gallery import Gallery, check_subject_id
+from device.gallery.rows import Standing
 from device.journal.trail import AuditTrail
 from device.moment import in_local_time
 
@@ -99,12 +102,17 @@ class Register:
         self.forget_expired()
         with self.open_gallery(read_only=False) as gallery:
             check_enrolled(gallery, name)
+            standing = gallery.standing(name)
             before = gallery.profile(name)
             check_own(before, name)
             profile = changes(before)
             self.bystand()
-            with self.recording("policy", subject=profile.alias):
-                gallery.set_profile(name, profile)
+
+            def store(at_change: int) -> None:
+                with self.recording("policy", subject=profile.alias):
+                    gallery.set_profile(name, profile, at_change=at_change)
+
+            store_as_it_stands(gallery, name, standing, store)
             notes = self.remarks_of(gallery, profile)
         different = differences(before, profile)
         said = [f"{key}: {now}, was {was}" for key, (was, now) in different.items()] or [
@@ -193,6 +201,25 @@ def check_enrolled(gallery: Gallery, name: str) -> None:
     known = [subject.subject_id for subject in gallery.subjects()]
     if name not in known:
         raise UsageError(f"{name!r} is not enrolled: enrolled are {', '.join(known) or 'nobody'}"[:300])
+
+
+def store_as_it_stands(gallery: Gallery, name: str, standing: Standing, store: Callable[[int], None]) -> None:
+    """Store something of a subject that was checked against the gallery, and check anew where others change that.
+
+    Args:
+        standing: what was stored of the subject when it was asked for; where another program changed that, nothing is
+            stored, and it is a GalleryChanged.
+        store: checks and stores at a change of the gallery; a GalleryChanged calls it again, at the next one.
+    """
+    while True:
+        at_change = gallery.change
+        if gallery.standing(name) != standing:
+            show = owner_command(f"show {shlex.quote(name)}")
+            raise GalleryChanged(
+                f"another program changed {name!r} meanwhile: nothing was stored: {show}, and try again"
+            )
+        with suppress(GalleryChanged):
+            return store(at_change)
 
 
 def check_own(profile: Profile, name: str) -> None:

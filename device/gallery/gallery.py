@@ -22,11 +22,11 @@ import numpy.typing as npt
 from device.access.lease import Lease, lease_at
 from device.access.profile import Profile
 from device.access.selftest import SelfTest
-from device.errors import GalleryError, GalleryKeyError, GallerySealError, UsageError
+from device.errors import GalleryChanged, GalleryError, GalleryKeyError, GallerySealError, UsageError
 from device.gallery.dump import Dump
 from device.gallery.lookalike import LookAlike
 from device.gallery.matcher import Matcher, TemplateDamaged, are_unit
-from device.gallery.rows import Arrival, Need, Subject
+from device.gallery.rows import Arrival, Need, Standing, Subject
 from device.gallery.seal import GallerySeal, State
 from device.gallery.store import Store, Version
 from device.types import Embedding, Match
@@ -76,6 +76,11 @@ def _is_of_a_name(name: str, at: int) -> bool:
         return False
     is_virama = unicodedata.combining(before or " ") == VIRAMA
     return is_virama or all(unicodedata.name(each, "").startswith("ARABIC ") for each in (before, after))
+
+
+def _check_change(state: State, at_change: int | None) -> None:
+    if at_change is not None and state.generation != at_change:
+        raise GalleryChanged("the gallery was changed by another program meanwhile: try again")
 
 
 class Gallery:
@@ -145,6 +150,16 @@ class Gallery:
         """Return the sealed state: change number, known backups, marks of those who were forgotten."""
         return self._store.state()
 
+    @property
+    def change(self) -> int:
+        """The number of the newest change, whoever made it."""
+        return self.state().generation
+
+    def standing(self, subject_id: str) -> Standing:
+        """Return what is stored of a subject now, to be compared with what is stored later."""
+        with self._store.rows() as rows:
+            return rows.standing(subject_id)
+
     def enroll(
         self,
         subject_id: str,
@@ -153,15 +168,18 @@ class Gallery:
         replace: bool,
         look_alikes: Sequence[LookAlike] = (),
         profile: Profile | None = None,
+        at_change: int | None = None,
     ) -> None:
         """Store (n, D) L2-normalized templates of a subject, all or none; `replace` drops those of before.
 
         `look_alikes` takes the place of those that the subject had; a pair that is not safe is challenged. Without a
-        `profile` the subject keeps the one that is there.
+        `profile` the subject keeps the one that is there. `at_change` is the `change` at which all that was checked:
+        after another one nothing is stored, and it is a GalleryChanged.
         """
         name = check_subject_id(subject_id)
         blobs = [row.tobytes() for row in self._checked(templates).astype("<f4")]
         with self._store.changing("enroll into") as change:
+            _check_change(change.state, at_change)
             rows = change.rows
             rows.add_subject(name)
             if replace:
@@ -264,9 +282,10 @@ class Gallery:
         with self._store.rows() as rows:
             return rows.profiles()
 
-    def set_profile(self, subject_id: str, profile: Profile) -> None:
-        """Store what is kept of an enrolled subject, in place of what was."""
+    def set_profile(self, subject_id: str, profile: Profile, *, at_change: int | None = None) -> None:
+        """Store what is kept of an enrolled subject, in place of what was; `at_change` as for `enroll`."""
         with self._store.changing("change") as change:
+            _check_change(change.state, at_change)
             change.rows.store_profile(subject_id, profile)
 
     def expired_subjects(self) -> list[str]:
@@ -283,10 +302,10 @@ class Gallery:
         with self._store.rows() as rows:
             return {profile.alias: name for name, profile in rows.profiles().items()}
 
-    def set_backups(self, backups: Sequence[str]) -> None:
-        """Keep which files `remove` is to purge too."""
+    def add_backup(self, path: str) -> None:
+        """Keep one more file that `remove` is to purge too."""
         with self._store.changing("change") as change:
-            change.state = replace(change.state, backups=tuple(backups))
+            change.state = replace(change.state, backups=(*change.state.backups, path))
 
     def dump(self) -> Dump:
         """Return the content for a backup, in the clear."""

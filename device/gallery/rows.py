@@ -15,6 +15,8 @@ from device.access.selftest import SelfTest, SpeciesCount
 from device.gallery.lookalike import LookAlike
 from device.gallery.seal import GallerySeal
 
+Standing = tuple[Profile | None, tuple[int, ...]]  # profile, and the numbers of the templates
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -99,6 +101,11 @@ class Rows:
         """Return the profiles of all subjects."""
         rows = self._db.conn.execute("SELECT subject_id, sealed FROM profiles").fetchall()
         return {name: profile_from_json(self._seal.open_profile(sealed, name)) for name, sealed in rows}
+
+    def standing(self, name: str) -> Standing:
+        """Return what is stored of a subject now, to be compared with what is stored later."""
+        templates = self._db.conn.execute("SELECT id FROM templates WHERE subject_id = ? ORDER BY id", [name])
+        return self.profile(name), tuple(number for (number,) in templates.fetchall())
 
     def store_profile(self, name: str, profile: Profile) -> None:
         sealed = self._seal.seal_profile(profile_to_json(profile), name)

@@ -52,6 +52,18 @@ def test_evaluate_reads_photographs_and_writes_figures_and_picture(benchmark, tm
     assert cv2.imread(str(tmp_path / "lfw.png")).shape[1] > 800
 
 
+def test_a_half_without_strangers_has_no_share_of_them():
+    """It divided by none of them, and wrote NaN, which is no JSON."""
+    same, other = np.eye(2, 8, dtype=np.float32)
+    rows = np.stack([same, same, other, other, same, same])
+    one, *_ = evaluate.thresholds(rows, np.array([0, 0, 1, 1, 2, 2])).values()
+    assert one["fmr_on_others"] is None
+    assert one["tar_on_others"] is not None
+    assert evaluate.thresholds(rows[:4], np.array([0, 0, 1, 1])) == {}
+    alone, *_ = evaluate.thresholds(rows, np.array([0, 0, 1, 3, 2, 2])).values()
+    assert (alone["fmr_on_others"], alone["tar_on_others"]) == (0.0, None)
+
+
 def test_evaluate_names_what_is_missing(tmp_path):
     result = call_program(evaluate.main, MANIFEST, "--lfw", tmp_path, cwd=tmp_path)
     assert result.returncode == 2
@@ -61,7 +73,11 @@ def test_evaluate_names_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("pairs", "named"),
-    [("no pairs\n", "is no LFW pairs list"), ("1\t1\na\t1\t2\nb\t1\tc\t1\n", "lacks 4 photographs")],
+    [
+        ("no pairs\n", "is no LFW pairs list"),
+        ("1\t1\na\t1\t2\nb\t1\tc\t1\n", "lacks 4 photographs"),
+        ("1\t1\na\t1\t2\na\t1\ta\t2\n", "names one person"),
+    ],
 )
 def test_evaluate_refuses_a_wrong_benchmark_in_one_line(tmp_path, pairs, named):
     model_file(FACE_DETECTOR), model_file(FACE_MESH)

@@ -51,7 +51,7 @@ def test_rotation_seals_everything_anew(path, tmp_path, capsys):
     usage = path.with_name("gallery.db.usage")
     with open_gallery(path) as gallery:
         backup.create(tmp_path / "b", gallery.dump(), gallery.seal.sealer, None)
-        gallery.set_backups([str(tmp_path / "b")])
+        gallery.add_backup(str(tmp_path / "b"))
         profile = gallery.profile("alice")
         usage_of(gallery, usage).keep(profile, Usage(entries=3))
     old_key, old_bytes = key_of(path), files_of(path)
