@@ -86,7 +86,7 @@ class LockServer:
         rule: DoorRule,
         oldest_s: float,
         status: StatusLog,
-        opens_outside: bool = False,
+        opens_outside: bool,
     ) -> None:
         self._lock, self._pins, self._outputs = lock, pins, outputs
         self._listener, self._users = listener, users

@@ -105,7 +105,9 @@ def test_a_frame_that_takes_long_cuts_no_pulse(tmp_path):
 
 def test_a_loop_that_hangs_stops_beating_and_is_let_in_again(tmp_path, monkeypatch):
     monkeypatch.setattr(lock_client, "HANGS_S", 0.5)
-    process = Process(tmp_path, "[lock]\npulse_s = 10\n")
+    process = Process(
+        tmp_path, "[lock]\npulse_s = 30\n"
+    )  # longer than the wait for the silence to be noticed
     news = []
     try:
         lock = RemoteLock(process.address, life_s=1.5, patience_s=20)
@@ -294,6 +296,30 @@ def test_an_answer_that_is_none_is_an_error(tmp_path, packet):
     lock = RemoteLock(tmp_path / "s", life_s=1.5, patience_s=0)
     with pytest.raises(LockError, match="expected a line of its protocol"):
         lock.unlock()
+    impostor.listener.close()
+
+
+def test_what_is_asked_for_somebody_elsewhere_and_what_is_signalled_reach_the_lock_process(process, lock):
+    """Neither is obeyed here: the door is not opened from outside, and there is no such signal."""
+    with pytest.raises(LockRefused) as caught:
+        lock.open_from_outside()
+    assert caught.value.reason == "not_allowed"
+    with pytest.raises(LockRefused) as caught:
+        lock.signal("no such")
+    assert caught.value.reason in ("rubbish", "unknown_command")
+
+
+def test_a_locked_door_at_the_start_is_no_news_and_a_key_is_one(tmp_path):
+    key = write_answer(Answer("key", NONCE, "locked", Report("locked"), key="7"))
+    impostor = Impostor(tmp_path / "s", HELLO, key)
+    lock = RemoteLock(tmp_path / "s", life_s=1.5, patience_s=0)
+    keys, changes = [], []
+    lock.on_key, lock.on_change = keys.append, changes.append
+    wait_until(lambda: keys)
+    impostor.connection.send(write_answer(Answer("ok", NONCE, "locked", Report("locked"))))
+    wait_until(lambda: lock.is_locked)
+    time.sleep(0.3)
+    assert (keys, changes) == (["7"], [])
     impostor.listener.close()
 
 

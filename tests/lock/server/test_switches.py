@@ -137,6 +137,7 @@ def test_who_presses_while_the_leaf_stands_open_still_gets_out(door):
     for _ in range(30):
         door.server.step()
     assert door.pin.state is True
+    assert client.ask("beat").bolt == "released"  # theirs alone is left
     assert client.ask("lock").bolt == "released"
     door.factory.pin(22).drive_high()  # now it is theirs that opens, and falls shut
     door.step_until(lambda: door.log.lines[-1] == ("door", {"door": "open"}))

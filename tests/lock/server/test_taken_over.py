@@ -99,6 +99,15 @@ def test_after_its_half_minute_the_bolt_is_locked_to_it_for_as_long(make_bench, 
     assert ask().word == "ok"
 
 
+def test_what_is_left_of_a_pulse_that_was_ended_is_given_back(make_bench):
+    """Seven people in a minute, each gone in a moment: seven pulses of 6 s would be more than the half minute."""
+    bench = make_bench(pulse_s=6)
+    client = bench.connect()
+    for _ in range(7):
+        assert client.ask("pulse").word == "ok"
+        assert client.ask("lock").bolt == "locked"
+
+
 def test_the_exit_button_has_no_budget(make_bench, monkeypatch):
     minutes = Minutes(monkeypatch)
     bench = make_bench(door=SWITCHES, pulse_s=30)
