@@ -219,7 +219,8 @@ def store_as_it_stands(gallery: Gallery, name: str, standing: Standing, store: C
                 f"another program changed {name!r} meanwhile: nothing was stored: {show}, and try again"
             )
         with suppress(GalleryChanged):
-            return store(at_change)
+            store(at_change)
+            return
 
 
 def check_own(profile: Profile, name: str) -> None:

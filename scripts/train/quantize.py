@@ -132,7 +132,8 @@ def with_figures(card: str, manifest: dict[str, Any]) -> str:
         figures.append(f"| {kind} | {' | '.join(cells)} |")
     thresholds = ["| FMR asked | threshold | FMR on the others | TAR on the others |", "|---|---|---|---|"]
     for fmr, row in evaluation["int8"]["thresholds"].items():
-        share, accepted = f"{row['fmr_on_others']:.2g}", f"{row['tar_on_others']:.2f} %"
+        false, true = row["fmr_on_others"], row["tar_on_others"]  # None: nobody there to compare with
+        share, accepted = "-" if false is None else f"{false:.2g}", "-" if true is None else f"{true:.2f} %"
         thresholds.append(f"| {fmr} | {row['threshold']:.4f} | {share} | {accepted} |")
     training = f"`{manifest['model_id']}`, {manifest['bytes']:,} bytes, {manifest['training']['samples']:,} faces seen."
     return block(block(card, "figures", [training, "", *figures]), "thresholds", thresholds)
