@@ -85,6 +85,6 @@ def test_every_reason_is_of_a_mutant_that_exists():
 
 
 def test_a_survivor_without_a_reason_is_an_error(monkeypatch, capsys):
-    monkeypatch.setattr(mutants, "fault_of", lambda tree, tests, limit_s: "")
+    monkeypatch.setattr(mutants, "fault_of", lambda tree, tests, limit_s, **_: "")
     assert mutants.main(["--file", "device/lock/budget.py", "--sample", "2"]) == 1
     assert "2 survivors without a reason" in capsys.readouterr().out
