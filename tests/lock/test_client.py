@@ -106,7 +106,7 @@ def test_a_frame_that_takes_long_cuts_no_pulse(tmp_path):
 def test_a_loop_that_hangs_stops_beating_and_is_let_in_again(tmp_path, monkeypatch):
     monkeypatch.setattr(lock_client, "HANGS_S", 0.5)
     process = Process(
-        tmp_path, "[lock]\npulse_s = 30\n"
+        tmp_path, "[lock]\npulse_s = 14\n"
     )  # longer than the wait for the silence to be noticed
     news = []
     try:
