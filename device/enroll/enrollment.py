@@ -31,8 +31,9 @@ from device.enroll.register import (
 from device.enroll.rules import Changes
 from device.enroll.sheet import check_sheet, default_sheet, write_sheet
 from device.errors import EnrollmentError, GalleryError, UsageError
-from device.gallery.gallery import Gallery, check_subject_id
+from device.gallery.gallery import Gallery
 from device.gallery.lookalike import LookAlike, look_alikes
+from device.gallery.names import check_subject_id
 from device.numeric.similarity import cosine_matrix
 from device.protocols import Camera
 from device.vision.embed import LiteRTEmbedder

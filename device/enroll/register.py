@@ -18,7 +18,8 @@ from device.enroll.rules import Changes, differences, remarks, rules_of, told
 from device.enroll.sheet import check_sheet, default_sheet, erase_sheet
 from device.errors import FaceUnlockError, GalleryChanged, GalleryError, UsageError
 from device.gallery.forget import forget
-from device.gallery.gallery import Gallery, check_subject_id
+from device.gallery.gallery import Gallery
+from device.gallery.names import check_subject_id
 from device.gallery.rows import Standing
 from device.journal.trail import AuditTrail
 from device.moment import in_local_time

@@ -6,7 +6,7 @@
 # One line for each thing that was seen, "ok" or "FAILED"; it goes on after a failure where it can, and ends with "all done"
 # where none failed. With steps, only these, as in the list at the end: so a machine that stands is used on. What the line of the
 # lock did, with the times, stands in /run/board-line.
-# shellcheck disable=SC2086,SC2317  # the constants are words without blanks; a step is called by its name
+# shellcheck disable=SC2086,SC2317,SC2329  # the constants are words without blanks; a step is called by its name
 set -u
 case "${1:-}" in -h | --help) sed -n 2,8p "$0" | cut -c3-; exit ;; esac
 cd "$(dirname "$0")/../.." || exit 1

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from device.errors import UsageError
-from device.gallery.gallery import check_subject_id
+from device.gallery.names import check_subject_id
 from tests.support.galleries import (
     units,
 )

@@ -311,6 +311,8 @@ for folder in etc usr/local var; do
 done
 mkdir /opt/bin
 cp TOOLS/* /opt/bin/
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system  # as where systemd runs
 touch /opt/calls
 chmod 666 /opt/calls
 export PATH="/opt/bin:$PATH"
