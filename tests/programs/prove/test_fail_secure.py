@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -162,8 +163,9 @@ def test_table_and_page_say_what_was_found(tmp_path):
 
 def test_the_page_in_docs_has_a_run_without_violations():
     text = (ROOT / "docs/how/fail_secure.md").read_text()
-    assert "**500 faults" in text
-    assert ": 0 violations.**" in text
+    faults, violations = map(int, re.search(r"\*\*(\d+) faults, .*: (\d+) violations\.\*\*", text).groups())
+    assert faults >= 500
+    assert violations == 0
 
 
 # --- what is stored
