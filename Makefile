@@ -19,7 +19,7 @@ LOCKED := requirements/constraints.txt requirements/$(BOARD).txt requirements/te
 # Python's byte code is kept: the tests start the programs hundreds of times, and each would compile the product anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-train prove prove-long check format benchmark evaluate arm board lock clean mosquitto homeassistant
+.PHONY: help setup demo test test-train prove prove-long check format benchmark evaluate arm board lock clean mosquitto chromium homeassistant
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,10 @@ clean: ## remove the virtual environments and caches; galleries and weights stay
 # The broker of the tests in tests/link and tests/fleet; without it they are skipped. Root and apt; not started here.
 mosquitto:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { apt-get update && apt-get install -y --no-install-recommends mosquitto; }
+
+# The browser of the tests in tests/page; without it they are skipped.
+chromium:
+	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation; }
 
 # A real Home Assistant, which wants a Python and an environment of its own: make homeassistant HASS=/path/to/hass
 homeassistant: .venv/ready
