@@ -97,7 +97,7 @@ def test_a_set_that_is_not_whole_is_asked_for_again_and_ever_less_often(tmp_path
         follower.turn(now_s)
         now_s += 5
     assert closed[0] - start_s < ASK_S + 10
-    gaps = [b - a for a, b in itertools.pairwise(closed)]
+    gaps = [round(b - a, 3) for a, b in itertools.pairwise(closed)]
     assert len(closed) < 20
     assert gaps == sorted(gaps)
 
