@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.doors.house import House
 from tests.support.doors.letters import make_pair
+from tests.support.machines.broker import Mosquitto, write_access
 
 
 @pytest.fixture
@@ -23,6 +24,23 @@ def make_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
     yield make
     for house in made:
         house.end()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker that ends with the test, also where that fails."""
+    broker = Mosquitto(tmp_path / "broker")
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.end()
+
+
+@pytest.fixture
+def own(mosquitto: Mosquitto, tmp_path: Path) -> Path:
+    """The folder with which a keeper visits the broker."""
+    return write_access(tmp_path / "keeper", mosquitto, "keeper")
 
 
 @pytest.fixture

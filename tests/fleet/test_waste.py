@@ -20,7 +20,7 @@ from device.fleet.records import Ack
 from device.gallery.gallery import Gallery
 from device.journal.status import StatusLog
 from tests.support.doors.letters import deliver, letters_of, names
-from tests.support.machines.broker import Mosquitto, needs_mosquitto, write_access
+from tests.support.machines.broker import Mosquitto, needs_mosquitto
 from tests.support.waiting import wait_until
 
 MORE = 1_200  # records than mosquitto hands out at once unless it is told otherwise
@@ -104,11 +104,10 @@ def test_a_set_that_is_not_whole_is_asked_for_again_and_ever_less_often(tmp_path
 
 @needs_mosquitto
 @pytest.mark.timeout(240)
-def test_the_broker_writes_its_file_once_for_each_letter_and_not_for_those_who_read_it(tmp_path) -> None:
-    mosquitto = Mosquitto(tmp_path / "broker")
-    mosquitto.start()
+def test_the_broker_writes_its_file_once_for_each_letter_and_not_for_those_who_read_it(
+    mosquitto: Mosquitto, own: Path
+) -> None:
     assert mosquitto.process is not None
-    own = write_access(tmp_path / "keeper", mosquitto, "keeper")
     filler = [Letter(("gallery", f"{number:032x}"), bytes(20_000)) for number in range(20)]
     with Post(Access.read(own)) as post:
         post.lay("front", filler)
@@ -121,7 +120,6 @@ def test_the_broker_writes_its_file_once_for_each_letter_and_not_for_those_who_r
         post.lay("front", [*(Letter(each.levels, b"") for each in filler), Letter(("manifest",), b"m")])
     # Once handed to the reader, and written some three times; at QoS 1 once more for each of the 20.
     assert (written(mosquitto, 1.5) - before) / size < 10
-    mosquitto.end()
 
 
 def written(mosquitto: Mosquitto, after_s: float = 0.0) -> int:
@@ -134,11 +132,10 @@ def written(mosquitto: Mosquitto, after_s: float = 0.0) -> int:
 
 @needs_mosquitto
 @pytest.mark.timeout(240)
-def test_what_lies_at_a_slow_broker_is_read_to_its_end_and_not_sent_again(tmp_path) -> None:
-    mosquitto = Mosquitto(tmp_path / "broker")
-    mosquitto.start()
+def test_what_lies_at_a_slow_broker_is_read_to_its_end_and_not_sent_again(
+    mosquitto: Mosquitto, own: Path
+) -> None:
     assert mosquitto.process is not None
-    own = write_access(tmp_path / "keeper", mosquitto, "keeper")
     with Post(Access.read(own)) as post:
         post.lay("front", [Letter(("gallery", f"{number:032x}"), bytes(90_000)) for number in range(60)])
     with Post(Access.read(own)) as post:
@@ -148,18 +145,15 @@ def test_what_lies_at_a_slow_broker_is_read_to_its_end_and_not_sent_again(tmp_pa
         post.collect()
         assert len(post.lies("front")) == 60
         back.join()
-    mosquitto.end()
 
 
 @needs_mosquitto
 @pytest.mark.timeout(240)
-def test_all_records_are_handed_out_where_there_are_more_than_a_thousand(tmp_path) -> None:
-    mosquitto = Mosquitto(tmp_path / "broker")
-    mosquitto.start()
-    own = write_access(tmp_path / "keeper", mosquitto, "keeper")
+def test_all_records_are_handed_out_where_there_are_more_than_a_thousand(
+    mosquitto: Mosquitto, own: Path
+) -> None:
     with Post(Access.read(own)) as post:
         post.lay("front", [Letter(("gallery", f"{number:032x}"), b"x" * 40) for number in range(MORE)])
     with Post(Access.read(own)) as post:
         post.collect()
         assert len(post.lies("front")) == MORE
-    mosquitto.end()
